@@ -1,0 +1,88 @@
+# Each command is a thin line over `python -m ingest …` or `python -m analyses …`; `make help` lists them.
+PYTHON = python3
+VENV   = .venv
+
+PASSED = MODEL REVISION NAME DEVICE PROMPTS STATIC_ONLY DYNAMIC_ONLY EIGENVECTORS TRUST_REMOTE_CODE FORCE WAIT \
+         SQL Q FORMAT OUT ANCHOR HEAD K WAREHOUSE
+KNOWN  = $(PASSED) PYTHON VENV
+
+# What is given on the command line reaches the program as typed: neither make nor the shell may read the quotes, $1
+# or backticks of a query. Each value is pinned unexpanded and handed over in the environment as EIGENHOUSE_<NAME>.
+# A MODEL or NAME that the environment happens to hold (WSL sets NAME) does not count; its WAREHOUSE does.
+define pin
+override $1 := $$(value $1)
+unexport $1
+endef
+define hand_over
+export EIGENHOUSE_$1 := $$(value $1)
+endef
+TYPED := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$v))
+$(foreach v,$(TYPED),$(eval $(call pin,$v)))
+$(foreach v,$(filter $(PASSED),$(TYPED)),$(eval $(call hand_over,$v)))
+ifneq (,$(filter environment,$(firstword $(origin WAREHOUSE))))
+$(eval $(call hand_over,WAREHOUSE))
+endif
+
+UNKNOWN := $(firstword $(filter-out $(KNOWN),$(TYPED)))
+ifneq (,$(UNKNOWN))
+CLOSEST := import difflib, sys; print(*difflib.get_close_matches(sys.argv[1].upper(), sys.argv[2:], 1))
+NEAR := $(shell $(PYTHON) -c '$(CLOSEST)' '$(UNKNOWN)' $(KNOWN))
+$(error no variable $(UNKNOWN)$(if $(NEAR), (did you mean $(NEAR)?)); there are $(KNOWN))
+endif
+
+# The environment is made once for each requirements.lock. One that VENV names is the user's own: used as it is.
+RUN   := $(VENV)/bin/python
+READY := $(if $(filter VENV,$(TYPED)),,.venv/.installed)
+
+.PHONY: help ingest models query queries views test lint clean
+
+help:   ## this list
+	@awk '/^[a-z]+:.*## / { name = $$0; sub(/:.*/, "", name); sub(/.*## /, ""); printf "make %-10s %s\n", name, $$0 } \
+	/^##/ { sub(/^## ?/, ""); print }' $(firstword $(MAKEFILE_LIST))
+
+ingest: $(READY)   ## measure a model, prove the reading against the model itself, write it to the warehouse
+	@$(RUN) -m ingest
+
+models: $(READY)   ## the models in the warehouse, with their worst conformance error
+	@$(RUN) -m analyses models
+
+query: $(READY)   ## SQL="…" or Q=<saved query>, FORMAT=table|csv|json|parquet|npy, OUT=<file>
+	@$(RUN) -m analyses query
+
+queries: $(READY)   ## the saved queries and their parameters
+	@$(RUN) -m analyses queries
+
+views: $(READY)   ## bring the views of an existing warehouse up to date
+	@$(RUN) -m analyses views
+
+test: lint   ## what CI runs: lint, then every test
+	@$(RUN) -m pytest
+
+lint: $(READY)   ## ruff and mypy
+	@$(RUN) -m ruff check
+	@$(RUN) -m ruff format --check
+	@$(RUN) -m mypy
+
+clean:   ## remove .venv and caches; the warehouse and downloaded models stay
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+##
+## What to ingest       MODEL=<hub id | folder | .safetensors | .gguf | catalog name>, REVISION, NAME
+##                      (without MODEL the packaged default model; FORCE=1 replaces what is there)
+## What to measure      STATIC_ONLY=1, DYNAMIC_ONLY=1, EIGENVECTORS=auto|all|none
+## How                  DEVICE=cpu|cuda|mps, PROMPTS=<file>, TRUST_REMOTE_CODE=1, WAIT=<seconds for a busy warehouse>
+## Query parameters     MODEL, ANCHOR, HEAD, K
+## Everywhere           WAREHOUSE=<file> (default warehouse.duckdb), VENV=<an environment of your own>
+## First run            .venv is made by PYTHON (3.11 or later) from requirements.lock, and only when that changes;
+##                      PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make … spares a machine without
+##                      a GPU the CUDA libraries
+
+.venv/.installed: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	echo "error: Python 3.11 or later is needed, but $(PYTHON) is $$($(PYTHON) -V 2>&1); name another: make PYTHON=python3.12" >&2; \
+	exit 1; }
+	@echo "Making .venv from requirements.lock: once, and some minutes for torch" >&2
+	@$(PYTHON) -m venv .venv
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@touch $@

@@ -1,0 +1,149 @@
+"""The command line of the read side: `python -m analyses query|models|queries|views`."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO
+
+import typer
+
+from analyses import asking, formats, saved, tables
+from ingest import store
+from ingest.errors import EigenhouseError
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Ask the warehouse."
+)
+
+
+class Format(StrEnum):
+    table = "table"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+    npy = "npy"
+
+
+WRITERS = {
+    Format.table: tables.write_table,
+    Format.csv: formats.write_csv,
+    Format.json: formats.write_json,
+    Format.parquet: formats.write_parquet,
+    Format.npy: formats.write_npy,
+}
+BINARY = (Format.parquet, Format.npy)
+WAREHOUSE = Path("warehouse.duckdb")
+
+
+def option(name: str, text: str) -> Any:
+    """An option that make hands over in the environment: --out is EIGENHOUSE_OUT."""
+    return typer.Option(f"--{name}", envvar=f"EIGENHOUSE_{name.upper()}", help=text, show_envvar=False)
+
+
+Warehouse = Annotated[Path, option("warehouse", "The DuckDB file.")]
+Sql = Annotated[
+    str, option("sql", "A question; $model, $anchor, $head and $k in it are filled from the options.")
+]
+Saved = Annotated[str, option("q", "A saved query by name; `queries` lists them.")]
+Fmt = Annotated[Format, option("format", "How the answer is written.")]
+Out = Annotated[Path | None, option("out", "The file to write; standard output without it.")]
+Model = Annotated[str | None, option("model", "Parameter of the query: a model_id; all models without it.")]
+Anchor = Annotated[str | None, option("anchor", "Parameter of the query: last, middle, best, … or a layer.")]
+Head = Annotated[int | None, option("head", "Parameter of the query: a head, counted from 0.")]
+K = Annotated[int | None, option("k", "Parameter of the query: how many.")]
+
+
+@app.command()
+def query(
+    sql: Sql = "",
+    q: Saved = "",
+    fmt: Fmt = Format.table,
+    out: Out = None,
+    model: Model = None,
+    anchor: Anchor = None,
+    head: Head = None,
+    k: K = None,
+    warehouse: Warehouse = WAREHOUSE,
+) -> None:
+    """Answer a question in SQL or a saved query."""
+    values = {"model": model or None, "anchor": anchor, "head": head, "k": k}
+    given = {name: value for name, value in values.items() if value is not None}
+    if bool(sql.strip()) == bool(q):
+        came = "both" if q else "neither"
+        raise EigenhouseError(
+            f'wanted SQL="…" or Q=<saved query>, {came} came; `make queries` lists the saved ones'
+        )
+    if q:
+        known = saved.find(q)
+        sql, given = known.sql, known.bind(given)
+    answer(warehouse, sql, given, fmt, out)
+
+
+@app.command()
+def models(fmt: Fmt = Format.table, out: Out = None, warehouse: Warehouse = WAREHOUSE) -> None:
+    """List the models, with their worst conformance error."""
+    known = saved.find("models")
+    answer(warehouse, known.sql, known.bind({}), fmt, out)
+
+
+@app.command()
+def queries() -> None:
+    """List the saved queries and their parameters."""
+    with _destination(None) as file:
+        for known in saved.every():
+            file.write(f"{known.usage()}\n    {known.title}\n    {known.reading}\n".encode())
+
+
+@app.command()
+def views(warehouse: Warehouse = WAREHOUSE) -> None:
+    """Bring the views of an existing warehouse up to date."""
+    store.connect(warehouse, read_only=True).close()  # opening for writing would make a missing one
+    store.connect(warehouse, read_only=False).close()
+    print(f"{warehouse}: views are up to date")
+
+
+def answer(warehouse: Path, sql: str, parameters: dict[str, Any], fmt: Format, out: Path | None) -> None:
+    """Ask, read-only, and write what comes back."""
+    if out is None and fmt in BINARY and sys.stdout.isatty():
+        raise EigenhouseError(f"{fmt} is not for a terminal; give OUT=<file>, or send it on with > or |")
+    if out and out.exists() and warehouse.exists() and out.samefile(warehouse):
+        raise EigenhouseError(f"OUT={out} is the warehouse itself; give another file")
+    con = store.connect(warehouse, read_only=True)
+    try:
+        asking.ask(con, sql, parameters)
+        with asking.explained(con), _destination(out) as file:
+            WRITERS[fmt](con, file)
+    finally:
+        con.close()
+
+
+@contextlib.contextmanager
+def _destination(out: Path | None) -> Iterator[BinaryIO]:
+    """Standard output, or the file that OUT names."""
+    if out is None:
+        try:
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:  # the reader has enough (`| head`); what is left goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
+    try:
+        with out.open("wb") as file:
+            yield file
+    except OSError as error:
+        raise EigenhouseError(f"cannot write {out}: {error.strerror}") from error
+
+
+def main(args: list[str] | None = None) -> None:
+    try:
+        app(args)
+    except EigenhouseError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

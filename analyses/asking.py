@@ -1,0 +1,63 @@
+"""One question to the warehouse: parameters bound by name, mistakes answered with the names nearby."""
+
+import contextlib
+import difflib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import duckdb
+
+from ingest.errors import EigenhouseError
+
+MISSING_TABLE = re.compile(r"Table with name (\S+) does not exist")
+MISSING_COLUMN = re.compile(r'(?:Referenced column|does not have a column named) "([^"]+)"')
+
+
+def ask(con: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any]) -> None:
+    """Run every statement; the last one's rows are left in `con`. A mistake is refused with a hint."""
+    with explained(con):
+        statements = con.extract_statements(sql)
+        if not statements:
+            raise EigenhouseError("the SQL holds no statement")
+        for statement in statements:
+            con.execute(statement, _values(statement.named_parameters, parameters))
+
+
+def _values(names: set[str], parameters: dict[str, Any]) -> dict[str, Any]:
+    """What the statement's own parameters take; DuckDB refuses values that it did not ask for."""
+    if unfilled := sorted(name for name in names if name.lower() not in parameters):
+        have = ", ".join(f"${name}" for name in parameters) or "none is given"
+        raise EigenhouseError(
+            f"the SQL asks for ${unfilled[0]}, which has no value (have: {have}); "
+            "MODEL=… fills $model, and so do ANCHOR, HEAD and K"
+        )
+    return {name: parameters[name.lower()] for name in names}
+
+
+@contextlib.contextmanager
+def explained(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """DuckDB's own message for a mistake in the SQL, with the names that may have been meant."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise EigenhouseError(str(error).rstrip() + _hint(con, str(error))) from error
+
+
+def _hint(con: duckdb.DuckDBPyConnection, message: str) -> str:
+    columns: dict[str, list[str]] = {}
+    with contextlib.suppress(duckdb.Error):
+        rows = con.execute(
+            "select column_name, table_name from duckdb_columns() where not internal"
+        ).fetchall()
+        for column, table in rows:
+            columns.setdefault(column, []).append(table)
+    tables = sorted({table for found in columns.values() for table in found})
+    if missing := MISSING_TABLE.search(message):
+        near = difflib.get_close_matches(missing[1], tables, 3)
+        return f"\nhint: near: {', '.join(near)}" if near else f"\nhint: there are {', '.join(tables)}"
+    if missing := MISSING_COLUMN.search(message):
+        found = difflib.get_close_matches(missing[1], columns, 3)
+        near = [f"{column} in {', '.join(sorted(columns[column]))}" for column in found]
+        return f"\nhint: near: {'; '.join(near)}" if near else ""
+    return ""

@@ -1,0 +1,151 @@
+"""A query's answer as a file: CSV, JSON, Parquet or NumPy, each with all rows and full precision."""
+
+import csv
+import datetime
+import decimal
+import io
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO
+
+import duckdb
+
+from ingest.errors import EigenhouseError
+
+ROWS_AT_ONCE = 10_000
+
+
+def shortest(values: Sequence[float | None]) -> list[float | None]:
+    """For FLOATs (float32), the doubles that print as shortly as they do: 0.1, not 0.10000000149011612."""
+    import pyarrow as pa
+
+    texts = pa.array(values, pa.float32()).cast(pa.string()).to_pylist()
+    return [None if text is None else float(text) for text in texts]
+
+
+def chunks(con: duckdb.DuckDBPyConnection) -> Iterator[list[Sequence[Any]]]:
+    """The rows of the last statement, some thousands at once, as columns; FLOATs at their own precision."""
+    kinds = [str(column[1]) for column in con.description]
+    while chunk := con.fetchmany(ROWS_AT_ONCE):
+        columns: list[Sequence[Any]] = list(zip(*chunk, strict=True))
+        for place, kind in enumerate(kinds):
+            if kind == "FLOAT":
+                columns[place] = shortest(columns[place])
+            elif re.fullmatch(r"FLOAT\[\d*\]", kind):
+                columns[place] = [cell and shortest(cell) for cell in columns[place]]
+        yield columns
+
+
+def names(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """The columns' names, a second `layer` as layer_1: a join may give two columns one name."""
+    found: list[str] = []
+    for name, *_ in con.description:
+        others = sum(name == before[0] for before in con.description[: len(found)])
+        found.append(f"{name}_{others}" if others else name)
+    return found
+
+
+def write_csv(con: duckdb.DuckDBPyConnection, file: BinaryIO) -> None:
+    """A header line, then a line a row; null is empty, lists and structs are JSON."""
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names(con))
+    places = [place for place, column in enumerate(con.description) if _needs_spelling(str(column[1]))]
+    for columns in chunks(con):
+        for place in places:
+            columns[place] = [_csv_cell(value) for value in columns[place]]
+        writer.writerows(zip(*columns, strict=True))
+    text.detach()
+
+
+def _needs_spelling(kind: str) -> bool:
+    return kind == "BOOLEAN" or kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION"))
+
+
+def _csv_cell(value: Any) -> Any:
+    match value:
+        case bool():
+            return str(value).lower()
+        case list() | tuple() | dict():
+            return json.dumps(_json_value(value), ensure_ascii=False)
+    return value
+
+
+def write_json(con: duckdb.DuckDBPyConnection, file: BinaryIO) -> None:
+    """A list with one object a row, a line each; NaN and the infinities, which JSON lacks, are null."""
+    keys = names(con)
+    opening = b"[\n"
+    for columns in chunks(con):
+        for row in zip(*columns, strict=True):
+            record = {name: _json_value(value) for name, value in zip(keys, row, strict=True)}
+            file.write(opening + json.dumps(record, ensure_ascii=False, allow_nan=False).encode())
+            opening = b",\n"
+    file.write(b"[]\n" if opening == b"[\n" else b"\n]\n")
+
+
+def _json_value(value: Any) -> Any:
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case decimal.Decimal():
+            return float(value)
+        case list() | tuple():
+            return [_json_value(item) for item in value]
+        case dict():
+            return {str(key): _json_value(item) for key, item in value.items()}
+        case datetime.datetime() | datetime.date() | datetime.time():
+            return value.isoformat()
+        case bytes():
+            return value.hex()
+        case None | bool() | int() | str():
+            return value
+    return str(value)
+
+
+def write_parquet(con: duckdb.DuckDBPyConnection, file: BinaryIO) -> None:
+    """DuckDB's own column types, in row groups as they come."""
+    import pyarrow.parquet
+
+    with con.to_arrow_reader(100_000) as reader, pyarrow.parquet.ParquetWriter(file, reader.schema) as writer:
+        for batch in reader:
+            writer.write_batch(batch)
+
+
+def write_npy(con: duckdb.DuckDBPyConnection, file: BinaryIO) -> None:
+    """One structured array, a field a column: np.load(file)["sigma"]. Null is NaN, NaT or empty text."""
+    import numpy as np
+
+    columns = {name: _npy_column(name, values) for name, values in con.fetchnumpy().items()}
+    dtype = [(name, column.dtype, column.shape[1:]) for name, column in columns.items()]
+    table = np.empty(len(next(iter(columns.values()))), dtype=dtype)
+    for name, column in columns.items():
+        table[name] = column
+    buffer = io.BytesIO()  # np.save asks a real file for its place, which a pipe does not have
+    np.save(buffer, table, allow_pickle=False)
+    file.write(buffer.getbuffer())
+
+
+def _npy_column(name: str, values: Any) -> Any:
+    """A column as an array that needs no pickle: text of one width, lists of one length as rows."""
+    import numpy as np
+
+    holes = np.ma.getmaskarray(values)
+    if values.dtype.kind in "iub" and holes.any():
+        values = values.astype(np.float64)
+    if values.dtype.kind in "fmM":
+        values = np.ma.asarray(values)
+        return values.filled(np.nan if values.dtype.kind == "f" else values.dtype.type("NaT"))
+    if values.dtype.kind != "O":
+        return np.ma.getdata(values)
+    cells = [None if hole else value for value, hole in zip(np.ma.getdata(values), holes, strict=True)]
+    if all(value is None or isinstance(value, str) for value in cells):
+        return np.array([value or "" for value in cells], dtype=np.str_)
+    if len({np.shape(np.asarray(value)) for value in cells}) == 1 and not any(
+        np.ma.is_masked(value) for value in cells
+    ):
+        stacked = np.stack([np.asarray(value) for value in cells])
+        if stacked.dtype.kind in "fiub":
+            return stacked
+    raise EigenhouseError(f"column {name} is no plain array (unequal lists?); FORMAT=parquet keeps it")

@@ -1,0 +1,109 @@
+"""An answer for the eye: right-aligned numbers with the digits that matter, every column, the first rows."""
+
+import decimal
+import io
+import itertools
+import math
+import os
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import duckdb
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+
+from analyses.formats import ROWS_AT_ONCE, names
+
+MOST_ROWS = 40
+MOST_COUNTED = 1_000_000
+MOST_LETTERS = 60
+UNLIMITED = 100_000
+GAP = 3  # between two columns
+
+
+def write_table(con: duckdb.DuckDBPyConnection, file: BinaryIO) -> None:
+    """The last statement's first rows; blocks of columns where those are too wide together."""
+    text = io.TextIOWrapper(file, encoding="utf-8")
+    console = Console(file=text, highlight=False, markup=False, emoji=False, width=_width(file))
+    shown = con.fetchmany(MOST_ROWS)
+    columns = [_column(name, [row[place] for row in shown]) for place, name in enumerate(names(con))]
+    for block in _blocks(columns, console.width):
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+        for name, _, is_number in block:
+            table.add_column(name, justify="right" if is_number else "left", overflow="fold")
+        for cells in zip(*(cells for _, cells, _ in block), strict=True):
+            table.add_row(*cells)
+        console.print(table)
+    console.print(_count(con, len(shown)), style="dim")
+    text.detach()
+
+
+def _width(file: BinaryIO) -> int | None:
+    """The terminal's own width, or COLUMNS; without either every row gets the line that it needs."""
+    return None if file.isatty() or os.environ.get("COLUMNS", "").isdecimal() else UNLIMITED
+
+
+def _count(con: duckdb.DuckDBPyConnection, n_shown: int) -> str:
+    n_more = 0
+    while n_more < MOST_COUNTED and (chunk := con.fetchmany(ROWS_AT_ONCE)):
+        n_more += len(chunk)
+    if not n_more:
+        return f"{n_shown} row{'' if n_shown == 1 else 's'}"
+    over = "more than " if n_more >= MOST_COUNTED else ""
+    return f"… {over}{n_more:,} more rows; FORMAT=csv shows all"
+
+
+Column = tuple[str, list[str], bool]  # name, cells, whether it holds numbers
+
+
+def _column(name: str, values: list[Any]) -> Column:
+    values = [float(value) if isinstance(value, decimal.Decimal) else value for value in values]
+    present = [value for value in values if value is not None]
+    if present and all(isinstance(value, float) for value in present):
+        spell = _spelling([abs(value) for value in present if value and math.isfinite(value)])
+        return name, [spell.format(value) if value else _text(value) for value in values], True
+    is_number = bool(present) and all(
+        isinstance(value, int) and not isinstance(value, bool) for value in present
+    )
+    return name, [_text(value) for value in values], is_number
+
+
+def _spelling(sizes: list[float]) -> str:
+    """One format for a column of floats: four digits of the largest, at least two of the smallest."""
+    if not sizes:
+        return "{:.0f}"
+    high, low = max(sizes), min(sizes)
+    if high >= 1e7 or low < 1e-4:
+        return "{:.3e}" if high < 1e-2 or high >= 1e7 else "{:.4g}"
+    decimals = max(3 - math.floor(math.log10(high)), 1 - math.floor(math.log10(low)))
+    return f"{{:.{min(max(decimals, 0), 6)}f}}"
+
+
+def _text(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case float():
+            return f"{value:.4g}"
+        case list() | tuple():
+            start = ", ".join(_text(item) for item in value[:3])
+            return f"[{start}, … {len(value)}]" if len(value) > 3 else f"[{start}]"
+    text = str(value).replace("\n", " ")
+    return text if len(text) <= MOST_LETTERS else text[: MOST_LETTERS - 1] + "…"
+
+
+def _blocks(columns: list[Column], width: int) -> Iterator[list[Column]]:
+    """Columns that fit the width together; each further block repeats the first column, to tell the rows."""
+    widths = [max(map(cell_len, [name, *cells])) + GAP for name, cells, _ in columns]
+    block, used = [columns[0]], widths[0]
+    for column, needed in itertools.islice(zip(columns, widths, strict=True), 1, None):
+        if used + needed > width + GAP and len(block) > 1:
+            yield block
+            block, used = [columns[0]], widths[0]
+        block.append(column)
+        used += needed
+    yield block

@@ -1,0 +1,81 @@
+"""`python -m ingest`: a checkpoint into the warehouse. `make ingest` passes its variables as EIGENHOUSE_<NAME>."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ingest.errors import EigenhouseError
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+def _option(variable: str, text: str, **more: object) -> object:
+    return typer.Option(envvar=f"EIGENHOUSE_{variable}", help=text, show_envvar=False, **more)
+
+
+@app.command()
+def main(
+    model: Annotated[
+        str,
+        _option("MODEL", "Hub id, folder, .safetensors, .gguf or catalog name; the packaged default where left out."),
+    ] = "",
+    warehouse: Annotated[Path, _option("WAREHOUSE", "The DuckDB file to write.")] = Path("warehouse.duckdb"),
+    revision: Annotated[str, _option("REVISION", "Branch, tag or commit of a hub model.")] = "",
+    name: Annotated[str, _option("NAME", "Name of the model in the warehouse.")] = "",
+    device: Annotated[str, _option("DEVICE", "Where prompts run: cpu, cuda, cuda:1, mps.")] = "cpu",
+    prompts: Annotated[
+        Path | None, _option("PROMPTS", "Your own prompts: .jsonl, .json, .txt (one a line), .csv or .parquet.")
+    ] = None,
+    static_only: Annotated[bool, _option("STATIC_ONLY", "Geometry alone, one layer in memory at a time.")] = False,
+    dynamic_only: Annotated[bool, _option("DYNAMIC_ONLY", "Attention statistics alone.")] = False,
+    eigenvectors: Annotated[
+        str, _option("EIGENVECTORS", "auto: kept up to 64 MB a model; all; none.")
+    ] = "auto",
+    trust_remote_code: Annotated[
+        bool, _option("TRUST_REMOTE_CODE", "Run Python code that the model's repository brings.")
+    ] = False,
+    force: Annotated[bool, _option("FORCE", "Measure again, and replace what the name was bound to.")] = False,
+    wait: Annotated[float, _option("WAIT", "Seconds to wait for a warehouse that another process holds.")] = 120.0,
+) -> None:
+    """Read a transformer checkpoint, prove its heads' factors, measure them, and write them to the warehouse."""
+    from ingest import catalog
+    from ingest.pipeline import Options, ingest
+
+    options = Options(
+        model=model or catalog.default(),
+        warehouse=warehouse,
+        revision=revision or None,
+        name=name or None,
+        device=device,
+        prompts=prompts,
+        static_only=static_only,
+        dynamic_only=dynamic_only,
+        eigenvectors=eigenvectors,
+        trust_remote_code=trust_remote_code,
+        force=force,
+        wait_seconds=wait,
+    )
+    try:
+        ingest(options)
+    except EigenhouseError as error:
+        refuse(str(error))
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        refuse(f"the disk is full ({error.filename or 'while staging'}); the warehouse is unchanged. Free some space and run again")
+    except KeyboardInterrupt:
+        refuse("stopped; the warehouse is unchanged, and the same command goes on from the last finished stage", 130)
+
+
+def refuse(message: str, code: int = 1) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,173 @@
+"""The window into a model's own attention: every q and k that transformers' attention interface hands over.
+
+A model loaded with `attn_implementation=NAME` calls `attention_function` below in place of its own kernel. It sees
+queries and keys after projection, bias, q/k-norm and RoPE, before key heads are shared out to their group.
+Who wants to look sets a listener with `listening`; without one the function is plain exact attention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import eager_mask
+
+from ingest.attention import AttentionCall, attend
+
+NAME = "eigenhouse"
+CACHES = {"past_key_values", "past_key_value", "layer_past"}
+Listener = Callable[[AttentionCall], None]
+_listeners: list[Listener] = []
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Call `listener` at every attention of the block; the innermost block alone listens."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.pop()
+
+
+def attention_function(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    **kwargs,
+) -> tuple[torch.Tensor, None]:
+    """The registered kernel: query (batch, head, position, feature), key and value with their own head count.
+
+    Returns the attention output (batch, position, head, feature), as the model's eager kernel does.
+    """
+    call = AttentionCall(
+        module=module,
+        query=query,
+        key=key,
+        value=value,
+        mask=attention_mask,
+        scaling=query.shape[-1] ** -0.5 if scaling is None else float(scaling),
+        softcap=kwargs.get("softcap"),
+        sinks=kwargs.get("s_aux"),
+        position_bias=kwargs.get("position_bias"),
+        window=kwargs.get("sliding_window"),
+    )
+    if _listeners:
+        _listeners[-1](call)
+    return attend(call).transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register(NAME, attention_function)
+AttentionMaskInterface.register(NAME, eager_mask)
+
+
+@dataclass(frozen=True)
+class Site:
+    """One call of one attention module in a forward pass, which can be made again with other hidden states.
+
+    path: the module's dotted name. arguments: what the model passed when it ran `n_positions` tokens from
+    position 0 on, so the rotary tables and masks are the model's own.
+    """
+
+    path: str
+    module: nn.Module
+    call: AttentionCall
+    args: tuple
+    kwargs: dict
+
+    @property
+    def is_cross(self) -> bool:
+        """Keys are made of another sequence than queries."""
+        return self._key_argument() is not None
+
+    @property
+    def hidden_size(self) -> int:
+        return self._hidden().shape[-1]
+
+    @property
+    def key_hidden_size(self) -> int:
+        name = self._key_argument()
+        return self.hidden_size if name is None else self.kwargs[name].shape[-1]
+
+    @property
+    def n_positions(self) -> int:
+        return self._hidden().shape[1]
+
+    def run(self, hidden: torch.Tensor, key_hidden: torch.Tensor | None = None) -> AttentionCall:
+        """q and k of `hidden` (batch, position, hidden_size); keys from `key_hidden` where the site is a cross one."""
+        seen: list[AttentionCall] = []
+        args, kwargs = list(self.args), dict(self.kwargs)
+        if args and isinstance(args[0], torch.Tensor):
+            args[0] = hidden
+        else:
+            kwargs["hidden_states"] = hidden
+        name = self._key_argument()
+        if name is not None:
+            kwargs[name] = hidden if key_hidden is None else key_hidden
+        with torch.no_grad(), listening(lambda call: seen.append(replace(call, value=call.value.detach()))):
+            self.module(*args, **kwargs)
+        if len(seen) != 1:
+            raise ValueError(f"want one attention call from {self.path}, got {len(seen)}")
+        return seen[0]
+
+    def _hidden(self) -> torch.Tensor:
+        return self.args[0] if self.args and isinstance(self.args[0], torch.Tensor) else self.kwargs["hidden_states"]
+
+    def _key_argument(self) -> str | None:
+        for name in ("key_value_states", "encoder_hidden_states"):
+            if isinstance(self.kwargs.get(name), torch.Tensor):
+                return name
+        return None
+
+
+def record_sites(
+    model: nn.Module, body: nn.Module, inputs: dict[str, torch.Tensor]
+) -> tuple[list[Site], dict[str, str]]:
+    """Every attention call of one forward pass, in the order the model makes them, and what had to be left out.
+
+    body: the part of the model that runs (without its output head); paths are told from the whole model.
+    Runs it twice: once to learn which modules call the interface, once with hooks on those modules to
+    keep the arguments they were called with. The second value tells module path → reason for modules whose
+    call can't be made again, because they take no (batch, position, feature) hidden states.
+    """
+    paths = {module: path for path, module in model.named_modules()}
+    callers: dict[nn.Module, None] = {}
+    with torch.no_grad(), listening(lambda call: callers.setdefault(call.module)):
+        body(**inputs)
+
+    arguments: dict[nn.Module, tuple[tuple, dict]] = {}
+    calls: list[tuple[AttentionCall, tuple[tuple, dict] | None]] = []
+
+    def keep_arguments(module: nn.Module, args: tuple, kwargs: dict) -> None:
+        arguments[module] = (args, kwargs)
+
+    hooks = [module.register_forward_pre_hook(keep_arguments, with_kwargs=True) for module in callers]
+    try:
+        with torch.no_grad(), listening(lambda call: calls.append((call, arguments.get(call.module)))):
+            body(**inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+    sites, left_out = [], {}
+    for call, called_with in calls:
+        path = paths[call.module]
+        if called_with is None or not _takes_hidden_states(*called_with):
+            left_out[path] = "its forward takes no (batch, position, feature) hidden states, so it can't be probed"
+        else:
+            args, kwargs = called_with
+            # a cache would grow with every call that is made again
+            sites.append(Site(path, call.module, call, args, kwargs | {name: None for name in CACHES & kwargs.keys()}))
+    return sites, left_out
+
+
+def _takes_hidden_states(args: tuple, kwargs: dict) -> bool:
+    hidden = args[0] if args else kwargs.get("hidden_states")
+    return isinstance(hidden, torch.Tensor) and hidden.dim() == 3

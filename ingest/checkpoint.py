@@ -1,0 +1,136 @@
+"""Weights read tensor by tensor under the names of the model's parameters, never a whole checkpoint at once.
+
+Safetensors are read by slice, GGUF from its memory map through the gguf package's own dequantizer, `.bin` from
+torch's memory map. How files name and permute tensors is transformers' knowledge and is asked of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, lru_cache
+from pathlib import Path
+
+import gguf
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch import nn
+from transformers import modeling_gguf_pytorch_utils as gguf_names
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
+
+from ingest.errors import EigenhouseError
+from ingest.sources import Source
+
+Reader = Callable[[], torch.Tensor]
+
+# Parsing a GGUF header costs seconds a time (every token of the vocabulary is a Python object), and transformers parses
+# it once each for config, tokenizer and weights. A file doesn't change under one ingest.
+gguf.GGUFReader = lru_cache(maxsize=2)(gguf.GGUFReader)
+
+
+class Checkpoint:
+    """Reads single parameters of `model` (which may be on the meta device) out of `source`."""
+
+    def __init__(self, source: Source, model: nn.Module) -> None:
+        self._source, self.model = source, model
+        self._readers = _gguf_readers(source, model) if source.kind == "gguf" else _torch_readers(source, model)
+
+    def read(self, parameter: str) -> torch.Tensor:
+        """One parameter in float32, dequantized, its rows as transformers' modules want them.
+
+        Raises EigenhouseError where the checkpoint has no tensor of that name, or values that aren't finite.
+        """
+        if parameter not in self._readers:
+            raise EigenhouseError(
+                f"want a tensor for {parameter}, but {self._source.origin} has none under that name; its weights are "
+                "stored fused or renamed in a way only the full loader knows: ingest without STATIC_ONLY"
+            )
+        tensor = self._readers[parameter]().float()
+        require_finite(parameter, tensor)
+        return tensor
+
+
+def require_finite(name: str, tensor: torch.Tensor) -> None:
+    if not bool(torch.isfinite(tensor).all()):
+        n_bad = int((~torch.isfinite(tensor)).sum())
+        raise EigenhouseError(
+            f"want finite weights, got {n_bad} NaN or infinite value(s) in {name}; the checkpoint is damaged or diverged"
+        )
+
+
+def weight_format(source: Source) -> tuple[str, str | None]:
+    """(dtype, quantization) as stored: the commonest among the tensors with two or more axes."""
+    if source.kind == "gguf":
+        reader = gguf.GGUFReader(str(source.weight_files[0]))
+        matrices = [tensor for tensor in reader.tensors if len(tensor.shape) > 1]
+        kinds = [tensor.tensor_type.name for tensor in matrices for _ in range(int(tensor.n_elements) // 2**16 + 1)]
+        kind = max(sorted(set(kinds)), key=kinds.count) if kinds else "F32"
+        plain = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
+        return (plain[kind], None) if kind in plain else ("float32", kind)
+    dtypes = [dtype for path in source.weight_files for dtype in _stored_dtypes(source.kind, path)]
+    return (max(sorted(set(dtypes)), key=dtypes.count) if dtypes else "float32"), None
+
+
+def _stored_dtypes(kind: str, path: Path) -> list[str]:
+    if kind == "bin":
+        return [str(tensor.dtype).removeprefix("torch.") for tensor in _bin_file(path).values()]
+    names = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+    with safe_open(path, "pt") as tensors:
+        return [names.get(dtype, dtype) for dtype in (tensors.get_slice(name).get_dtype() for name in tensors.keys())]
+
+
+def _torch_readers(source: Source, model: nn.Module) -> dict[str, Reader]:
+    parameters = model.state_dict()
+    transforms = get_model_conversion_mapping(model)
+    renamings = [transform for transform in transforms if isinstance(transform, WeightRenaming)]
+    converters = [transform for transform in transforms if isinstance(transform, WeightConverter)]
+    readers: dict[str, Reader] = {}
+    for path in source.weight_files:
+        for stored, reader in _file_readers(source.kind, path).items():
+            name, converted_by = rename_source_key(
+                stored, renamings, converters, getattr(model, "base_model_prefix", None), parameters
+            )
+            if converted_by is None:  # a converter fuses or splits several tensors: not one parameter's own
+                readers[name] = reader
+    return readers
+
+
+def _file_readers(kind: str, path: Path) -> dict[str, Reader]:
+    if kind == "bin":
+        return {name: (lambda name=name: _bin_file(path)[name]) for name in _bin_file(path)}
+    with safe_open(path, "pt") as tensors:
+        return {name: (lambda name=name: _safetensor(path, name)) for name in tensors.keys()}
+
+
+def _safetensor(path: Path, name: str) -> torch.Tensor:
+    with safe_open(path, "pt") as tensors:
+        return tensors.get_tensor(name)
+
+
+@cache
+def _bin_file(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except RuntimeError:  # files older than torch 1.6 are no zip and can't be mapped
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _gguf_readers(source: Source, model: nn.Module) -> dict[str, Reader]:
+    path = str(source.weight_files[0])
+    parsed = gguf_names.load_gguf_checkpoint(path)
+    reader = gguf.GGUFReader(path)
+    architecture = gguf_names.read_field(reader, "general.architecture")[0]
+    processor = gguf_names.TENSOR_PROCESSORS.get(architecture, gguf_names.TensorProcessor)(config=parsed["config"])
+    names = gguf_names.get_gguf_hf_weights_map(model, processor)
+    return {
+        names[tensor.name]: (lambda tensor=tensor: _dequantized(tensor, processor))
+        for tensor in reader.tensors
+        if tensor.name in names
+    }
+
+
+def _dequantized(tensor: gguf.ReaderTensor, processor: gguf_names.TensorProcessor) -> torch.Tensor:
+    """In the model's orientation: converters permute the rows of rotary heads and store some gains as 1+g."""
+    weights = gguf.dequantize(tensor.data, tensor.tensor_type)
+    return torch.from_numpy(np.array(processor.process(weights=weights, name=tensor.name).weights))

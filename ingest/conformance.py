@@ -1,0 +1,119 @@
+"""The gate: factors count only when they reproduce the model's own q(x)·k(y), head by head.
+
+Three comparisons a head, of which the worst is kept: the full logit at position 0, with bias and norms; its linear
+part alone, so that a large bias can't hide a wrong weight; and one pair at real positions, with the model's rotation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ingest.capture import Site
+from ingest.factors import HeadFactors
+from ingest.layouts import layouts
+from ingest.probing import (
+    GAIN,
+    captured,
+    identity_norms,
+    read_factors,
+    read_q_scale,
+    read_rope_scale,
+    with_surroundings,
+)
+
+TOLERANCE = 1e-3  # of the largest logit over the pairs; float32 modules land near 1e-6
+N_PAIRS = 16  # x's, and as many y's: every x meets every y
+KEY_POSITION, QUERY_POSITION = 3, 8
+
+
+class Evidence:
+    """What one module answered to random inputs, taken once and held against every candidate."""
+
+    def __init__(self, site: Site, seed: int = 0) -> None:
+        n_heads, n_kv_heads, head_dim = site.call.query.shape[1], site.call.key.shape[1], site.call.query.shape[-1]
+        n_rows = max(2 * N_PAIRS, -(-3 * head_dim // (n_heads + n_kv_heads)))
+        generator = np.random.default_rng(seed)
+        self.x = generator.standard_normal((n_rows, site.hidden_size))
+        self.y = generator.standard_normal((n_rows, site.key_hidden_size)) if site.is_cross else self.x
+        at_all_positions = (1, site.n_positions, 1)
+        hidden, key_hidden = (np.tile(rows[:, None], at_all_positions) for rows in (self.x, self.y))
+        cross = site.is_cross
+        self.q, self.k = (side[:, :, 0] for side in captured(site, hidden, key_hidden if cross else None))
+        with identity_norms(site):
+            zero_q, zero_k = captured(site, 0 * hidden, 0 * key_hidden if cross else None)
+            q, k = captured(site, GAIN * hidden, GAIN * key_hidden if cross else None)
+        q, k = (q - zero_q) / GAIN, (k - zero_k) / GAIN
+        self.linear_q, self.linear_k = q[:, :, 0], k[:, :, 0]
+        self.far_q, self.near_k = q[:, :, QUERY_POSITION], k[:, :, KEY_POSITION]
+        self.turn_q = _rotation(q, k, QUERY_POSITION)
+        self.turn_k = _rotation(q, k, KEY_POSITION)
+
+    def errors(self, factors: HeadFactors) -> np.ndarray:
+        """Largest relative error over the pairs, (head,); 0 where a zero head is zero on both sides."""
+        x, y = self.x[:N_PAIRS], self.y[N_PAIRS : 2 * N_PAIRS]
+        linear = factors.linear_part()
+        ours_q, ours_k = linear.query(x), linear.key(y)
+        pairs = (
+            ((self.q, self.k), (factors.query(x), factors.key(y))),
+            ((self.linear_q, self.linear_k), (ours_q, ours_k)),
+            ((self.far_q, self.near_k), (ours_q @ self.turn_q, ours_k @ self.turn_k)),
+        )
+        errors = [
+            _relative_error(_logits(q[:N_PAIRS], k[N_PAIRS : 2 * N_PAIRS]), _logits(*ours)) for (q, k), ours in pairs
+        ]
+        return np.max(errors, axis=0)
+
+
+def proven_factors(site: Site, single: Site) -> tuple[HeadFactors, np.ndarray]:
+    """The factors of one module's heads and each head's relative error, best candidate of all.
+
+    site: recorded over at least QUERY_POSITION + 1 positions; single: the same module at one position. The first layout
+    within TOLERANCE wins; where none is, the factors are read out by basis vectors. The caller refuses errors above
+    TOLERANCE. Raises Unreadable where the module can't be read at all.
+    """
+    evidence = Evidence(site)
+    rope_scale, q_scale = read_rope_scale(site), read_q_scale(site)
+    parameters = {name: value.detach().float().cpu().numpy() for name, value in site.module.named_parameters()}
+    n_heads, n_kv_heads, head_dim = site.call.query.shape[1], site.call.key.shape[1], site.call.query.shape[-1]
+    for cut in layouts(parameters, n_heads, n_kv_heads, head_dim, (site.hidden_size, site.key_hidden_size)):
+        factors, errors = _in_order(with_surroundings(cut, site, rope_scale, q_scale), evidence)
+        if errors.max() <= TOLERANCE:
+            return factors, errors
+    read = read_factors(single, rope_scale, q_scale)
+    return _in_order(with_surroundings(read, site, rope_scale, q_scale), evidence)
+
+
+def _in_order(factors: HeadFactors, evidence: Evidence) -> tuple[HeadFactors, np.ndarray]:
+    """Norm before rotation or after: it matters only where the rotation also scales."""
+    errors = evidence.errors(factors)
+    if factors.rope_scale is None or (factors.norm_q is None and factors.norm_k is None):
+        return factors, errors
+    turned = replace(factors, norm_follows_rope=True)
+    turned_errors = evidence.errors(turned)
+    return (factors, errors) if errors.max() <= turned_errors.max() else (turned, turned_errors)
+
+
+def _logits(q: np.ndarray, k: np.ndarray) -> np.ndarray:
+    """(query, key, head) of q (query, head, feature) and k (key, kv head, feature)."""
+    k = np.repeat(k, q.shape[1] // k.shape[1], axis=1)
+    return np.einsum("ihc,jhc->ijh", q, k, optimize=True)
+
+
+def _relative_error(theirs: np.ndarray, ours: np.ndarray) -> np.ndarray:
+    worst, size = np.abs(ours - theirs).max(axis=(0, 1)), np.abs(theirs).max(axis=(0, 1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(worst == 0, 0.0, worst / size)
+
+
+def _rotation(q: np.ndarray, k: np.ndarray, position: int) -> np.ndarray:
+    """The map that takes captured features at position 0 to `position`, (feature, feature), the same for all heads.
+
+    Read from the model's answers alone, so a wrong cut can't bend it; the identity where there is no RoPE.
+    """
+    n_features = q.shape[-1]
+    at_zero, turned = (
+        np.concatenate([side[:, :, p].reshape(-1, n_features) for side in (q, k)]) for p in (0, position)
+    )
+    return np.linalg.lstsq(at_zero, turned, rcond=None)[0]

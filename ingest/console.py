@@ -1,0 +1,44 @@
+"""What a user sees of an ingest: a bar a stage, short notes, a closing summary. All on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+console = Console(stderr=True, highlight=False)
+
+
+def say(message: str) -> None:
+    console.print(message, markup=False)
+
+
+@contextmanager
+def stage(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar with the time left; the block is given a function that advances it."""
+    columns = (
+        TextColumn("{task.description:<28}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(title, total=total)
+        yield lambda steps: progress.advance(task, steps)
+
+
+def summary(title: str, rows: dict[str, int], seconds: float, worst_error: float | None, warehouse: Path) -> None:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("table")
+    table.add_column("rows", justify="right")
+    for name, count in sorted(rows.items()):
+        table.add_row(name, f"{count:,}")
+    console.print(table)
+    error = "" if worst_error is None else f" · worst conformance error {worst_error:.1e}"
+    say(f"{seconds:.1f} s{error} · {warehouse} is {warehouse.stat().st_size / 2**20:.1f} MB")

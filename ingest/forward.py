@@ -1,0 +1,152 @@
+"""The prompts run through the model, batch by batch, and what each head did on them. Fills `attention_stats`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ingest.attention import STATS, AttentionCall, head_stats
+from ingest.capture import Site, listening
+from ingest.errors import EigenhouseError
+from ingest.loading import LoadedModel
+from ingest.prompts import PromptSet
+
+MAX_BATCH = 8  # prompts
+MAX_TOKENS = 2048  # a batch, padding counted
+
+
+@dataclass(frozen=True)
+class TokenizedPrompt:
+    prompt: int
+    ids: list[int]
+
+
+def usable_device(name: str) -> str:
+    """The device to run on. Raises EigenhouseError where this machine has none of that name."""
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise EigenhouseError(f"want DEVICE=cpu, cuda, cuda:<n> or mps; got {name!r}") from error
+    has = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not has.get(device.type, False):
+        there = ", ".join(kind for kind in ("cpu", "cuda", "mps") if has[kind])
+        raise EigenhouseError(
+            f"want DEVICE={name}, but this machine offers {there}; no such accelerator, or torch was built without it"
+        )
+    return name
+
+
+def tokenize(tokenizer: Any, prompts: PromptSet, max_length: int | None, say: Callable[[str], None]) -> list[TokenizedPrompt]:
+    """Token ids with the model's own special tokens, cut at max_length and said so; an empty result is refused."""
+    tokenized, cut = [], []
+    for index, text in enumerate(prompts.texts):
+        ids = list(tokenizer(text, truncation=False)["input_ids"])
+        if not ids:
+            raise EigenhouseError(f"want at least one token a prompt; prompt {index} of {prompts.name} gives none")
+        if max_length is not None and len(ids) > max_length:
+            cut.append(index)
+            ids = list(tokenizer(text, truncation=True, max_length=max_length)["input_ids"])[:max_length]
+        tokenized.append(TokenizedPrompt(index, ids))
+    if cut:
+        say(f"{len(cut)} of {len(prompts.texts)} prompts are longer than the model's {max_length} positions; their first {max_length} tokens are measured")
+    return tokenized
+
+
+def longest_text(config: Any, tokenizer: Any) -> int | None:
+    """Positions the model has, or None where there is no bound."""
+    bounds = [getattr(config, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len")]
+    bounds.append(getattr(tokenizer, "model_max_length", None))
+    known = [int(bound) for bound in bounds if isinstance(bound, int | float) and 0 < bound < 1e9]
+    return min(known, default=None)
+
+
+def run_prompts(
+    loaded: LoadedModel,
+    sites: list[Site],
+    tokenized: list[TokenizedPrompt],
+    pad_id: int,
+    advance: Callable[[int], None],
+) -> dict[int, list[dict[str, np.ndarray]]]:
+    """Site index → for every prompt, in order, the statistics of its heads, (head,) each.
+
+    Padding stands on the right, is masked for the model and left out of every mean. Raises EigenhouseError where the
+    device runs out of memory.
+    """
+    order = {(site.path, nth): index for index, (site, nth) in enumerate(_numbered(sites))}
+    paths = {site.module: site.path for site in sites}
+    results: dict[int, dict[int, dict[str, np.ndarray]]] = {index: {} for index in range(len(sites))}
+    device = next(loaded.model.parameters()).device
+    for batch in _batches(tokenized):
+        inputs = _padded(loaded, batch, pad_id, device)
+        is_real = inputs["attention_mask"].bool()
+        calls: Counter[str] = Counter()
+
+        def measure(call: AttentionCall, is_real=is_real, calls=calls, batch=batch) -> None:
+            path = paths.get(call.module)
+            index = order.get((path, calls[path])) if path is not None else None
+            calls[path] += 1
+            if index is not None:
+                stats = {name: value.numpy() for name, value in head_stats(call, is_real).items()}
+                for row, prompt in enumerate(batch):
+                    results[index][prompt.prompt] = {name: value[row] for name, value in stats.items()}
+
+        _forward(loaded, inputs, measure)
+        advance(len(batch))
+    return {index: [rows[i] for i in sorted(rows)] for index, rows in results.items() if rows}
+
+
+def _forward(loaded: LoadedModel, inputs: dict[str, torch.Tensor], measure: Callable[[AttentionCall], None]) -> None:
+    try:
+        with torch.no_grad(), listening(measure):
+            loaded.body(**inputs, use_cache=False) if _takes_cache(loaded) else loaded.body(**inputs)
+    except torch.OutOfMemoryError as error:
+        raise EigenhouseError(
+            f"out of memory on {inputs['input_ids'].device} at {inputs['input_ids'].numel()} tokens; "
+            "use DEVICE=cpu, shorter prompts, or STATIC_ONLY=1"
+        ) from error
+
+
+def _takes_cache(loaded: LoadedModel) -> bool:
+    return hasattr(loaded.model.config.get_text_config(), "use_cache")
+
+
+def _padded(loaded: LoadedModel, batch: list[TokenizedPrompt], pad_id: int, device: torch.device) -> dict[str, torch.Tensor]:
+    width = max(len(prompt.ids) for prompt in batch)
+    ids = torch.tensor([prompt.ids + [pad_id] * (width - len(prompt.ids)) for prompt in batch], device=device)
+    mask = torch.tensor([[1] * len(prompt.ids) + [0] * (width - len(prompt.ids)) for prompt in batch], device=device)
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    if loaded.model.config.is_encoder_decoder:
+        inputs |= {"decoder_input_ids": ids, "decoder_attention_mask": mask}
+    return inputs
+
+
+def _batches(tokenized: list[TokenizedPrompt]) -> Iterator[list[TokenizedPrompt]]:
+    """Prompts of like length together, longest first, so that little is padding and memory runs out early or never."""
+    batch: list[TokenizedPrompt] = []
+    for prompt in sorted(tokenized, key=lambda prompt: -len(prompt.ids)):
+        if batch and (len(batch) == MAX_BATCH or len(batch[0].ids) * (len(batch) + 1) > MAX_TOKENS):
+            yield batch
+            batch = []
+        batch.append(prompt)
+    if batch:
+        yield batch
+
+
+def _numbered(sites: list[Site]) -> Iterator[tuple[Site, int]]:
+    """Each site with how often its module was called before it: layers may share a module."""
+    seen: Counter[str] = Counter()
+    for site in sites:
+        yield site, seen[site.path]
+        seen[site.path] += 1
+
+
+__all__ = ["STATS", "TokenizedPrompt", "longest_text", "run_prompts", "tokenize", "usable_device"]

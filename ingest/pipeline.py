@@ -1,0 +1,213 @@
+"""One ingest from MODEL to committed rows: which stages are due, in which order, staged where.
+
+factors (the gate) → spectra → grams → attention → one transaction. Every stage leaves a folder of Parquet files.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ingest import __version__, console, staging, store
+from ingest.errors import EigenhouseError
+from ingest.prompts import STANDARD, PromptSet, read_prompts
+from ingest.sources import Source, cache_dir, resolve, weights_sha256
+from ingest.staging import RunFolder, fingerprint
+
+STATIC = ("spectra", "grams")
+LIBRARIES = ("torch", "transformers", "numpy", "polars", "duckdb", "gguf", "safetensors")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for, as typed; see `python -m ingest --help`."""
+
+    model: str
+    warehouse: Path
+    revision: str | None = None
+    name: str | None = None
+    device: str = "cpu"
+    prompts: Path | None = None
+    static_only: bool = False
+    dynamic_only: bool = False
+    eigenvectors: str = "auto"
+    trust_remote_code: bool = False
+    force: bool = False
+    wait_seconds: float = store.WAIT_SECONDS
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Everything asked for; `factors` is under all of it, since no number counts without the gate."""
+        static = () if self.dynamic_only else STATIC
+        dynamic = () if self.static_only else ("attention",)
+        return ("factors", *static, *dynamic)
+
+
+def ingest(options: Options) -> dict[str, int]:
+    """Rows written by table; empty where everything asked for was in the warehouse already."""
+    started_at = datetime.now(UTC)
+    if options.static_only and options.dynamic_only:
+        raise EigenhouseError("want STATIC_ONLY or DYNAMIC_ONLY, got both, which leaves nothing to do")
+    prompts = read_prompts(options.prompts or STANDARD)
+    source = resolve(
+        options.model,
+        revision=options.revision,
+        name=options.name,
+        trust_remote_code=options.trust_remote_code,
+        say=console.say,
+    )
+    weights = weights_sha256(source)
+    marks = _fingerprints(options, source, weights, prompts)
+    due = _due(options, source, weights, marks)
+    if not due:
+        console.say(f"{source.model_id} is already ingested: same weights, options and code. FORCE=1 measures it again")
+        return {}
+    with RunFolder(cache_dir() / "runs" / weights[:16]) as folder:
+        run = Run(options, source, weights, prompts, folder, marks, started_at)
+        run.measure(due)
+        written = run.load(due)
+        folder.remove()
+    return written
+
+
+@dataclass
+class Run:
+    """One checkpoint on its way through the stages."""
+
+    options: Options
+    source: Source
+    weights: str
+    prompts: PromptSet
+    folder: RunFolder
+    marks: dict[str, str]
+    started_at: datetime
+
+    @cached_property
+    def bench(self) -> Any:
+        from ingest.workbench import Workbench  # torch and transformers take seconds to import
+
+        return Workbench(self.source, self.options, needs_forward="attention" in self._unstaged)
+
+    def measure(self, due: list[str]) -> None:
+        """Run the stages that are due and not staged yet; the factors too, where a later stage reads them."""
+        staged = [stage for stage in due if self.folder.is_finished(stage, self.marks[stage])]
+        if staged:
+            console.say(f"going on after {', '.join(staged)}: staged by an earlier run")
+        self._unstaged = [stage for stage in due if stage not in staged]
+        if self._unstaged and not self.folder.is_finished("factors", self.marks["factors"]):
+            self._unstaged = ["factors", *(stage for stage in self._unstaged if stage != "factors")]
+        for stage in self._unstaged:
+            with self.folder.writing(stage, self.marks[stage]) as out:
+                self._write(stage, out)
+
+    def _write(self, stage: str, out: Path) -> None:
+        from ingest import stages
+
+        factors = self.folder.path("factors", self.marks["factors"])
+        if stage == "factors":
+            stages.write_factors(self.bench, out)
+        elif stage == "spectra":
+            stages.write_spectra(factors, out, self.options.eigenvectors)
+        elif stage == "grams":
+            stages.write_grams(factors, out)
+        else:
+            stages.write_attention(self.bench, out, self.prompts)
+
+    def load(self, due: list[str]) -> dict[str, int]:
+        """Hand the staged stages to the warehouse and tell what was written."""
+        stacks = json.loads((self.folder.path("factors", self.marks["factors"]) / "stacks.json").read_text())
+        finished_at = datetime.now(UTC)
+        loads = [self._stack_load(stack, due, finished_at) for stack in stacks]
+        prompts = self.folder.path("attention", self.marks["attention"]) / "prompts.parquet"
+        written = store.load(
+            self.options.warehouse,
+            loads,
+            prompts if "attention" in due and prompts.exists() else None,
+            force=self.options.force,
+            wait_seconds=self.options.wait_seconds,
+            say=console.say,
+        )
+        seconds = (datetime.now(UTC) - self.started_at).total_seconds()
+        worst = max((stack["worst_error"] for stack in stacks if stack["worst_error"] is not None), default=None)
+        names = ", ".join(load.model_id for load in loads)
+        console.summary(f"{names} is in the warehouse", written, seconds, worst, self.options.warehouse)
+        return written
+
+    def _stack_load(self, stack: dict[str, Any], due: list[str], finished_at: datetime) -> store.StackLoad:
+        staged: dict[str, list[Path]] = {}
+        expected: dict[str, int] = {}
+        costs = {}
+        for stage in due:
+            folder = self.folder.path(stage, self.marks[stage])
+            costs[stage] = self.folder.cost(stage, self.marks[stage])
+            expected |= json.loads((folder / "expected.json").read_text())[stack["folder"]]
+            staged |= {table: [] for table in expected if table not in staged}
+            staged |= {table: [path] for table, path in staging.staged_tables(folder / stack["folder"]).items()}
+        run = {
+            "run_id": str(uuid.uuid4()),
+            "started_at": self.started_at,
+            "finished_at": finished_at,
+            "status": "done",
+            "seconds": (finished_at - self.started_at).total_seconds(),
+            "peak_rss_mb": max([staging.peak_rss_mb(), *(cost["peak_rss_mb"] for cost in costs.values())]),
+            "options": json.dumps(asdict(self.options), default=str),
+            "versions": json.dumps(_versions()),
+            "stages": json.dumps(costs),
+        }
+        suffix = f"#{stack['model']['stack']}" if stack["model"]["stack"] else ""
+        return store.StackLoad(
+            model_id=self.source.model_id + suffix,
+            model=stack["model"] | {"weights_sha256": self.weights, "checkpoint": self.source.model_id},
+            run=run,
+            fingerprints={stage: self.marks[stage] for stage in due},
+            staged=staged,
+            expected_rows=expected,
+        )
+
+
+def _fingerprints(options: Options, source: Source, weights: str, prompts: PromptSet) -> dict[str, str]:
+    config = source.config_file.read_text() if source.config_file else ""
+    common = {"weights": weights, "config": config, "code": staging.code_version(), "remote": options.trust_remote_code}
+    return {
+        "factors": fingerprint(stage="factors", **common),
+        "spectra": fingerprint(stage="spectra", eigenvectors=options.eigenvectors, **common),
+        "grams": fingerprint(stage="grams", **common),
+        "attention": fingerprint(stage="attention", prompts=prompts.name, texts=prompts.sha256s, **common),
+    }
+
+
+def _due(options: Options, source: Source, weights: str, marks: dict[str, str]) -> list[str]:
+    """The stages asked for that the warehouse doesn't hold in this very form. Refuses a name bound to other weights."""
+    if not options.warehouse.exists():
+        return list(options.stages)
+    with _reading(options) as con:
+        bound = store.stack_ids(con, source.model_id)
+        for model_id in bound:
+            store.check_name(con, model_id, weights, options.force)
+        held = [store.ingested(con, model_id)[1] for model_id in bound]
+    if options.force or not held:
+        return list(options.stages)
+    return [stage for stage in options.stages if any(stages.get(stage) != marks[stage] for stages in held)]
+
+
+@contextmanager
+def _reading(options: Options) -> Iterator[Any]:
+    con = store.connect(options.warehouse, read_only=True, wait_seconds=options.wait_seconds, say=console.say)
+    try:
+        yield con
+    finally:
+        con.close()
+
+
+def _versions() -> dict[str, str]:
+    return {"eigenhouse": __version__, "code": staging.code_version()} | {name: version(name) for name in LIBRARIES}
+
+

@@ -1,0 +1,237 @@
+"""What stands between the projections and the captured q and k, read off the running module itself.
+
+Norms, the rotary module's attention scaling, the module's own q scaling, and, where no layout is known, the
+factors: all by feeding the module chosen inputs. Nothing here knows an architecture.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from ingest.capture import Site
+from ingest.factors import HeadFactors, HeadNorm
+
+GAIN = 64.0  # inputs of the linear readings are this much larger, so that a bias many times W x can't drown it
+LINEARITY = 1e-3
+CHUNK = 512
+_NORM_NAME = re.compile(r"^(q|k|query|key|qk)_?(layer_?)?(norm|ln)")
+
+
+class Unreadable(Exception):
+    """A module whose heads can't be measured; the message is the reason that goes to `skipped_modules`."""
+
+
+def captured(site: Site, hidden: np.ndarray, key_hidden: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """q (batch, head, position, feature) and k (batch, kv head, …) float64 of hidden (batch, position, hidden)."""
+    reference = site.call.query
+    tensors = [
+        None if array is None else torch.from_numpy(array.astype(np.float32)).to(reference.device, reference.dtype)
+        for array in (hidden, key_hidden)
+    ]
+    call = site.run(*tensors)
+    return call.query.cpu().double().numpy(), call.key.cpu().double().numpy()
+
+
+def norm_modules(site: Site) -> dict[str, nn.Module]:
+    """The q- and k-norms among the module's children: side ('q', 'k') → norm; one norm may serve both."""
+    n_features = site.call.query.shape[-1]
+    found: dict[str, nn.Module] = {}
+    for name, child in site.module.named_children():
+        match = _NORM_NAME.match(name)
+        if match and _input_of(site, child) is not None:
+            width = _input_of(site, child).shape[-1]
+            if width % n_features == 0:
+                sides = {"q": "q", "query": "q", "k": "k", "key": "k", "qk": "qk"}[match.group(1)]
+                found.update(dict.fromkeys(sides, child))
+    return found
+
+
+@contextmanager
+def identity_norms(site: Site) -> Iterator[None]:
+    """Within the block q- and k-norms hand on what they get, so that the module is affine in its hidden states."""
+    hooks = [
+        module.register_forward_hook(lambda _module, args, _out: args[0])
+        for module in dict.fromkeys(norm_modules(site).values())
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def read_norm(site: Site, module: nn.Module, n_heads: int) -> HeadNorm:
+    """Gain, offset and kind of one norm, by feeding it vectors; 1+g conventions come out as what is applied.
+
+    Raises Unreadable where neither an RMS norm nor a LayerNorm reproduces it on a fresh vector to 1e-4.
+    """
+    shown = _input_of(site, module)
+    generator = torch.Generator().manual_seed(11)
+    n_features = site.call.query.shape[-1]
+
+    def vector() -> torch.Tensor:
+        rows = torch.randn(shown.shape[-1], generator=generator)
+        return (rows + rows.sign()).to(shown)  # no entry near 0: it is divided by
+
+    def respond(row: torch.Tensor) -> np.ndarray:
+        with torch.no_grad():
+            out = module(row.expand(shown.shape).contiguous())
+        return _by_head(out, site.n_positions, n_heads, n_features)
+
+    v, w = 1024 * vector(), 1024 * vector()  # large, so that the norm's eps plays no part
+    gain_times_unit, offset = (respond(v) - respond(-v)) / 2, (respond(v) + respond(-v)) / 2
+    spans_heads = shown.shape[-1] != n_features
+    ones = np.ones((n_heads, n_features))
+    for is_centred in (False, True):
+        bare = HeadNorm(ones, 0 * ones, 0.0, is_centred, spans_heads)
+        rows_v, rows_w = (_by_head(row.expand(shown.shape), site.n_positions, n_heads, n_features) for row in (v, w))
+        norm = HeadNorm(gain_times_unit / bare(rows_v), offset, _eps(module), is_centred, spans_heads)
+        if np.allclose(norm(rows_w), respond(w), rtol=1e-4, atol=1e-4 * np.abs(respond(w)).max()):
+            return norm
+    raise Unreadable(f"its {type(module).__name__} between projection and scores is neither an RMS norm nor a LayerNorm")
+
+
+def read_rope_scale(site: Site) -> np.ndarray | None:
+    """Attention scaling of the rotary tables, (feature,) on the dimensions they rotate; None where it is 1.
+
+    The tables are what the model passed. With their modulus taken out the captured q shrinks by exactly the
+    scaling on rotated dimensions and stays on the others, which tells the two apart for partial RoPE.
+    """
+    bare, scale = _without_modulus(site)
+    if bare is None or abs(scale - 1) < 1e-6:
+        return None
+    hidden = np.random.default_rng(5).standard_normal((8, site.n_positions, site.hidden_size))
+    with identity_norms(site):
+        scaled_q, plain_q = captured(site, hidden)[0][:, :, 0], captured(bare, hidden)[0][:, :, 0]
+    power = [np.square(q).sum(axis=(0, 1)) for q in (scaled_q, plain_q)]
+    ratio = np.sqrt(power[0] / np.where(power[1] > 0, power[1], 1))
+    return np.where(np.abs(ratio - scale) < np.abs(ratio - 1), scale, 1.0)
+
+
+def read_q_scale(site: Site) -> float:
+    """What the module multiplies q with before handing it over: its own scaling, where the kernel is told 1."""
+    own = getattr(site.module, "scaling", None)
+    return float(own) if site.call.scaling == 1.0 and isinstance(own, float) else 1.0
+
+
+def read_factors(site: Site, rope_scale: np.ndarray | None, q_scale: float) -> HeadFactors:
+    """W_Q and W_K of a module of which nothing is known: at position 0, q and k of basis vector e_i are columns i.
+
+    site: recorded at one position. Raises Unreadable unless they are linear once the response to 0 is taken off.
+    """
+    sizes = (site.hidden_size, site.key_hidden_size)
+    with identity_norms(site):
+        zero = [side[0, :, 0] for side in _respond(site, np.zeros((1, sizes[0])), np.zeros((1, sizes[1])))]
+        _check_linear(site, zero)
+        columns: list[list[np.ndarray]] = [[], []]
+        for start in range(0, max(sizes), CHUNK):
+            bases = [GAIN * _basis(size, start, min(CHUNK, max(sizes) - start)) for size in sizes]
+            for side, response in enumerate(_respond(site, *bases)):
+                columns[side].append((response[:, :, 0] - zero[side]) / GAIN)
+    scales = [q_scale * (1.0 if rope_scale is None else rope_scale), 1.0 if rope_scale is None else rope_scale]
+    weights = [
+        np.moveaxis(np.concatenate(columns[side])[: sizes[side]] / scales[side], 0, -1).astype(np.float32)
+        for side in (0, 1)
+    ]
+    biases = [(zero[side] / scales[side]).astype(np.float32) for side in (0, 1)]
+    return HeadFactors(weights[0], weights[1], biases[0], biases[1], layout="read by basis vectors")
+
+
+def with_surroundings(factors: HeadFactors, site: Site, rope_scale: np.ndarray | None, q_scale: float) -> HeadFactors:
+    """Factors with the norms and scalings of the module they were cut from."""
+    norms = norm_modules(site)
+    n_heads, n_kv_heads = len(factors.w_q), len(factors.w_k)
+    return replace(
+        factors,
+        norm_q=read_norm(site, norms["q"], n_heads) if "q" in norms else None,
+        norm_k=read_norm(site, norms["k"], n_kv_heads) if "k" in norms else None,
+        rope_scale=rope_scale,
+        q_scale=q_scale,
+    )
+
+
+def _respond(site: Site, rows: np.ndarray, key_rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """q and k of rows (batch, hidden), each a text of one token at position 0."""
+    return captured(site, rows[:, None], key_rows[:, None] if site.is_cross else None)
+
+
+def _check_linear(site: Site, zero: list[np.ndarray]) -> None:
+    """f(2x - y) = 2 f(x) - f(y): scaling alone would let |x| pass."""
+    generator = np.random.default_rng(7)
+    x, y = ([GAIN * generator.standard_normal((5, size)) for size in (site.hidden_size, site.key_hidden_size)] for _ in "xy")
+    f_x, f_y, f_both = (_respond(site, *rows) for rows in (x, y, [2 * a - b for a, b in zip(x, y, strict=True)]))
+    for side, name in enumerate("qk"):
+        at_x, at_y, at_both = (response[side][:, :, 0] - zero[side] for response in (f_x, f_y, f_both))
+        want = 2 * at_x - at_y
+        if np.abs(at_both - want).max() > LINEARITY * np.abs(want).max():
+            raise Unreadable(f"its {name} is not linear in the hidden states: f(2x - y) is not 2 f(x) - f(y)")
+
+
+def _basis(size: int, start: int, count: int) -> np.ndarray:
+    """Rows start … start+count of the identity; rows past its end are zero."""
+    return np.eye(count, size, k=start)
+
+
+def _without_modulus(site: Site) -> tuple[Site | None, float]:
+    """The site with rotary tables of modulus 1, and the modulus they had at position 0."""
+    for key, value in [*enumerate(site.args), *site.kwargs.items()]:
+        scale, bare = _split_tables(value)
+        if bare is not None:
+            args = tuple(bare if key == i else arg for i, arg in enumerate(site.args))
+            kwargs = {name: bare if key == name else arg for name, arg in site.kwargs.items()}
+            return replace(site, args=args, kwargs=kwargs), scale
+    return None, 1.0
+
+
+def _split_tables(value: object) -> tuple[float, object]:
+    if isinstance(value, torch.Tensor) and value.is_complex():
+        scale = float(value.abs().flatten()[0])
+        return scale, value / scale
+    is_pair = isinstance(value, tuple) and len(value) == 2 and all(isinstance(table, torch.Tensor) for table in value)
+    if is_pair and value[0].is_floating_point() and value[0].shape == value[1].shape:
+        scale = float(torch.hypot(value[0], value[1]).flatten()[0])
+        return scale, tuple(table / scale for table in value)
+    return 1.0, None
+
+
+def _input_of(site: Site, module: nn.Module) -> torch.Tensor | None:
+    """What a child of the attention module is called with, or None where it isn't called."""
+    seen: list[torch.Tensor] = []
+    hook = module.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
+    reference = site.call.query
+    try:
+        hidden = torch.ones(1, site.n_positions, site.hidden_size, device=reference.device, dtype=reference.dtype)
+        keys = hidden.new_ones(1, site.n_positions, site.key_hidden_size)
+        site.run(hidden, keys)
+    finally:
+        hook.remove()
+    return seen[0] if seen else None
+
+
+def _by_head(rows: torch.Tensor, n_positions: int, n_heads: int, n_features: int) -> np.ndarray:
+    """A norm's tensor at position 0 as (head, feature), whichever of the usual orders it comes in.
+
+    n_positions differs from every head count, so that the two axes can be told apart. A norm that was seen with
+    another number of heads (one norm for q and k) treats all heads alike, and one row of it stands for each.
+    """
+    rows = rows.double().cpu()
+    if rows.dim() == 4:
+        rows = rows[0, 0] if rows.shape[1] == n_positions else rows[0, :, 0]
+    else:
+        rows = rows.reshape(-1, rows.shape[-1])[0].reshape(-1, n_features)
+    return (rows if len(rows) == n_heads else rows[:1].expand(n_heads, -1)).numpy()
+
+
+def _eps(module: nn.Module) -> float:
+    for part in module.modules():
+        for name in ("eps", "variance_epsilon"):
+            if isinstance(getattr(part, name, None), float):
+                return getattr(part, name)
+    return 0.0

@@ -1,0 +1,398 @@
+"""The MODEL argument becomes files on disk, checked before anything heavy is imported or read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import mmap
+import os
+import re
+import struct
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from ingest import catalog
+from ingest.catalog import cache_dir
+from ingest.errors import EigenhouseError
+
+WANTED = "a model is wanted: hub id, folder, .safetensors, .gguf or catalog name"
+STEMS = ("model.safetensors", "pytorch_model.bin")  # what transformers looks for in a folder, in its order
+ENTRIES = tuple(stem + end for stem in STEMS for end in ("", ".index.json"))
+WEIGHT_ENDINGS = (".safetensors", ".gguf", ".bin")
+COMPANIONS = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
+SHARD_NAME = re.compile(r"-\d{5}-of-(?!00001)\d{5}\.(safetensors|gguf)$")
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+LEGACY_PICKLE = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")  # torch.save before 1.6, still on the hub
+GGUF_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+GGUF_STRING, GGUF_ARRAY = 8, 9
+MERGE_HINT = "merge them with llama-gguf-split --merge"
+MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of a checkpoint, present and whole by their own headers, before it has a name."""
+
+    kind: str  # "safetensors", "bin" or "gguf"
+    folder: Path  # where config.json and the tokenizer live; for gguf the file's folder
+    weight_files: tuple[Path, ...]  # all shards, sorted
+
+
+@dataclass(frozen=True)
+class Source(Files):
+    """A checkpoint on disk, and what the warehouse calls it."""
+
+    name: str
+    revision: str | None  # as given
+    origin: str  # "hub:org/name@<commit>", "catalog:<name>", or the absolute path
+
+    @property
+    def model_id(self) -> str:
+        return self.name if self.revision is None else f"{self.name}@{self.revision}"
+
+    @property
+    def loader_path(self) -> Path:
+        """What from_pretrained gets as its path."""
+        return self.folder
+
+    @property
+    def gguf_file(self) -> str | None:
+        """What from_pretrained gets as gguf_file."""
+        return self.weight_files[0].name if self.kind == "gguf" else None
+
+    @property
+    def config_file(self) -> Path | None:
+        return None if self.kind == "gguf" else self.folder / "config.json"
+
+
+def resolve(
+    model: str,
+    *,
+    revision: str | None = None,
+    name: str | None = None,
+    trust_remote_code: bool = False,
+    say: catalog.Say = catalog.silent,
+) -> Source:
+    """Find, fetch and check the files of MODEL: a local path before a catalog name before a hub id."""
+    for what, text in (("NAME", name), ("REVISION", revision)):
+        if text is not None:
+            _refuse_bad_key(what, text)
+    try:
+        files, origin, own_name = _locate(model, revision, trust_remote_code, say)
+    except OSError as error:
+        got = error.strerror or error
+        raise EigenhouseError(f"wanted to read {error.filename or model}; got: {got}") from error
+    if name is None:
+        _refuse_bad_key("NAME", own_name, hint=" (the path's own name: give another with NAME=…)")
+    return Source(**vars(files), name=own_name if name is None else name, revision=revision, origin=origin)
+
+
+def weights_sha256(source: Source) -> str:
+    """One file: its SHA-256. Several: that of the sorted lines "<sha256>  <name>\\n" of sha256sum."""
+    if len(source.weight_files) == 1:
+        return _file_sha256(source.weight_files[0])
+    lines = sorted(f"{_file_sha256(path)}  {path.name}\n" for path in source.weight_files)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _file_sha256(path: Path) -> str:
+    with open(path, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _refuse_bad_key(what: str, text: str, hint: str = "") -> None:
+    """'#' starts a model_id's stack and '@' its revision, so neither may be part of a name."""
+    if not text or any(letter in "#@" or letter.isspace() or not letter.isprintable() for letter in text):
+        raise EigenhouseError(f"wanted a {what} without '#', '@' or spaces, not empty; got {text!r}{hint}")
+
+
+def _locate(model: str, revision: str | None, trust: bool, say: catalog.Say) -> tuple[Files, str, str]:
+    """The files, their origin, and the default name."""
+    if not model.strip() or model.endswith(".json"):
+        raise EigenhouseError(f"{WANTED}; got {model!r}")
+    path = Path(os.path.abspath(os.path.expanduser(model)))
+    is_local = os.path.exists(path)
+    if revision is not None and (is_local or model in catalog.names()):
+        what = f"the local path {path}" if is_local else f"the catalog model {model}"
+        raise EigenhouseError(f"REVISION goes with a hub id; got REVISION={revision} for {what}")
+    if is_local:
+        own_name = path.parent.name if path.name == "model.safetensors" else path.stem
+        return _local_files(path, trust), str(path), path.name if path.is_dir() else own_name
+    if model.startswith((".", "/", "~")) or model.endswith(("/", *WEIGHT_ENDINGS)):
+        raise EigenhouseError(f"{WANTED}; got {model!r}, and there is no such file or folder: {path}")
+    if model in catalog.names():
+        return _local_files(catalog.fetch(model, say), trust), f"catalog:{model}", model
+    if not HUB_ID.fullmatch(model):
+        hint = " (a revision goes in REVISION=…)" if "@" in model else ""
+        raise EigenhouseError(f"{WANTED}; got {model!r}: no local path, and no hub id like org/name{hint}")
+    files, commit = _hub_files(model, revision, trust, say)
+    return files, f"hub:{model}@{commit}", model
+
+
+def _local_files(path: Path, trust: bool) -> Files:
+    if path.is_dir():
+        return _folder_files(path, trust)
+    if path.suffix not in (".safetensors", ".gguf"):
+        raise EigenhouseError(f"{WANTED}; got the file {path} (for .bin weights pass their folder)")
+    if SHARD_NAME.search(path.name):
+        hint = MERGE_HINT if path.suffix == ".gguf" else "pass its folder"
+        raise EigenhouseError(f"wanted a whole model; got {path}, one shard of several ({hint})")
+    if path.suffix == ".gguf":
+        check_gguf(path)
+        return Files("gguf", path.parent, (path,))
+    _check_config(path.parent, trust, _listing(path.parent))
+    _check_weights("safetensors", [path])
+    return Files("safetensors", path.parent if path.name in ENTRIES else _view(path), (path,))
+
+
+def _folder_files(folder: Path, trust: bool) -> Files:
+    names = _listing(folder)
+    _check_config(folder, trust, names)
+    entry, shards = _weights_among(names, folder)
+    kind = "bin" if ".bin" in entry else "safetensors"
+    paths = tuple(folder / shard for shard in shards)
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
+        got = f"{len(missing)} of {len(paths)} missing, first {missing[0]}"
+        raise EigenhouseError(
+            f"wanted the files that {folder / entry} names; {got} (an interrupted download?)"
+        )
+    tensors = _check_weights(kind, paths)
+    if kind == "safetensors" and entry.endswith(".index.json"):
+        absent = sorted(set(_weight_map(folder / entry)) - tensors)
+        if absent:
+            got = f"{len(absent)} in no shard, first {absent[0]} (shards of another model?)"
+            raise EigenhouseError(f"wanted the tensors that {folder / entry} names; {got}")
+    return Files(kind, folder if entry in ENTRIES else _view(paths[0]), paths)
+
+
+def _listing(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def _weights_among(names: set[str], folder: Path) -> tuple[str, tuple[str, ...]]:
+    """Of a folder's file names: the one that transformers starts from, and all weight files, sorted."""
+    for entry in ENTRIES:
+        if entry in names:
+            shards = _weight_map(folder / entry).values() if entry.endswith(".index.json") else [entry]
+            return entry, tuple(sorted(set(map(str, shards))))
+    others = sorted(name for name in names if name.endswith(WEIGHT_ENDINGS))
+    if len(others) == 1 and others[0].endswith(".safetensors") and not SHARD_NAME.search(others[0]):
+        return others[0], (others[0],)
+    got = f"{', '.join(others[:3])} (pass one .gguf or .safetensors file, or add the index of the shards)"
+    got = got if others else "a config without weights"
+    raise EigenhouseError(f"wanted one of {', '.join(ENTRIES)} in {folder}; got {got}")
+
+
+def _weight_map(index: Path) -> dict:
+    weight_map = _json_object(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise EigenhouseError(f"wanted a weight_map in {index}; got {str(weight_map)[:40]}")
+    return weight_map
+
+
+def _view(weights: Path) -> Path:
+    """A folder of links in the cache where transformers finds exactly this file, its config and tokenizer."""
+    view = cache_dir() / "views" / hashlib.sha256(str(weights).encode()).hexdigest()[:16]
+    view.mkdir(parents=True, exist_ok=True)
+    links = {path.name: path for path in weights.parent.iterdir() if _is_companion(path.name)}
+    links[ENTRIES[0]] = weights
+    for stale in _listing(view) - set(links):
+        (view / stale).unlink(missing_ok=True)
+    for name, target in links.items():
+        fresh = view / f".{name}.{os.getpid()}"
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(target)
+        os.replace(fresh, view / name)
+    return view
+
+
+def _is_companion(name: str, extra: Iterable[str] = ("*.py",)) -> bool:
+    """A config, tokenizer file or code; no index, and no adapter, which transformers would load unasked."""
+    if any(fnmatch(name, pattern) for pattern in extra):
+        return True
+    small = any(fnmatch(name, pattern) for pattern in COMPANIONS)
+    return small and not name.endswith(".index.json") and name != "adapter_config.json"
+
+
+def _hub_files(model: str, revision: str | None, trust: bool, say: catalog.Say) -> tuple[Files, str]:
+    """The files in the hub's own cache, and their commit. Config first: a refusal downloads no weights."""
+
+    def choose(names: set[str], folder: Path) -> tuple[str, ...]:
+        _check_config(folder, trust, names)
+        return _weights_among(names, folder)[1]
+
+    extra = ("*.index.json", "*.py") if trust else ("*.index.json",)
+    folder = catalog.fetch_hub(model, revision, lambda name: _is_companion(name, extra), choose, say)
+    return _folder_files(folder, trust), folder.name
+
+
+def _json_object(path: Path) -> dict:
+    _refuse_pointer(path)
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise EigenhouseError(f"wanted JSON in {path}; got {error}") from error
+    if not isinstance(content, dict):
+        raise EigenhouseError(f"wanted a JSON object in {path}; got a {type(content).__name__}")
+    return content
+
+
+def _check_config(folder: Path, trust: bool, names: set[str]) -> None:
+    """Refuse a config.json unless transformers knows its model_type or may run the code beside it."""
+    path = folder / "config.json"
+    if "config.json" not in names:
+        raise _no_config(names, folder)
+    config = _json_object(path)
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str):
+        raise EigenhouseError(f"wanted a model_type in {path}; got {model_type!r} (no transformers config?)")
+    import transformers  # late: it takes seconds
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    if model_type in CONFIG_MAPPING_NAMES or (trust and "auto_map" in config):
+        return
+    cause = "a newer model than this transformers?"
+    if "auto_map" in config:
+        cause = "it wants remote code, which runs only with TRUST_REMOTE_CODE=1: read it first"
+    known = f"a model_type that transformers {transformers.__version__} knows"
+    raise EigenhouseError(f"wanted {known} in {path}; got {model_type!r} ({cause})")
+
+
+def _no_config(names: set[str], folder: Path) -> EigenhouseError:
+    weights = sorted(name for name in names if name.endswith(WEIGHT_ENDINGS))
+    if not weights:
+        return EigenhouseError(f"{WANTED}; got {folder}, with neither config.json nor weights in it")
+    if all(name.endswith(".gguf") for name in weights):
+        return EigenhouseError(f"{WANTED}; got only GGUF files in {folder}: get {weights[0]}, pass its path")
+    hint = "an adapter? merge it first" if "adapter_config.json" in names else "copy it from the model's page"
+    return EigenhouseError(f"wanted config.json in {folder}; got weights alone, {weights[0]} ({hint})")
+
+
+def _refuse_pointer(path: Path) -> None:
+    if _first_bytes(path, len(LFS_POINTER)) == LFS_POINTER:
+        raise EigenhouseError(f"wanted the content of {path}; got a Git-LFS pointer (run `git lfs pull`)")
+
+
+def _first_bytes(path: Path, n_bytes: int) -> bytes:
+    with open(path, "rb") as opened:
+        return opened.read(n_bytes)
+
+
+def _refuse_size(path: Path, n_wanted: int) -> None:
+    n_bytes, cause = path.stat().st_size, "cut short, or corrupt?"
+    raise EigenhouseError(f"wanted {n_wanted} bytes in {path} by its own header; got {n_bytes} ({cause})")
+
+
+def _check_weights(kind: str, paths: Iterable[Path]) -> set[str]:
+    """Refuse files that are cut short or no weights at all; returns the tensor names of safetensors files."""
+    tensors: set[str] = set()
+    for path in paths:
+        _refuse_pointer(path)
+        if kind == "safetensors":
+            tensors |= _safetensors_names(path)
+        elif not zipfile.is_zipfile(path) and _first_bytes(path, len(LEGACY_PICKLE)) != LEGACY_PICKLE:
+            raise EigenhouseError(f"wanted PyTorch weights in {path}; got no zip (a download cut short?)")
+    return tensors
+
+
+def _safetensors_names(path: Path) -> set[str]:
+    n_bytes = path.stat().st_size
+    with open(path, "rb") as opened:
+        try:
+            (n_header,) = struct.unpack("<Q", opened.read(8))
+            if n_header > min(MAX_HEADER_BYTES, n_bytes - 8):
+                raise ValueError(f"a header of {n_header} bytes in a file of {n_bytes}")
+            header = json.loads(opened.read(n_header))
+            header.pop("__metadata__", None)
+            ends = [tensor["data_offsets"][1] for tensor in header.values()]
+            n_wanted = 8 + n_header + max(ends, default=0)
+        except (struct.error, ValueError, TypeError, LookupError, AttributeError) as error:
+            raise EigenhouseError(f"wanted safetensors in {path}; got {error} (cut short?)") from error
+    if n_wanted != n_bytes:
+        _refuse_size(path, n_wanted)
+    if not header:
+        raise EigenhouseError(f"wanted weights in {path}; got a safetensors file without tensors")
+    return set(header)
+
+
+def check_gguf(path: Path) -> None:
+    """Refuse a file that is no GGUF, cut short, or one part of several: walks the header, reads no tensor."""
+    _refuse_pointer(path)
+    magic = _first_bytes(path, 24)
+    if len(magic) < 24 or magic[:4] != b"GGUF":
+        raise EigenhouseError(f"wanted GGUF in {path}; its first bytes are {magic[:4]!r} (another format?)")
+    with open(path, "rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        try:
+            n_wanted, n_parts = _walk_gguf(data)
+        except (ValueError, ArithmeticError) as error:
+            raise EigenhouseError(f"wanted a GGUF header in {path}; got {error} (cut short?)") from error
+    if n_parts > 1:
+        raise EigenhouseError(f"wanted a whole model; got {path}, one of {n_parts} parts ({MERGE_HINT})")
+    if n_wanted > path.stat().st_size:
+        _refuse_size(path, n_wanted)
+
+
+def _walk_gguf(data: mmap.mmap) -> tuple[int, int]:
+    """Where the last tensor's data end, and how many files the model is split into."""
+    from gguf.constants import GGML_QUANT_SIZES
+
+    sizes = {int(kind): size for kind, size in GGML_QUANT_SIZES.items()}
+    walk = _GgufCursor(data)
+    version, n_tensors, n_keys = walk.number("I"), walk.number("Q"), walk.number("Q")
+    if version not in (2, 3):
+        raise ValueError(f"version {version}, not 2 or 3")
+    metadata = {walk.text(): walk.value(walk.number("I")) for _ in range(n_keys)}
+    end = 0
+    for _ in range(n_tensors):
+        name = walk.text()
+        n_values = math.prod(walk.number("Q") for _ in range(walk.number("I")))
+        kind, offset = walk.number("I"), walk.number("Q")
+        if kind not in sizes:
+            raise ValueError(f"tensor {name.decode(errors='replace')} of unknown type {kind}")
+        block_values, block_bytes = sizes[kind]
+        end = max(end, offset + n_values // block_values * block_bytes)
+    if end == 0:
+        raise ValueError("no tensors")
+    alignment = int(metadata.get(b"general.alignment") or 32)
+    return -(-walk.at // alignment) * alignment + end, int(metadata.get(b"split.count") or 1)
+
+
+class _GgufCursor:
+    """Reads a GGUF header forwards."""
+
+    def __init__(self, data: mmap.mmap) -> None:
+        self.data, self.at = data, 4  # after the magic
+
+    def take(self, n_bytes: int) -> bytes:
+        if n_bytes > len(self.data) - self.at:
+            raise ValueError(f"{n_bytes} bytes to read at byte {self.at} of {len(self.data)}")
+        self.at += n_bytes
+        return self.data[self.at - n_bytes : self.at]
+
+    def number(self, form: str) -> int:
+        return struct.unpack("<" + form, self.take(struct.calcsize("<" + form)))[0]
+
+    def text(self) -> bytes:
+        return self.take(self.number("Q"))
+
+    def value(self, kind: int) -> int | bytes | None:
+        """A number or the bytes of a text; an array of either is stepped over."""
+        if kind in GGUF_SCALARS:
+            return self.number(GGUF_SCALARS[kind])
+        if kind == GGUF_STRING:
+            return self.text()
+        element, n_elements = self.number("I"), self.number("Q")
+        if kind != GGUF_ARRAY or element not in (GGUF_STRING, *GGUF_SCALARS):
+            raise ValueError(f"a value of unknown type {kind}")
+        if element == GGUF_STRING:
+            for _ in range(n_elements):
+                self.text()
+        else:
+            self.take(n_elements * struct.calcsize(GGUF_SCALARS[element]))
+        return None

@@ -1,0 +1,116 @@
+"""Which attention calls of a model form one stack of layers, and what each layer is."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from torch import nn
+from transformers import PretrainedConfig
+
+from ingest.capture import Site
+
+_KINDS = {"sliding": "sliding", "chunked": "chunked", "linear": "linear", "full": "full"}
+_NAMES = (("vision", r"vision|visual|image"), ("audio", r"audio|speech"), ("text", r"text|language"))
+
+
+@dataclass
+class Stack:
+    """Layers that follow one another. suffix: '' for a model's only stack, else 'encoder', 'cross', 'vision' …
+
+    sites: layer → index into the recorded sites; layers without one were not measured. skipped: module → reason.
+    """
+
+    suffix: str
+    prefix: str
+    is_cross: bool
+    n_layers: int
+    sites: dict[int, int]
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def find_stacks(model: nn.Module, sites: list[Site]) -> list[Stack]:
+    """Group sites by the module list they stand in; cross-attention is a stack of its own.
+
+    The layer is the index in that list. Where it isn't unique (layers that share one module) the calls are counted.
+    """
+    groups: dict[tuple[str, bool], list[int]] = defaultdict(list)
+    for index, site in enumerate(sites):
+        groups[_list_prefix(site.path), site.is_cross].append(index)
+    stacks = []
+    for (prefix, is_cross), members in groups.items():
+        layers = [_list_index(sites[index].path, prefix) for index in members]
+        if len(set(layers)) < len(layers):
+            layers = list(range(len(members)))
+            n_layers = len(members)
+        else:
+            n_layers = len(model.get_submodule(prefix)) if prefix else len(members)
+        stack = Stack("", prefix, is_cross, n_layers, dict(zip(layers, members, strict=True)))
+        if not is_cross:
+            stack.skipped = _unmeasured(model, stack)
+        stacks.append(stack)
+    if len(stacks) > 1:
+        _name(stacks)
+    return stacks
+
+
+def attention_kind(config: PretrainedConfig, stack: Stack, layer: int, sites: list[Site]) -> tuple[str, int | None]:
+    """(kind, window size) of one layer: from the window its kernel was told, else from the config's layer types."""
+    types = getattr(config, "layer_types", None) or []
+    told = types[layer] if layer < len(types) and not stack.is_cross else None
+    kind = next((kind for word, kind in _KINDS.items() if told and told.startswith(word)), None)
+    if layer not in stack.sites:
+        return kind if kind == "linear" else "other", None
+    window = sites[stack.sites[layer]].call.window
+    if isinstance(window, int):
+        return "sliding", window
+    if kind == "chunked":
+        return kind, getattr(config, "attention_chunk_size", None)
+    return "full", None
+
+
+def position_encoding(model: nn.Module, site: Site) -> str:
+    """How the scores of a site learn of positions: 'rope', 'relative bias', 'learned' embeddings or 'none seen'."""
+    passed = [value for name, value in site.kwargs.items() if name == "position_embeddings"] + list(site.args[1:2])
+    if any(isinstance(value, tuple) or getattr(value, "is_complex", bool)() for value in passed if value is not None):
+        return "rope"
+    if any("rotary" in name for name, _ in site.module.named_modules()):
+        return "rope"
+    if site.call.position_bias is not None:
+        return "relative bias"
+    names = [name.rsplit(".", 1)[-1] for name, _ in model.named_modules()]
+    names += [name.rsplit(".", 1)[-1] for name, _ in model.named_parameters()]
+    return "learned" if any(re.match(r"(.*position.*|wpe|embed_pos.*)$", name) for name in names) else "none seen"
+
+
+def _list_prefix(path: str) -> str:
+    parts = path.split(".")
+    numbers = [i for i, part in enumerate(parts) if part.isdigit()]
+    return ".".join(parts[: numbers[0]]) if numbers else ""
+
+
+def _list_index(path: str, prefix: str) -> int:
+    head = path.removeprefix(prefix).strip(".").split(".")[0]
+    return int(head) if head.isdigit() else 0
+
+
+def _unmeasured(model: nn.Module, stack: Stack) -> dict[str, str]:
+    skipped = {}
+    for layer in set(range(stack.n_layers)) - set(stack.sites):
+        path = f"{stack.prefix}.{layer}"
+        children = ", ".join(type(child).__name__ for child in model.get_submodule(path).children())
+        skipped[path] = f"no call reached transformers' attention interface (made of {children})"
+    return skipped
+
+
+def _name(stacks: list[Stack]) -> None:
+    for stack in stacks:
+        words = [name for name, pattern in _NAMES if re.search(pattern, stack.prefix)]
+        words += [word for word in ("encoder", "decoder") if word in stack.prefix.split(".") and not words]
+        stack.suffix = "cross" if stack.is_cross else (words or [stack.prefix.replace(".", "-") or "attention"])[0]
+    taken: dict[str, int] = defaultdict(int)
+    for stack in stacks:
+        taken[stack.suffix] += 1
+        if taken[stack.suffix] > 1:
+            stack.suffix += str(taken[stack.suffix])

@@ -1,0 +1,39 @@
+--| title = "How far the singular values of W_K W_Q^T are from those of the metric W_K^T W_Q"
+--| reading = "Medians over heads and ranks of |head_product - metric| / metric. The two share their non-zero eigenvalues, not their singular values: spectra of one never stand for the other."
+--| [parameters]
+--| model = {}
+with
+
+spectra as (
+    select
+        models.model_id,
+        singular_values.operator,
+        singular_values.layer,
+        singular_values.head,
+        singular_values.k,
+        singular_values.sigma::double as sigma
+    from singular_values
+    inner join models on singular_values.model_key = models.model_key
+    where
+        singular_values.operator in ('metric', 'head_product')
+        and ($model is null or models.model_id = $model)
+),
+
+pairs as (
+    select
+        model_id, layer, head, k,
+        max(sigma) filter (operator = 'metric') as metric_sigma,
+        max(sigma) filter (operator = 'head_product') as product_sigma
+    from spectra
+    group by model_id, layer, head, k
+)
+
+select
+    model_id, layer,
+    median(abs(product_sigma - metric_sigma) / nullif(metric_sigma, 0)) as median_relative_difference,
+    median(product_sigma / nullif(metric_sigma, 0)) filter (k = 0) as median_ratio_of_largest,
+    count(distinct head) as n_heads
+from pairs
+where metric_sigma is not null and product_sigma is not null
+group by model_id, layer
+order by model_id, layer

@@ -1,0 +1,31 @@
+--| title = "The models in the warehouse"
+--| reading = "worst_conformance_error: the largest relative difference between a head's own attention logits and those of its stored factors; null for an imported file."
+with
+
+conformances as (
+    select model_key, max(max_rel_error) as worst_conformance_error
+    from conformance
+    group by model_key
+),
+
+runs as (
+    select model_key, max(finished_at) as ingested_at
+    from ingest_runs
+    group by model_key
+)
+
+select
+    models.model_id,
+    models.architecture,
+    models.quantization,
+    models.n_layers,
+    models.n_heads,
+    models.n_kv_heads,
+    models.head_dim,
+    models.hidden_size,
+    conformances.worst_conformance_error,
+    runs.ingested_at
+from models
+left join conformances on models.model_key = conformances.model_key
+left join runs on models.model_key = runs.model_key
+order by models.name, models.revision_order, models.model_id

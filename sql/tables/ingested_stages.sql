@@ -1,0 +1,14 @@
+--| title = "The measurement stages whose rows are in the warehouse, with what they were made from."
+--| grain = ["model_key", "stage"]
+--| [columns]
+--| model_key = "models.model_key of the attention stack"
+--| stage = "stage of the ingest"
+--| fingerprint = "hash of the stage's inputs, options and code version; equal where measuring again would change nothing"
+--| run_id = "ingest_runs.run_id of the run that wrote the rows"
+create table if not exists ingested_stages (
+    model_key   bigint not null,
+    stage       varchar not null,
+    fingerprint varchar not null,
+    run_id      varchar not null,
+    primary key (model_key, stage)
+);

@@ -1,0 +1,72 @@
+"""A small warehouse to ask, and the command line that asks it; no options from outside."""
+
+import json
+import os
+from dataclasses import replace
+
+import polars as pl
+import pytest
+import warehouse_fixture as fixture
+
+from analyses import __main__ as command_line
+from ingest import store
+
+SEEDS = {"org/one": 0, "org/two": 1}
+HEADS = [(layer, head) for layer in range(fixture.N_LAYERS) for head in range(fixture.N_HEADS)]
+
+
+@pytest.fixture(autouse=True)
+def no_options_from_outside(monkeypatch):
+    """What make or a user's shell hands over is for the program, not for its tests."""
+    for name in os.environ:
+        if name.startswith("EIGENHOUSE_") and name != "EIGENHOUSE_CACHE":
+            monkeypatch.delenv(name)
+
+
+def conformance(worst: float) -> pl.DataFrame:
+    """An error for each head, largest in none of the corners, equal nowhere."""
+    sizes = [(7 * place + 5) % len(HEADS) + 1 for place in range(len(HEADS))]
+    rows = [(*place, worst * size / len(HEADS), "split") for place, size in zip(HEADS, sizes, strict=True)]
+    kinds = {"layer": pl.Int16, "head": pl.Int16, "max_rel_error": pl.Float32, "layout": pl.String}
+    return pl.DataFrame(rows, schema=list(kinds), orient="row").cast(kinds)
+
+
+@pytest.fixture(scope="session")
+def warehouse(tmp_path_factory):
+    """Two full models, and a third with spectra alone."""
+    folder = tmp_path_factory.mktemp("analyses")
+    stacks = []
+    for model_id, seed in SEEDS.items():
+        full = fixture.full_load(folder / str(seed), model_id, seed)
+        proof = fixture.staged(folder / f"{seed}-proof", conformance=conformance(1e-6 * (seed + 1)))
+        stacks.append(replace(full, staged=full.staged | proof))
+    static = fixture.staged(folder / "static", singular_values=fixture.singular_values(2))
+    stacks.append(fixture.stack("org/static", static))
+    path = folder / "warehouse.duckdb"
+    store.load(path, stacks, None, force=False)
+    return path
+
+
+@pytest.fixture
+def run(warehouse, capfdbinary):
+    """Runs the command line against the warehouse: exit status, standard output, standard error."""
+
+    def run(*args):
+        with pytest.raises(SystemExit) as ending:
+            command_line.main([*args, "--warehouse", str(warehouse)])
+        out, err = capfdbinary.readouterr()
+        return ending.value.code or 0, out, err.decode()
+
+    return run
+
+
+@pytest.fixture
+def rows(run):
+    """The rows of an answer that must succeed, as JSON gives them."""
+
+    def rows(*args):
+        status, out, err = run("query", *args, "--format", "json")
+        assert (status, err) == (0, "")
+        return json.loads(out)
+
+    return rows

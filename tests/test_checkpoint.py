@@ -1,0 +1,145 @@
+"""Weights read one by one are the weights that transformers' loader puts into the module."""
+
+import gguf
+import numpy as np
+import pytest
+import tiny_models
+import torch
+from safetensors.torch import load_file, save_file
+
+from ingest import loading
+from ingest.checkpoint import weight_format
+from ingest.errors import EigenhouseError
+
+
+def attention_weights(loaded, path):
+    with loaded.filled(path):
+        return {name: value.clone() for name, value in loaded.model.get_submodule(path).named_parameters()}
+
+
+def assert_skeleton_equals_whole(source, path):
+    whole, skeleton = (loading.load_model(source, False, whole=whole) for whole in (True, False))
+    want, got = attention_weights(whole, path), attention_weights(skeleton, path)
+    assert want.keys() == got.keys() and len(want) > 1
+    for name in want:
+        assert torch.equal(want[name], got[name]), name
+    left = skeleton.model.get_submodule(path)
+    assert all(not parameter.any() for parameter in left.parameters())  # nothing stays in memory
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        ("grouped heads", "model.layers.1.self_attn"),
+        ("fused Conv1D", "transformer.h.1.attn"),
+        ("biased", "model.layers.0.self_attn"),
+    ],
+)
+def test_safetensors_by_slice(kind, path, tmp_path):
+    assert_skeleton_equals_whole(tiny_models.local_source(tiny_models.save(kind, tmp_path)), path)
+
+
+def test_shards_and_bin(tmp_path):
+    model = tiny_models.build("grouped heads", causal=True)
+    model.save_pretrained(tmp_path / "shards", max_shard_size="40KB")
+    assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 2
+    assert_skeleton_equals_whole(tiny_models.local_source(tmp_path / "shards"), "model.layers.1.self_attn")
+    model.config.save_pretrained(tmp_path / "bin")
+    torch.save(model.state_dict(), tmp_path / "bin" / "pytorch_model.bin")
+    assert_skeleton_equals_whole(tiny_models.local_source(tmp_path / "bin"), "model.layers.1.self_attn")
+
+
+def test_names_without_the_models_prefix(tmp_path):
+    """Checkpoints saved from the bare model lack the prefix of the class their config names."""
+    tiny_models.save("grouped heads", tmp_path)
+    stored = load_file(tmp_path / "model.safetensors")
+    bare = {name.removeprefix("model."): value for name, value in stored.items()}
+    save_file(bare, tmp_path / "model.safetensors", {"format": "pt"})
+    assert_skeleton_equals_whole(tiny_models.local_source(tmp_path), "model.layers.1.self_attn")
+
+
+def permuted(weight, n_heads):
+    """llama.cpp's own formula for the rows of q and k (convert_hf_to_gguf.py)."""
+    return weight.reshape(n_heads, 2, weight.shape[0] // n_heads // 2, -1).swapaxes(1, 2).reshape(weight.shape)
+
+
+def write_gguf(path, model, quantization=None):
+    """The tiny llama as its converter would write it, q and k rows permuted within heads."""
+    config, state = model.config, {name: value.numpy() for name, value in model.state_dict().items()}
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list([f"w{i}" for i in range(config.vocab_size)])
+    writer.add_token_merges([])
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
+    for name, value in state.items():
+        if ".q_proj." in name or ".k_proj." in name:
+            value = permuted(value, config.num_attention_heads if ".q_proj." in name else config.num_key_value_heads)
+        kind = quantization if quantization and value.ndim == 2 and value.shape[1] % 32 == 0 else None
+        stored = gguf.quantize(value, kind) if kind else value
+        writer.add_tensor(names.get_name(name, (".weight",)), stored, raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.mark.parametrize("quantization", [None, gguf.GGMLQuantizationType.Q8_0], ids=["F32", "Q8_0"])
+def test_gguf_rows_are_put_back(tmp_path, quantization):
+    import transformers
+
+    wide = transformers.LlamaConfig(**tiny_models.GROUPED | {"hidden_size": 96, "head_dim": 16, "tie_word_embeddings": False})
+    model = tiny_models.randomize(transformers.LlamaForCausalLM(wide))
+    write_gguf(tmp_path / "tiny.gguf", model, quantization)
+    source = tiny_models.local_source(tmp_path / "tiny.gguf")
+    assert weight_format(source) == (("float32", "Q8_0") if quantization else ("float32", None))
+    assert_skeleton_equals_whole(source, "model.layers.1.self_attn")
+    got = attention_weights(loading.load_model(source, False, whole=False), "model.layers.1.self_attn")
+    want = model.get_parameter("model.layers.1.self_attn.q_proj.weight").numpy()
+    step = np.abs(want).max() / 127 if quantization else 0
+    assert got["q_proj.weight"].numpy() == pytest.approx(want, abs=float(step) + 1e-7)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "layer by layer"])
+def test_weights_that_are_not_finite_are_refused(tmp_path, value, whole):
+    spoilt = torch.zeros(48, 48)
+    spoilt[7, 3] = value
+    name = "model.layers.1.self_attn.q_proj.weight"
+    source = tiny_models.local_source(tiny_models.save("grouped heads", tmp_path, **{name: spoilt}))
+    with pytest.raises(EigenhouseError, match=rf"1 NaN or infinite value\(s\) in {name}"):
+        attention_weights(loading.load_model(source, False, whole=whole), "model.layers.1.self_attn")
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "layer by layer"])
+def test_a_missing_tensor_is_named(tmp_path, whole):
+    tiny_models.save("grouped heads", tmp_path)
+    stored = load_file(tmp_path / "model.safetensors")
+    del stored["model.layers.1.self_attn.k_proj.weight"]
+    save_file(stored, tmp_path / "model.safetensors", {"format": "pt"})
+    source = tiny_models.local_source(tmp_path)
+    with pytest.raises(EigenhouseError, match=r"model\.layers\.1\.self_attn\.k_proj\.weight"):
+        attention_weights(loading.load_model(source, False, whole=whole), "model.layers.1.self_attn")
+
+
+def test_weights_of_another_shape_are_refused(tmp_path):
+    other = torch.zeros(40, 48)
+    source = tiny_models.local_source(
+        tiny_models.save("grouped heads", tmp_path, **{"model.layers.1.self_attn.q_proj.weight": other})
+    )
+    with pytest.raises(EigenhouseError, match=r"q_proj"):
+        loading.load_model(source, False, whole=True)
+
+
+def test_formats(tmp_path):
+    model = tiny_models.build("grouped heads", causal=True).to(torch.bfloat16)
+    model.save_pretrained(tmp_path)
+    assert weight_format(tiny_models.local_source(tmp_path)) == ("bfloat16", None)

@@ -1,0 +1,188 @@
+"""The gate: every tiny architecture passes it with the right factors, and none with a wrong cut."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny_models
+import torch
+
+from ingest import conformance, layouts, probing
+from ingest.conformance import TOLERANCE, Evidence, proven_factors
+from ingest.probing import Unreadable
+
+
+def only_site(kind, index=0):
+    return tiny_models.sites(tiny_models.build(kind))[index]
+
+
+def dense_sigma(factors):
+    """σ of every head's metric the long way round: the hidden × hidden matrix, float64."""
+    group = len(factors.w_q) // len(factors.w_k)
+    return [
+        np.linalg.svd(factors.w_k[h // group].astype(float).T @ factors.w_q[h].astype(float), compute_uv=False)
+        for h in range(len(factors.w_q))
+    ]
+
+
+@pytest.mark.parametrize("kind", tiny_models.CONFIGS)
+def test_every_head_is_proved_and_equals_the_basis_vectors(kind):
+    """The layout found by the gate and the fallback, which knows no layout, give one metric."""
+    model = tiny_models.build(kind)
+    pairs = tiny_models.sites(model)
+    assert pairs
+    for site, single in pairs:
+        factors, errors = proven_factors(site, single)
+        assert errors.max() < 1e-5
+        assert "basis vectors" not in factors.layout
+        read = probing.read_factors(single, probing.read_rope_scale(site), probing.read_q_scale(site))
+        for ours, theirs in zip(dense_sigma(factors), dense_sigma(read), strict=True):
+            assert ours == pytest.approx(theirs, abs=1e-4 * ours[0])
+
+
+def shuffled_groups(factors):
+    """Key heads repeated by row instead of by group: query head h meets key head h % G."""
+    n_kv_heads = len(factors.w_k)
+    order = [h % n_kv_heads for h in range(len(factors.w_q))]
+    return replace(factors, w_k=factors.w_k[order], b_k=factors.b_k[order], norm_k=None)
+
+
+WRONG = {
+    "fused interleaved": "cut flat",
+    "fused Conv1D": "not transposed",
+    "fused grouped": "cut by group",
+    "grouped heads": "heads repeated by row",
+    "gated q_proj, hybrid": "gate behind all heads",
+}
+
+
+@pytest.mark.parametrize("kind", WRONG, ids=WRONG.values())
+def test_a_wrong_cut_of_right_shape_is_refused(kind):
+    """Planted: what published scripts do. All shapes fit; the gate alone tells."""
+    site, single = only_site(kind)
+    right, errors = proven_factors(site, single)
+    assert errors.max() < TOLERANCE
+    if kind == "grouped heads":
+        wrong = shuffled_groups(right)
+    else:
+        parameters = {name: value.numpy() for name, value in site.module.named_parameters()}
+        if kind == "fused Conv1D":  # the rows of the stored (in, out) weight taken for outputs
+            weight = parameters["c_attn.weight"].reshape(parameters["c_attn.weight"].shape[::-1])
+            parameters = parameters | {"c_attn.weight": np.ascontiguousarray(weight)}
+        n_heads, n_kv_heads, head_dim = site.call.query.shape[1], site.call.key.shape[1], site.call.query.shape[-1]
+        cuts = layouts.layouts(parameters, n_heads, n_kv_heads, head_dim, (site.hidden_size, site.hidden_size))
+        wrong = next(cut for cut in cuts if cut.layout != right.layout)
+        wrong = probing.with_surroundings(wrong, site, None, 1.0)
+    assert wrong.w_q.shape == right.w_q.shape
+    # by row, six heads over two key heads: only 1 and 4 meet another's; a gate taken to stand behind all heads
+    # leaves head 0 where it was
+    spared = {"grouped heads": (0, 2, 3, 5), "gated q_proj, hybrid": (0,)}.get(kind, ())
+    fooled = Evidence(site).errors(wrong) > TOLERANCE
+    assert fooled.tolist() == [head not in spared for head in range(len(wrong.w_q))]
+
+
+def test_rows_permuted_within_heads_fail_at_real_positions_only():
+    """What a GGUF converter does to q and k alike cancels at position 0 and bends RoPE."""
+    site, single = only_site("grouped heads")
+    factors, _ = proven_factors(site, single)
+    head_dim = factors.w_q.shape[1]
+    order = np.arange(head_dim).reshape(2, -1).T.reshape(-1)
+    permuted = replace(factors, w_q=factors.w_q[:, order], w_k=factors.w_k[:, order])
+    x, y = np.random.default_rng(0).standard_normal((2, 5, site.hidden_size))
+    at_zero = [np.einsum("nhc,nhc->nh", f.query(x), np.repeat(f.key(y), 3, axis=1)) for f in (factors, permuted)]
+    assert at_zero[0] == pytest.approx(at_zero[1], rel=1e-9)
+    assert (Evidence(site).errors(permuted) > TOLERANCE).all()
+
+
+def test_a_large_bias_hides_no_wrong_weight():
+    """Biases a thousand times the weights make up the logit; the linear part still tells."""
+    model = tiny_models.build("biased")
+    for name, parameter in model.named_parameters():
+        if name.endswith(("q_proj.bias", "k_proj.bias")):
+            parameter.mul_(1000)
+    site, single = tiny_models.sites(model)[0]
+    factors, errors = proven_factors(site, single)
+    assert errors.max() < TOLERANCE
+    wrong = replace(factors, w_q=factors.w_q[::-1])
+    full = conformance._relative_error(
+        *(
+            conformance._logits(q, k)
+            for q, k in (
+                (factors.query(np.eye(48)[:5]), factors.key(np.eye(48)[5:9])),
+                (wrong.query(np.eye(48)[:5]), wrong.key(np.eye(48)[5:9])),
+            )
+        )
+    )
+    assert full.max() < 0.02  # nearly blind …
+    assert Evidence(site).errors(wrong).min() > 0.1  # … and not fooled
+
+
+def test_a_zero_head_is_zero_on_both_sides():
+    model = tiny_models.build("grouped heads")
+    model.get_parameter("layers.0.self_attn.q_proj.weight")[8:16] = 0
+    site, single = tiny_models.sites(model)[0]
+    factors, errors = proven_factors(site, single)
+    assert errors[1] == 0 and errors.max() < 1e-5
+    w_q = factors.w_q.copy()
+    w_q[1, 0, 0] = 1e-6
+    assert Evidence(site).errors(replace(factors, w_q=w_q))[1] == np.inf
+
+
+class Renamed(torch.nn.Module):
+    """A projection under a name that no layout knows, with its rows shuffled; nonlinear where told."""
+
+    def __init__(self, linear, order, bend):
+        super().__init__()
+        self.mystery, self.order, self.bend = linear, order, bend
+
+    def forward(self, hidden):
+        return self.mystery(hidden.abs() if self.bend else hidden)[..., self.order]
+
+
+def disguised(bend):
+    model = tiny_models.build("biased")
+    attention = model.layers[0].self_attn
+    order = torch.randperm(48, generator=torch.Generator().manual_seed(0))
+    attention.q_proj = Renamed(attention.q_proj, order, bend)
+    return model, order
+
+
+def test_unknown_modules_are_read_by_basis_vectors():
+    model, order = disguised(bend=False)
+    weight = model.layers[0].self_attn.q_proj.mystery.weight[order].numpy()
+    site, single = tiny_models.sites(model)[0]
+    factors, errors = proven_factors(site, single)
+    assert factors.layout == "read by basis vectors" and errors.max() < TOLERANCE
+    assert factors.w_q.reshape(48, 48) == pytest.approx(weight, abs=1e-5)
+    assert factors.b_q.reshape(48) == pytest.approx(
+        model.layers[0].self_attn.q_proj.mystery.bias[order].numpy(), abs=1e-5
+    )
+
+
+def test_a_nonlinear_module_is_unreadable():
+    model, _ = disguised(bend=True)
+    site, single = tiny_models.sites(model)[0]
+    with pytest.raises(Unreadable, match="q is not linear"):
+        proven_factors(site, single)
+
+
+def test_scalings_are_read_from_the_model():
+    """YaRN times eight: 0.1 ln 8 + 1 on all dimensions; OPT multiplies q by c^-1/2 itself."""
+    site, _ = only_site("scaled rope")
+    assert probing.read_rope_scale(site) == pytest.approx(np.full(8, 0.1 * np.log(8) + 1), rel=1e-5)
+    assert probing.read_q_scale(only_site("own q scaling")[0]) == pytest.approx(14**-0.5)
+    plain, _ = only_site("grouped heads")
+    assert probing.read_rope_scale(plain) is None and probing.read_q_scale(plain) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "convention", "spans_heads"),
+    [("qk-norm, head_dim not d/H", 0, False), ("qk-norm as 1+g, sliding", 1, False), ("qk-norm over all heads", 0, True)],
+)
+def test_norm_gains_are_what_is_applied(kind, convention, spans_heads):
+    site, single = only_site(kind)
+    factors, _ = proven_factors(site, single)
+    for norm, name in ((factors.norm_q, "q_norm.weight"), (factors.norm_k, "k_norm.weight")):
+        stored = site.module.get_parameter(name).numpy() + convention
+        assert norm.gain.reshape(-1, len(stored)) == pytest.approx(np.tile(stored, (norm.gain.size // len(stored), 1)), rel=1e-4)
+        assert norm.spans_heads == spans_heads and not norm.is_centred and norm.offset == pytest.approx(0, abs=1e-3)

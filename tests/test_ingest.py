@@ -1,0 +1,312 @@
+"""`python -m ingest` as a user runs it, on tiny checkpoints: rows, resume, idempotence, refusals."""
+
+import json
+import shutil
+
+import duckdb
+import numpy as np
+import pytest
+import tiny_models
+import torch
+import transformers
+from typer.testing import CliRunner
+
+from ingest import __main__ as command_line
+from ingest import stages, staging
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("EIGENHOUSE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def ingest(tmp_path):
+    """Runs the command line; gives exit status and what it printed."""
+
+    def run(model, *arguments):
+        told = ["--model", str(model), "--warehouse", str(tmp_path / "warehouse.duckdb"), *map(str, arguments)]
+        result = CliRunner().invoke(command_line.app, told, catch_exceptions=False)
+        return result.exit_code, " ".join(result.output.split())
+
+    return run
+
+
+@pytest.fixture
+def ask(tmp_path):
+    def ask(sql):
+        with duckdb.connect(str(tmp_path / "warehouse.duckdb"), read_only=True) as con:
+            return con.execute(sql).fetchall()
+
+    return ask
+
+
+def weights(folder, kind, layer):
+    """W_Q and W_K by head straight from the tiny model, (head, feature, hidden) each, groups shared out."""
+    model = tiny_models.build(kind, attention="eager")
+    attention = model.layers[layer].self_attn
+    config = model.config
+    w_q = attention.q_proj.weight.reshape(config.num_attention_heads, -1, config.hidden_size).double().numpy()
+    w_k = attention.k_proj.weight.reshape(config.num_key_value_heads, -1, config.hidden_size).double().numpy()
+    return w_q, np.repeat(w_k, len(w_q) // len(w_k), axis=0)
+
+
+def test_every_number_against_the_dense_metric(ingest, ask, tmp_path):
+    """Grouped heads, head_dim not d/H, q/k-norm: what is stored is of W_Kᵀ W_Q as the projections apply it."""
+    kind = "qk-norm, head_dim not d/H"
+    folder = tiny_models.save(kind, tmp_path / "tiny")
+    status, _ = ingest(folder, "--prompts", tiny_models.prompts(tmp_path, 11, 1, 5))
+    assert status == 0
+    metrics = {}
+    for layer in (0, 1):
+        w_q, w_k = weights(folder, kind, layer)
+        for head in range(6):
+            metrics[layer, head] = w_k[head].T @ w_q[head]
+    for (layer, head), metric in metrics.items():
+        at = f"layer = {layer} and head = {head}"
+        sigma = [row[0] for row in ask(f"select sigma from singular_values where operator = 'metric' and {at} order by k")]
+        assert sigma == pytest.approx(np.linalg.svd(metric, compute_uv=False)[:10], rel=1e-5)
+        dense = np.linalg.eigvalsh((metric + metric.T) / 2)
+        dense = dense[np.argsort(-np.abs(dense))][:20]
+        values = [row[0] for row in ask(f"select eigenvalue from eigenvalues where {at} order by k")]
+        assert values == pytest.approx(dense, rel=1e-4)
+        vector = np.array(ask(f"select vector from eigenvectors where {at} and k = 0")[0][0])
+        assert (metric + metric.T) @ vector / 2 == pytest.approx(dense[0] * vector, abs=1e-4 * abs(dense[0]))
+        [(fro_sq, trace)] = ask(f"select metric_fro_sq, trace from head_norms where {at}")
+        assert (fro_sq, trace) == pytest.approx((np.sum(metric**2), np.trace(metric)), rel=1e-6)
+    for head, layer, other, gram in ask("select head, layer, other_layer, gram from grams"):
+        assert gram == pytest.approx(np.sum(metrics[layer, head] * metrics[other, head]), rel=1e-6)
+    for head, layer, other, gram in ask(
+        "select head, layer, other_layer, gram from spectral_grams where operator = 'metric'"
+    ):
+        spectra = [np.linalg.svd(metrics[at, head], compute_uv=False)[:10] for at in (layer, other)]
+        assert gram == pytest.approx(np.dot(*spectra), rel=1e-6)
+    [row] = ask("select n_layers, n_heads, n_kv_heads, head_dim, hidden_size, ffn_size, has_qk_norm, has_qk_bias from models")
+    assert row == (2, 6, 2, 10, 48, 40, True, False)
+    [(scale, positions)] = ask("select attention_scale, position_encoding from models")
+    assert scale == pytest.approx(10**-0.5) and positions == "rope"
+    assert ask("select max(max_rel_error) < 1e-5, count(*) from conformance") == [(True, 12)]
+    # prompts of 11, 1 and 5 tokens; the one-token prompt has no spread to tell
+    assert ask("select prompt, n_queries, n_multi_queries, count(*), count(logit_std) from attention_stats group by all order by all") == [
+        (0, 11, 10, 12, 12), (1, 1, 0, 12, 0), (2, 5, 4, 12, 12),
+    ]
+
+
+def test_padding_and_batching_change_nothing(ingest, ask, tmp_path):
+    """The same prompt alone and in a batch with longer ones."""
+    folder = tiny_models.save("encoder", tmp_path / "tiny")
+    together, alone = tiny_models.prompts(tmp_path, 19, 3, 8), tmp_path / "alone.txt"
+    alone.write_text(together.read_text().splitlines()[1])
+    assert ingest(folder, "--prompts", together)[0] == 0
+    assert ingest(folder, "--prompts", alone)[0] == 0
+    sets = ask("select list(prompt_set order by prompt_set) from (select distinct prompt_set from attention_stats)")[0][0]
+    assert [name.split("@")[0] for name in sets] == ["alone", "tiny"]  # a second set stands beside the first
+    columns = "entropy_nats, logit_std, logit_std_pooled, top1_weight, sink_weight, entropy_without_sink_nats"
+    rows = [
+        ask(f"select {columns} from attention_stats where prompt_set = '{name}' and prompt = {prompt} order by layer, head")
+        for name, prompt in zip(sets, (0, 1), strict=True)
+    ]
+    assert np.array(rows[0]) == pytest.approx(np.array(rows[1]), abs=1e-4)
+
+
+def test_halves_make_the_whole(ingest, ask, tmp_path):
+    folder = tiny_models.save("grouped heads", tmp_path / "tiny")
+    prompts = ("--prompts", tiny_models.prompts(tmp_path, 7))
+    assert ingest(folder, "--static-only", *prompts)[0] == 0
+    assert ask("select count(*) from attention_stats") == [(0,)] and ask("select count(*) from grams") == [(18,)]
+    static = ask("select * from singular_values order by all")
+    assert ingest(folder, "--dynamic-only", *prompts)[0] == 0
+    assert ask("select count(*) from attention_stats") == [(12,)]
+    assert ask("select * from singular_values order by all") == static
+    status, said = ingest(folder, *prompts)
+    assert status == 0 and "already ingested" in said
+    assert ask("select count(*) from models") == [(1,)] and ask("select count(*) from ingest_runs") == [(2,)]
+
+
+def test_already_ingested_until_forced_or_changed(ingest, ask, tmp_path):
+    folder = tiny_models.save("grouped heads", tmp_path / "tiny")
+    static = ("--static-only", "--name", "tiny")
+    assert ingest(folder, *static)[0] == 0
+    before = (tmp_path / "warehouse.duckdb").read_bytes()
+    assert "already ingested" in ingest(folder, *static)[1]
+    assert (tmp_path / "warehouse.duckdb").read_bytes() == before
+    assert ingest(folder, *static, "--force")[0] == 0
+    assert ask("select count(*) from ingest_runs where status = 'done'") == [(2,)]
+    # another option, another measurement of that stage alone
+    assert ingest(folder, *static, "--eigenvectors", "none")[0] == 0
+    assert ask("select count(*) from eigenvectors") == [(0,)] and ask("select count(*) from grams") == [(18,)]
+    # other weights under the same name
+    other = tiny_models.save("grouped heads", tmp_path / "other", **{"model.layers.0.self_attn.k_proj.weight": torch.ones(16, 48)})
+    status, said = ingest(other, *static)
+    assert status == 1 and "other weights" in said
+    [old_key] = ask("select model_key from models")
+    assert ingest(other, *static, "--force")[0] == 0
+    [new_key] = ask("select model_key from models")
+    assert new_key > old_key and ask("select distinct model_key from grams") == [new_key]
+
+
+def test_a_stopped_ingest_goes_on(ingest, ask, tmp_path, monkeypatch, own_cache):
+    folder = tiny_models.save("grouped heads", tmp_path / "tiny")
+    with monkeypatch.context() as patched:
+        patched.setattr(stages, "write_grams", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        status, said = ingest(folder, "--static-only")
+    assert status == 130 and "stopped" in said and not (tmp_path / "warehouse.duckdb").exists()
+    [run] = (own_cache / "runs").iterdir()
+    finished = {path.name.split("-")[0] for path in run.iterdir() if "-" in path.name}
+    assert finished == {"factors", "spectra"}
+    with monkeypatch.context() as patched:
+        for stage in ("write_factors", "write_spectra"):
+            patched.setattr(stages, stage, lambda *_: pytest.fail("a finished stage was run again"))
+        status, said = ingest(folder, "--static-only")
+    assert status == 0 and "going on after factors, spectra" in said
+    assert ask("select count(*) from grams") == [(18,)] and not run.exists()
+
+
+def test_a_stage_of_other_code_is_not_taken_up(ingest, tmp_path, monkeypatch):
+    folder = tiny_models.save("grouped heads", tmp_path / "tiny")
+    assert ingest(folder, "--static-only")[0] == 0
+    monkeypatch.setattr(staging, "code_version", lambda: "changed")
+    status, said = ingest(folder, "--static-only")
+    assert status == 0 and "already ingested" not in said
+
+
+def test_two_ingests_of_the_same_weights_do_not_mix(ingest, tmp_path, own_cache):
+    from ingest.sources import weights_sha256
+
+    folder = tiny_models.save("grouped heads", tmp_path / "tiny")
+    run = own_cache / "runs" / weights_sha256(tiny_models.local_source(folder))[:16]
+    with staging.RunFolder(run):
+        status, said = ingest(folder, "--static-only")
+    assert status == 1 and "process" in said and "already" in said
+
+
+def test_a_model_that_breaks_the_gate_is_refused(ingest, tmp_path, monkeypatch):
+    """Planted: the wrong head's error is above the tolerance; message names layer and head; no file is made."""
+    from ingest import conformance
+
+    real = conformance.Evidence.errors
+    monkeypatch.setattr(conformance.Evidence, "errors", lambda self, factors: real(self, factors) + np.array([0, 0, 0.5, 0, 0, 0]))
+    folder = tiny_models.save("grouped heads", tmp_path / "tiny")
+    status, said = ingest(folder, "--static-only")
+    assert status == 1 and "layer 0, head 2 is off by 0.5" in said
+    assert not (tmp_path / "warehouse.duckdb").exists()
+
+
+def test_stacks_of_one_checkpoint(ingest, ask, tmp_path):
+    """Encoder, decoder and cross-attention: three rows, no trace across two spaces."""
+    folder = tmp_path / "tiny"
+    tiny_models.randomize(transformers.T5ForConditionalGeneration(tiny_models.config("encoder-decoder"))).save_pretrained(folder)
+    tiny_models.save_tokenizer(folder)
+    assert ingest(folder, "--name", "t5", "--prompts", tiny_models.prompts(tmp_path, 7, 5))[0] == 0
+    assert ask("select model_id, checkpoint, stack, n_layers, n_heads from models order by 1") == [
+        ("t5#cross", "t5", "cross", 2, 3), ("t5#decoder", "t5", "decoder", 2, 3), ("t5#encoder", "t5", "encoder", 2, 3),
+    ]
+    counts = "select stack, count(distinct operator), count(trace) from models join {} using (model_key) group by 1 order by 1"
+    assert ask(counts.format("head_norms")) == [("cross", 1, 0), ("decoder", 1, 6), ("encoder", 1, 6)]
+    assert ask("select distinct stack from models join eigenvalues using (model_key) order by 1") == [("decoder",), ("encoder",)]
+    assert ask("select stack, count(*) from models join attention_stats using (model_key) group by 1 order by 1") == [
+        ("cross", 12), ("decoder", 12), ("encoder", 12),
+    ]
+
+
+def test_a_hybrid_tells_what_it_left_out(ingest, ask, tmp_path):
+    folder = tiny_models.save("gated q_proj, hybrid", tmp_path / "tiny")
+    assert ingest(folder, "--static-only")[0] == 0
+    assert ask("select layer, attention_kind, is_measured, n_heads from layers order by 1") == [
+        (0, "linear", False, None), (1, "full", True, 6), (2, "linear", False, None),
+    ]
+    modules = ask("select module, reason from skipped_modules order by 1")
+    assert [module for module, _ in modules] == ["model.layers.0", "model.layers.2"]
+    assert all("GatedDeltaNet" in reason for _, reason in modules)
+    assert ask("select distinct layer from singular_values") == [(1,)]
+
+
+def test_windows_are_told(ingest, ask, tmp_path):
+    folder = tiny_models.save("qk-norm as 1+g, sliding", tmp_path / "tiny")
+    assert ingest(folder, "--static-only")[0] == 0
+    types = tiny_models.config("qk-norm as 1+g, sliding").layer_types
+    assert ask("select layer, attention_kind, window_size from layers order by 1") == [
+        (i, *(("sliding", 5) if kind.startswith("sliding") else ("full", None))) for i, kind in enumerate(types)
+    ]
+
+
+def test_long_prompts_are_cut_and_said_so(ingest, ask, tmp_path):
+    folder = tiny_models.save("grouped heads", tmp_path / "tiny")
+    status, said = ingest(folder, "--dynamic-only", "--prompts", tiny_models.prompts(tmp_path, 70, 3))
+    assert status == 0 and "1 of 2 prompts are longer than the model's 64 positions" in said
+    assert ask("select prompt, n_queries from attention_stats group by all order by all") == [(0, 64), (1, 3)]
+
+
+def tiny_with(tmp_path, **config):
+    folder = tiny_models.save("grouped heads", tmp_path / "tiny")
+    told = json.loads((folder / "config.json").read_text()) | config
+    (folder / "config.json").write_text(json.dumps(told))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("break_it", "arguments", "said"),
+    [
+        (lambda folder: None, ("--device", "cuda"), "this machine offers cpu"),
+        (lambda folder: None, ("--device", "tpu9"), "DEVICE"),
+        (lambda folder: None, ("--prompts", "nowhere.txt"), "nowhere.txt"),
+        (lambda folder: None, ("--revision", "main"), "REVISION|revision"),
+        (lambda folder: None, ("--name", "a#b"), "#"),
+        (lambda folder: None, ("--static-only", "--dynamic-only"), "got both"),
+        (lambda folder: (folder / "tokenizer.json").unlink(), (), "tokenizer"),
+        (lambda folder: (folder / "config.json").unlink(), (), "config"),
+        (lambda folder: (folder / "model.safetensors").unlink(), (), "weights"),
+        (lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-40]), (), "truncated|bytes"),
+        (lambda folder: shutil.rmtree(folder), (), "no such|missing|exist"),
+    ],
+)
+def test_refusals_are_short_and_write_nothing(ingest, tmp_path, break_it, arguments, said):
+    import re
+
+    folder = tiny_models.save("grouped heads", tmp_path / "tiny")
+    break_it(folder)
+    status, output = ingest(folder, *arguments)
+    assert status != 0
+    message = output[output.index("error: ") :]
+    assert re.search(said, message, re.IGNORECASE), message
+    assert "Traceback" not in output and len(message) < 500
+    assert not (tmp_path / "warehouse.duckdb").exists()
+
+
+@pytest.mark.parametrize(("config", "said"), [({"model_type": "no_such_thing"}, "no_such_thing"), ({"num_attention_heads": 12}, "shape")])
+def test_configs_that_fit_nothing(ingest, tmp_path, config, said):
+    status, output = ingest(tiny_with(tmp_path, **config))
+    assert status == 1 and said in output and "Traceback" not in output
+
+
+def test_a_full_disk_is_told(ingest, tmp_path, monkeypatch):
+    import errno
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", "grams.parquet")
+
+    monkeypatch.setattr(stages, "write_table", full)
+    status, said = ingest(tiny_models.save("grouped heads", tmp_path / "tiny"), "--static-only")
+    assert status == 1 and "disk is full" in said and not (tmp_path / "warehouse.duckdb").exists()
+
+
+def test_the_static_pass_never_holds_a_checkpoint(ingest, tmp_path, monkeypatch):
+    """STATIC_ONLY fills one attention module at a time, and transformers' whole loader is not called."""
+    from ingest import loading
+
+    largest = 0
+    real = loading.Checkpoint.read
+
+    def counted(self, parameter):
+        nonlocal largest
+        held = sum(p.numel() for p in self.model.parameters() if p.untyped_storage().nbytes() > 4)
+        largest = max(largest, held)
+        return real(self, parameter)
+
+    monkeypatch.setattr(loading.Checkpoint, "read", counted)
+    monkeypatch.setattr(transformers.PreTrainedModel, "from_pretrained", lambda *_, **__: pytest.fail("whole load"))
+    folder = tiny_models.save("grouped heads", tmp_path / "tiny")
+    assert ingest(folder, "--static-only")[0] == 0
+    one_module = 2 * 48 * 48 + 2 * 16 * 48
+    assert 0 < largest <= one_module

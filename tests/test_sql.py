@@ -1,0 +1,248 @@
+"""The SQL files: headers that keep their promises, comments on everything, rollups against plain loops."""
+
+import math
+
+import duckdb
+import pytest
+import warehouse_fixture as fixture
+
+from ingest import sqlfiles, store
+from ingest.errors import EigenhouseError
+
+VIEWS = sqlfiles.files("views")
+TABLES = sqlfiles.files("tables")
+REL = 1e-12  # double arithmetic on the same float32 values
+
+
+@pytest.fixture(scope="module")
+def con(tmp_path_factory):
+    """Two models with the same keys and other values: every join and filter has a decoy to reject."""
+    folder = tmp_path_factory.mktemp("sql")
+    stacks = [
+        fixture.full_load(folder / name, f"org/{name}", seed) for seed, name in enumerate(("one", "two"))
+    ]
+    fixture.prompts().write_parquet(folder / "prompts.parquet")
+    store.load(folder / "warehouse.duckdb", stacks, folder / "prompts.parquet", force=False)
+    con = store.connect(folder / "warehouse.duckdb", read_only=True)
+    yield con
+    con.close()
+
+
+# --- headers and comments ---
+
+
+def test_header_is_the_toml_at_the_top(tmp_path):
+    path = tmp_path / "a.sql"
+    path.write_text(
+        '--| title = "σ, a \\"b\\""\n--|\n--| [columns]\n--| k = "rank"\nselect 1;\n--| late = 1\n'
+    )
+    assert sqlfiles.header(path) == {"title": 'σ, a "b"', "columns": {"k": "rank"}}
+    bare = tmp_path / "bare.sql"
+    bare.write_text("select 1")
+    assert sqlfiles.header(bare) == {}
+
+
+def test_header_that_is_not_toml_names_its_file(tmp_path):
+    path = tmp_path / "broken.sql"
+    path.write_text("--| title = no quotes\nselect 1")
+    with pytest.raises(EigenhouseError, match=r"broken\.sql: .*not TOML"):
+        sqlfiles.header(path)
+
+
+def test_views_are_made_after_those_they_read(tmp_path, monkeypatch):
+    (tmp_path / "views").mkdir()
+    for name, query in {
+        "a": "select 1 from b join  c on true",
+        "b": "from c",
+        "c": "select 2",
+        "d": "from a",
+    }.items():
+        (tmp_path / "views" / f"{name}.sql").write_text(f"create view {name} as {query}")
+    monkeypatch.setattr(sqlfiles, "SQL_DIR", tmp_path)
+    assert [path.stem for path in sqlfiles.views_in_order()] == ["c", "b", "a", "d"]
+
+
+@pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
+def test_table_header_matches_the_table(con, path):
+    meta = sqlfiles.header(path)
+    names = [row[0] for row in con.execute(f"describe {path.stem}").fetchall()]
+    assert names == list(meta["columns"])
+    assert names[: len(meta["grain"])] == meta["grain"]
+    keys = con.execute(
+        "select constraint_column_names from duckdb_constraints() "
+        "where table_name = ? and constraint_type = 'PRIMARY KEY'",
+        [path.stem],
+    ).fetchall()
+    assert keys in ([], [(meta["grain"],)])
+
+
+def test_everything_has_a_comment(con):
+    bare = con.execute("""
+        select table_name, column_name from duckdb_columns() where not internal and coalesce(comment, '') = ''
+        union all
+        select table_name, null from duckdb_tables() where not internal and coalesce(comment, '') = ''
+        union all
+        select view_name, null from duckdb_views() where not internal and coalesce(comment, '') = ''
+    """).fetchall()
+    assert bare == []
+
+
+def test_comments_are_the_headers_texts(con):
+    of_column = "select comment from duckdb_columns() where table_name = ? and column_name = ?"
+    [[table]] = con.execute(
+        "select comment from duckdb_tables() where table_name = 'eigenvectors'"
+    ).fetchall()
+    [[view]] = con.execute(
+        "select comment from duckdb_views() where view_name = 'head_descriptors'"
+    ).fetchall()
+    [[column]] = con.execute(of_column, ["models", "model_key"]).fetchall()
+    [[key]] = con.execute(of_column, ["head_descriptors", "layer"]).fetchall()
+    tables = sqlfiles.tables()
+    assert table == tables["eigenvectors"]["title"]
+    assert column == tables["models"]["columns"]["model_key"]
+    assert view == sqlfiles.header(sqlfiles.SQL_DIR / "views" / "head_descriptors.sql")["question"]
+    assert key == "layer, counted from 0"
+
+
+@pytest.mark.parametrize("path", VIEWS, ids=lambda path: path.stem)
+def test_view_keeps_its_promises(con, path):
+    meta = sqlfiles.header(path)
+    names = [row[0] for row in con.execute(f"describe {path.stem}").fetchall()]
+    assert names == meta["grain"] + list(meta["columns"])
+    assert names[0] == "model_id"
+    keys = ", ".join(meta["grain"])
+    [[n_rows, n_keys]] = con.execute(f"select count(*), count(distinct ({keys})) from {path.stem}").fetchall()
+    assert n_rows == n_keys > 0
+
+
+def test_a_rollup_and_its_view_say_the_same():
+    for view, table in (
+        ("head_descriptors", "head_descriptor_rollup"),
+        ("head_attention", "head_attention_rollup"),
+    ):
+        texts = sqlfiles.tables()[table]["columns"]
+        for column, text in sqlfiles.header(sqlfiles.SQL_DIR / "views" / f"{view}.sql")["columns"].items():
+            assert text == texts[column]
+
+
+@pytest.mark.parametrize(
+    ("table", "row"),
+    [
+        ("layers", "(1, 0, null, 1, 1, 'full', null, true)"),
+        ("layers", "(1, 0, 1, 1, 1, 'round', null, true)"),
+        ("layers", "(1, -1, 1, 1, 1, 'full', null, true)"),
+        ("prompts", "('s', 0, '', repeat('0', 64))"),
+        ("prompts", "('s', 0, 'text', 'short')"),
+        ("ingest_runs", "('r', 1, now()::timestamp, now()::timestamp, 'begun', 1, 1, '{}', '{}', '{}')"),
+        ("ingest_runs", "('r', 1, now()::timestamp, now()::timestamp, 'done', 'nan', 1, '{}', '{}', '{}')"),
+        ("ingest_runs", "('r', 1, now()::timestamp, now()::timestamp, 'done', 1, 1, '{', '{}', '{}')"),
+        ("skipped_modules", "(1, 'module', '')"),
+    ],
+)
+def test_small_tables_refuse_what_may_not_be(table, row):
+    with duckdb.connect() as fresh:
+        fresh.execute((sqlfiles.SQL_DIR / "tables" / f"{table}.sql").read_text())
+        with pytest.raises(duckdb.ConstraintException, match="CHECK"):
+            fresh.execute(f"insert into {table} values {row}")
+
+
+# --- rollups ---
+
+
+def descriptors(sigmas):
+    """The formulas of the definitions, in plain Python, two passes, exact sums."""
+    total, energy = math.fsum(sigmas), math.fsum(sigma**2 for sigma in sigmas)
+    shares = [sigma / total for sigma in sigmas if sigma > 0]
+    powers = [sigma**2 / energy for sigma in sigmas if sigma > 0]
+    return {
+        "op_norm": max(sigmas),
+        "fro_norm": math.sqrt(energy),
+        "nuclear_norm": total,
+        "effective_modes": total / max(sigmas),
+        "effective_rank": math.exp(-math.fsum(p * math.log(p) for p in shares)),
+        "spectral_entropy_nats": -math.fsum(q * math.log(q) for q in powers),
+        "anisotropy": max(sigmas) / (total / len(sigmas)),
+        "condition_number": max(sigmas) / min(sigmas) if min(sigmas) > 0 else None,
+        "stable_rank": energy / max(sigmas) ** 2,
+        "participation_ratio": energy**2 / math.fsum(sigma**4 for sigma in sigmas),
+    }
+
+
+def test_head_descriptors_against_loops(con):
+    """Every head of both models and operators within 1e-12; the zero head's row is there, all null."""
+    names = list(descriptors([1.0]))
+    rows = con.execute(
+        f"select model_id, operator, layer, head, {', '.join(names)} from head_descriptors"
+    ).fetchall()
+    assert len(rows) == 2 * 2 * fixture.N_LAYERS * fixture.N_HEADS
+    seeds = {"org/one": 0, "org/two": 1}
+    n_null_conditions = 0
+    for model_id, operator, layer, head, *values in rows:
+        sigmas = fixture.spectrum(seeds[model_id], operator, layer, head)
+        if (layer, head) == fixture.ZERO_HEAD:
+            assert values == [None] * len(names)
+            continue
+        got, expected = dict(zip(names, values, strict=True)), descriptors(sigmas)
+        if expected["condition_number"] is None:
+            assert got.pop("condition_number") is expected.pop("condition_number")
+            n_null_conditions += 1
+        assert got == pytest.approx(expected, rel=REL)
+    assert n_null_conditions == 2 * 2 * fixture.N_LAYERS  # head 0 of every layer
+
+
+@pytest.mark.parametrize(
+    ("sigmas", "expected"),
+    [
+        ([2.0, 2.0, 2.0], {"effective_rank": 3, "stable_rank": 3, "participation_ratio": 3, "anisotropy": 1}),
+        ([5.0, 0.0, 0.0], {"effective_rank": 1, "spectral_entropy_nats": 0, "anisotropy": 3}),
+        ([3.0, 1.0], {"nuclear_norm": 4, "effective_modes": 4 / 3, "participation_ratio": 100 / 82}),
+        ([1e-30, 5e-31], {"effective_modes": 1.5, "stable_rank": 1.25, "condition_number": 2}),
+    ],
+)
+def test_descriptors_by_hand(sigmas, expected):
+    """Within 1e-6: sigma is a float32."""
+    with duckdb.connect() as fresh:
+        for path in (*TABLES, *VIEWS):
+            if path.stem in ("models", "singular_values", "head_descriptor_rollup"):
+                fresh.execute(path.read_text())
+        for model_key in (7, 8):  # the decoy's value would raise every norm
+            values = [*sigmas, 1e9] if model_key == 8 else sigmas
+            for k, sigma in enumerate(values):
+                fresh.execute(
+                    "insert into singular_values values (?, 'metric', 0, 0, ?, ?::double)",
+                    [model_key, k, sigma],
+                )
+        fresh.execute(
+            (sqlfiles.SQL_DIR / "rollups" / "head_descriptor_rollup.sql").read_text(), {"model_key": 7}
+        )
+        row = fresh.execute("from head_descriptor_rollup").pl().row(0, named=True)
+        assert fresh.execute("select count(*) from head_descriptor_rollup").fetchall() == [(1,)]
+    assert {name: row[name] for name in expected} == pytest.approx(expected, rel=1e-6, abs=1e-12)
+
+
+def test_head_attention_against_loops(con):
+    """Means over prompts with their weights; prompts without a two-key query have no say in the three."""
+    rows = con.execute("from head_attention").pl().rows(named=True)
+    assert len(rows) == 2 * len(fixture.PROMPT_SETS) * fixture.N_LAYERS * fixture.N_HEADS
+    frames = {"org/one": fixture.attention_stats(0), "org/two": fixture.attention_stats(1)}
+    n_null = 0
+    for row in rows:
+        prompts = [
+            prompt
+            for prompt in frames[row["model_id"]].rows(named=True)
+            if all(prompt[key] == row[key] for key in ("prompt_set", "layer", "head"))
+        ]
+        assert row["n_prompts"] == len(prompts) == fixture.PROMPT_SETS[row["prompt_set"]]
+        assert row["n_queries"] == sum(prompt["n_queries"] for prompt in prompts)
+        assert row["n_multi_queries"] == sum(prompt["n_multi_queries"] for prompt in prompts)
+        for stat in fixture.STATS:
+            weight = "n_multi_queries" if stat in fixture.MULTI_STATS else "n_queries"
+            pairs = [(prompt[stat], prompt[weight]) for prompt in prompts if prompt[stat] is not None]
+            if not pairs:
+                assert row[stat] is None
+                n_null += 1
+                continue
+            mean = math.fsum(value * n for value, n in pairs) / sum(n for _, n in pairs)
+            assert row[stat] == pytest.approx(mean, rel=REL)
+    # a model: three stats of head 3 in the one-prompt set, in each layer; layer 0's sink logit in both sets
+    assert n_null == 2 * (3 * fixture.N_LAYERS + 2 * fixture.N_HEADS)

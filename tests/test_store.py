@@ -1,0 +1,463 @@
+"""The warehouse file: who may open it, what a load replaces, and that a refused load changes nothing."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from datetime import datetime
+
+import duckdb
+import polars as pl
+import pytest
+import warehouse_fixture as fixture
+
+from ingest import sqlfiles, store
+from ingest.errors import EigenhouseError
+
+REPOSITORY = sqlfiles.SQL_DIR.parent
+HOLD = "import duckdb, sys; con = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
+
+
+def contents(path):
+    """Every table's rows, sorted."""
+    con = store.connect(path, read_only=True)
+    try:
+        return {
+            table: sorted(con.execute(f"from {table}").fetchall(), key=repr) for table in sqlfiles.tables()
+        }
+    finally:
+        con.close()
+
+
+def rows(path, query):
+    con = store.connect(path, read_only=True)
+    try:
+        return con.execute(query).fetchall()
+    finally:
+        con.close()
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("template")
+    stacks = [
+        fixture.full_load(folder / "ours", "org/ours", 1),
+        fixture.full_load(folder / "decoy", "org/decoy", 2),
+    ]
+    fixture.prompts().write_parquet(folder / "prompts.parquet")
+    store.load(folder / "warehouse.duckdb", stacks, folder / "prompts.parquet", force=False)
+    return folder / "warehouse.duckdb"
+
+
+@pytest.fixture
+def loaded(template, tmp_path):
+    """A warehouse with two models: ours, and a decoy that no load may touch."""
+    return shutil.copy(template, tmp_path / "warehouse.duckdb")
+
+
+@pytest.fixture
+def held(loaded):
+    """The warehouse, and another process that holds it."""
+    with subprocess.Popen([sys.executable, "-c", HOLD, loaded], stdin=-1, stdout=-1) as process:
+        process.stdout.readline()
+        yield loaded, process
+        process.kill()
+
+
+# --- opening ---
+
+
+def test_reading_wants_a_warehouse(tmp_path):
+    path = tmp_path / "none.duckdb"
+    with pytest.raises(EigenhouseError, match=r"no warehouse at .*none\.duckdb; run `make ingest`"):
+        store.connect(path, read_only=True)
+    assert not path.exists()
+
+
+def test_empty_database_is_filled_by_a_writer_only(tmp_path):
+    path = tmp_path / "warehouse.duckdb"
+    duckdb.connect(str(path)).close()
+    with pytest.raises(EigenhouseError, match="no warehouse at"):
+        store.connect(path, read_only=True)
+    store.connect(path, read_only=False).close()
+    assert rows(path, "select schema_version from warehouse_info") == [(store.SCHEMA_VERSION,)]
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("text", "is not a DuckDB file"),
+        ("sqlite", "is not a DuckDB file"),
+        ("empty file", "not a valid DuckDB database"),
+        ("folder", "Is a directory"),
+        ("other tables", "not a warehouse"),
+        ("no version row", "not a warehouse"),
+        ("other version", "has schema version 999, this program works with 1"),
+    ],
+)
+def test_wrong_files_are_refused_and_left_alone(tmp_path, read_only, kind, message):
+    path = tmp_path / "warehouse.duckdb"
+    statements = {
+        "other tables": "create table recipes as select 1 as salt",
+        "no version row": "create table warehouse_info (schema_version integer)",
+        "other version": "create table warehouse_info as select 999 as schema_version",
+    }
+    if kind in statements:
+        with duckdb.connect(str(path)) as con:
+            con.execute(statements[kind])
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.write_bytes(
+            {"text": b"a diary\n" * 99, "sqlite": b"SQLite format 3\0" * 9, "empty file": b""}[kind]
+        )
+    before = None if kind == "folder" else path.read_bytes()
+    with pytest.raises(EigenhouseError, match=message) as caught:
+        store.connect(path, read_only=read_only)
+    assert len(str(caught.value).splitlines()) <= 2
+    assert str(path) in str(caught.value)
+    assert kind == "folder" or path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["warehouse.duckdb"]
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_gives_up_on_a_held_file(held, read_only):
+    path, process = held
+    said = []
+    started = time.monotonic()
+    with pytest.raises(EigenhouseError, match=rf"still in use by process {process.pid} after 0\.6 s"):
+        store.connect(path, read_only=read_only, wait_seconds=0.6, say=said.append)
+    assert 0.6 <= time.monotonic() - started < 3
+    assert [f"process {process.pid};" in message for message in said] == [True]
+
+
+def test_waits_for_a_held_file(held):
+    path, process = held
+    said = []
+
+    def let_go(message):
+        said.append(message)
+        process.stdin.close()
+
+    con = store.connect(path, read_only=False, wait_seconds=60, say=let_go)
+    assert con.execute("select count(*) from models").fetchall() == [(2,)]
+    con.close()
+    assert len(said) == 1
+
+
+def test_opening_for_writing_refreshes_views_and_tables(loaded):
+    with duckdb.connect(str(loaded)) as con:
+        con.execute("create or replace view head_descriptors as select 'stale' as model_id")
+        con.execute("drop table conformance")
+    store.connect(loaded, read_only=False).close()
+    assert rows(loaded, "select count(op_norm) > 0 from head_descriptors") == [(True,)]
+    assert rows(loaded, "select count(*) from conformance") == [(0,)]
+    assert rows(loaded, "select comment from duckdb_views() where view_name = 'head_descriptors'") != [
+        (None,)
+    ]
+
+
+def test_import_is_light():
+    heavy = "{'torch', 'transformers', 'huggingface_hub', 'polars'}"
+    code = f"import sys, ingest.store; assert not {heavy} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY)
+
+
+# --- names ---
+
+
+def test_ingested_tells_weights_and_stages(loaded):
+    con = store.connect(loaded, read_only=True)
+    assert store.ingested(con, "org/ours") == ("a" * 64, {"spectra": "f0", "attention": "f1"})
+    assert store.ingested(con, "org/other") == (None, {})
+    con.close()
+
+
+def test_name_bound_to_other_weights_is_refused(loaded, tmp_path):
+    con = store.connect(loaded, read_only=True)
+    store.check_name(con, "org/new", "b" * 64, force=False)
+    store.check_name(con, "org/ours", "a" * 64, force=False)
+    store.check_name(con, "org/ours", "b" * 64, force=True)
+    for weights in ("b" * 64, None):
+        with pytest.raises(EigenhouseError, match="org/ours is in the warehouse with other weights"):
+            store.check_name(con, "org/ours", weights, force=False)
+    con.close()
+    before = contents(loaded)
+    with pytest.raises(EigenhouseError, match="sha256 aaaaaaaaaaaa, these are sha256 bbbbbbbbbbbb"):
+        store.load(loaded, [fixture.full_load(tmp_path, "org/ours", 3, weights="b" * 64)], None, force=False)
+    assert contents(loaded) == before
+
+
+def test_force_replaces_everything_of_the_name(loaded, tmp_path):
+    """No row of the old key is left; its run stays, marked replaced; the decoy keeps all."""
+    before = contents(loaded)
+    keys = dict(rows(loaded, "select model_id, model_key from models"))
+    tables = fixture.staged(tmp_path / "new", singular_values=fixture.singular_values(3))
+    store.load(loaded, [fixture.stack("org/ours", tables, weights="b" * 64)], None, force=True)
+    after = contents(loaded)
+    new_keys = dict(rows(loaded, "select model_id, model_key from models"))
+    assert new_keys["org/ours"] > max(keys.values())
+    assert new_keys["org/decoy"] == keys["org/decoy"]
+    for table, meta in sqlfiles.tables().items():
+        if "model_key" in meta["columns"]:
+            decoys = [row for row in before[table] if keys["org/decoy"] in row]
+            assert [row for row in after[table] if keys["org/decoy"] in row] == decoys
+            assert not [row for row in after[table] if keys["org/ours"] in row]
+    assert len(after["attention_stats"]) == len(before["attention_stats"]) / 2
+    assert len(after["head_attention_rollup"]) == len(before["head_attention_rollup"]) / 2
+    runs = "select status from ingest_runs inner join models using (model_key) where model_id = 'org/ours'"
+    assert sorted(rows(loaded, runs)) == [("done",), ("replaced",)]
+    con = store.connect(loaded, read_only=True)
+    assert store.ingested(con, "org/ours") == ("b" * 64, {"spectra": "f0"})
+    con.close()
+
+
+def test_model_keys_rise_even_when_the_clock_went_back(loaded, tmp_path, monkeypatch):
+    newest = rows(loaded, "select max(model_key) from models")[0][0]
+    monkeypatch.setattr(time, "time_ns", lambda: 1_000_000)
+    stacks = [fixture.full_load(tmp_path / name, name, 4) for name in ("org/a", "org/b")]
+    store.load(loaded, stacks, None, force=False)
+    assert rows(
+        loaded, "select model_key from models where model_id in ('org/a', 'org/b') order by model_id"
+    ) == [
+        (newest + 1,),
+        (newest + 2,),
+    ]
+
+
+# --- replacing ---
+
+
+def test_same_weights_replace_only_what_is_staged(loaded, tmp_path):
+    """Two heads' spectra less: those tables change and their rollup; attention and eigenvectors stay."""
+    before = contents(loaded)
+    frame = fixture.singular_values(5).filter(pl.col("head") < 3)
+    again = fixture.stack("org/ours", fixture.staged(tmp_path / "again", singular_values=frame))
+    again = replace(again, model={**again.model, "dtype": "bfloat16"}, fingerprints={"spectra": "f9"})
+    written = store.load(loaded, [again], None, force=False)
+    after = contents(loaded)
+    assert written == {"singular_values": 2 * 3 * 3 * 7, "head_descriptor_rollup": 2 * 3 * 3}
+    changed = {table for table in before if before[table] != after[table]}
+    wanted = {"models", "ingest_runs", "ingested_stages", "singular_values", "head_descriptor_rollup"}
+    assert changed == wanted
+    assert len(after["singular_values"]) == 2 * 3 * (5 + 3) * 7
+    assert rows(loaded, "select dtype from models where model_id = 'org/ours'") == [("bfloat16",)]
+    assert [row[:2] for row in after["models"]] == [row[:2] for row in before["models"]]
+    con = store.connect(loaded, read_only=True)
+    assert store.ingested(con, "org/ours")[1] == {"spectra": "f9", "attention": "f1"}
+    con.close()
+
+
+def test_other_prompt_sets_stay(loaded, tmp_path):
+    frame = fixture.attention_stats(7, {"odd@ffffffff": 3})
+    tables = fixture.staged(tmp_path / "again", attention_stats=frame)
+    again = replace(fixture.stack("org/ours", tables), expected_rows={"attention_stats": 3 * 3 * 5})
+    before = contents(loaded)
+    assert store.load(loaded, [again], None, force=False)["attention_stats"] == 3 * 3 * 5
+    after = contents(loaded)
+
+    def of_set(tables, name):
+        return [row for row in tables["attention_stats"] if row[1] == name]
+
+    assert of_set(after, "std@0a1b2c3d") == of_set(before, "std@0a1b2c3d")
+    assert len(of_set(after, "odd@ffffffff")) == (1 + 3) * 3 * 5
+    counts = (
+        "select prompt_set, any_value(n_prompts) from head_attention where model_id = 'org/ours' group by all"
+    )
+    assert sorted(rows(loaded, counts)) == [("odd@ffffffff", 3), ("std@0a1b2c3d", 2)]
+
+
+def test_no_files_leave_a_table_without_rows(loaded, tmp_path):
+    again = fixture.stack("org/ours", {"skipped_modules": [], "attention_stats": [], "eigenvectors": []})
+    store.load(loaded, [again], None, force=False)
+    assert rows(loaded, "select model_id from skipped_modules inner join models using (model_key)") == [
+        ("org/decoy",)
+    ]
+    assert rows(loaded, "select distinct model_id from head_attention") == [("org/decoy",)]
+    empty = fixture.staged(tmp_path / "empty", attention_stats=fixture.attention_stats(1).head(0))
+    store.load(loaded, [fixture.stack("org/decoy", empty)], None, force=False)
+    assert rows(loaded, "select count(*) from attention_stats") == [(45,)]
+
+
+def test_rows_are_stored_sorted_whatever_the_order_of_the_files(loaded, tmp_path):
+    frame = fixture.singular_values(6)
+    layers = [frame.filter(pl.col("layer") == layer).reverse() for layer in (2, 0, 1)]
+    files = []
+    for layer, part in enumerate(layers):
+        files += fixture.staged(tmp_path / f"part{layer}", singular_values=part)["singular_values"]
+    again = replace(
+        fixture.stack("org/ours", {"singular_values": files}), expected_rows={"singular_values": 210}
+    )
+    store.load(loaded, [again], None, force=False)
+    ours = "from singular_values where model_key = (select model_key from models where model_id = 'org/ours')"
+    assert rows(loaded, "select operator, layer, head, k, sigma " + ours) == frame.rows()
+
+
+def test_files_out_of_order_are_no_fault_in_a_table_with_a_primary_key(loaded, tmp_path):
+    tables = fixture.staged(
+        tmp_path / "new", skipped_modules=fixture.skipped_modules("z", "metric_folded", "a")
+    )
+    store.load(loaded, [fixture.stack("org/ours", tables)], None, force=False)
+    ours = (
+        "select module from skipped_modules inner join models using (model_key) where model_id = 'org/ours'"
+    )
+    assert rows(loaded, ours) == [("a",), ("metric_folded",), ("z",)]
+
+
+def test_prompts_that_are_there_are_kept(loaded, tmp_path):
+    more = pl.concat(
+        [fixture.prompts(), fixture.prompts().with_columns(prompt_set=pl.lit("new@00000000")).head(1)]
+    )
+    more.write_parquet(tmp_path / "more.parquet")
+    assert store.load(loaded, [], tmp_path / "more.parquet", force=False) == {"prompts": 1}
+    assert rows(loaded, "select count(*) from prompts") == [(4,)]
+
+
+def test_times_are_utc(loaded):
+    assert rows(loaded, "select distinct started_at from ingest_runs") == [(datetime(2025, 3, 5, 7, 11),)]
+
+
+# --- refusing ---
+
+
+def with_value(frame, column, value, where):
+    kind = frame.schema[column]
+    return frame.with_columns(pl.when(where).then(pl.lit(value, dtype=kind)).otherwise(column).alias(column))
+
+
+def bad_frames():
+    spectra, vectors, stats = fixture.singular_values(8), fixture.eigenvectors(), fixture.attention_stats(8)
+    last = (
+        (pl.col("operator") == "metric") & (pl.col("layer") == 2) & (pl.col("head") == 4) & (pl.col("k") == 6)
+    )
+    nan = float("nan")
+    modules = fixture.skipped_modules("x", "x")
+    bad_vector = vectors.with_columns(
+        pl.when(pl.int_range(pl.len()) == 11).then(pl.lit([1.0, nan])).otherwise("vector").alias("vector")
+    ).cast(vectors.schema)
+    return {
+        "nan": (
+            "singular_values",
+            with_value(spectra, "sigma", nan, last),
+            "wanted finite values; got .*head=4, k=6",
+        ),
+        "infinity": ("singular_values", with_value(spectra, "sigma", float("inf"), last), "finite values"),
+        "nan in a list": ("eigenvectors", bad_vector, "finite values.*layer=1, head=0, k=1"),
+        "nan in a nullable column": (
+            "attention_stats",
+            with_value(stats, "sink_logit_weight", nan, pl.col("layer") == 2),
+            "finite values.*layer=2",
+        ),
+        "null": (
+            "singular_values",
+            with_value(spectra, "sigma", None, last),
+            r"NOT NULL.*singular_values\.sigma",
+        ),
+        "negative": (
+            "singular_values",
+            with_value(spectra, "sigma", -1.0, last),
+            "sigma >= 0.*k=6, sigma=-1",
+        ),
+        "rising": (
+            "singular_values",
+            with_value(spectra, "sigma", 99.0, last),
+            "not rising with k; got.*k=6",
+        ),
+        "duplicate": (
+            "singular_values",
+            pl.concat([spectra, spectra.tail(1)]),
+            "1 rows have the key of another",
+        ),
+        "duplicate module": ("skipped_modules", modules, r"skipped_modules of org/ours: .*duplicate key"),
+        "a row less": ("singular_values", spectra.head(-1), "wanted 210 rows.*209 came"),
+        "a column less": ("singular_values", spectra.drop("k"), "wanted the columns"),
+        "a column more": ("singular_values", spectra.with_columns(extra=1), "wanted the columns"),
+        "no such table": ("singular_value", spectra, "no table of the warehouse"),
+    }
+
+
+@pytest.mark.parametrize("kind", bad_frames())
+def test_bad_rows_are_refused_and_nothing_changes(loaded, tmp_path, kind):
+    """A good stack goes before the bad one in the load: it must not stay either."""
+    table, frame, message = bad_frames()[kind]
+    good = fixture.full_load(tmp_path / "good", "org/good", 9)
+    bad = fixture.stack("org/ours", fixture.staged(tmp_path / "bad", **{table: frame}))
+    if kind == "a row less":
+        bad = replace(bad, expected_rows={table: 210})
+    before = contents(loaded)
+    with pytest.raises(EigenhouseError, match=message) as caught:
+        store.load(loaded, [good, bad], None, force=False)
+    assert table in str(caught.value)
+    assert contents(loaded) == before
+
+
+def test_expected_rows_without_files_are_refused(loaded):
+    load = replace(fixture.stack("org/ours", {}), expected_rows={"grams": 11, "eigenvalues": 0})
+    with pytest.raises(EigenhouseError, match=r"rows are expected in \['grams'\]"):
+        store.load(loaded, [load], None, force=False)
+
+
+def test_other_exceptions_roll_back_and_come_through(loaded, tmp_path):
+    load = fixture.full_load(tmp_path / "new", "org/new", 9)
+    before = contents(loaded)
+    with pytest.raises(ValueError, match=r"models wants exactly its columns.*'colour'"):
+        store.load(loaded, [load, replace(load, model={**load.model, "colour": "red"})], None, force=False)
+    assert contents(loaded) == before
+
+
+def test_commit_that_kept_nothing_is_noticed(loaded, tmp_path, monkeypatch):
+    """A swallowed error inside the transaction: DuckDB's commit then returns quietly."""
+    real = store._roll_up
+
+    def swallow(con, *args):
+        written = real(con, *args)
+        try:
+            con.execute("select error('swallowed')")
+        except duckdb.Error:
+            return written
+
+    monkeypatch.setattr(store, "_roll_up", swallow)
+    before = contents(loaded)
+    with pytest.raises(EigenhouseError, match="kept nothing of org/new"):
+        store.load(loaded, [fixture.full_load(tmp_path / "new", "org/new", 9)], None, force=False)
+    assert contents(loaded) == before
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (duckdb.IOException("IO Error: Could not write file: No space left on device"), "disk is full"),
+        (duckdb.OutOfMemoryException("Out of Memory Error: failed to pin\nmore"), "out of memory"),
+    ],
+)
+def test_no_room_is_said_in_a_line(loaded, tmp_path, monkeypatch, error, message):
+    def fail(*args):
+        raise error
+
+    monkeypatch.setattr(store, "_roll_up", fail)
+    before = contents(loaded)
+    with pytest.raises(EigenhouseError, match=message) as caught:
+        store.load(loaded, [fixture.full_load(tmp_path / "new", "org/new", 9)], None, force=False)
+    assert len(str(caught.value).splitlines()) == 1
+    assert contents(loaded) == before
+
+
+def test_a_killed_load_leaves_the_warehouse_as_it_was(loaded, tmp_path):
+    """Killed with its rows inserted and not committed: the next reader sees the old rows."""
+    code = f"""
+import os, sys
+sys.path.insert(0, {os.path.dirname(__file__)!r})
+from pathlib import Path
+import warehouse_fixture as fixture
+from ingest import store
+store._roll_up = lambda *args: os.kill(os.getpid(), {int(signal.SIGKILL)})
+load = fixture.full_load(Path({str(tmp_path / "new")!r}), "org/ours", 9)
+store.load(Path({str(loaded)!r}), [load], None, force=False)
+"""
+    before = contents(loaded)
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == -signal.SIGKILL
+    assert contents(loaded) == before

@@ -1,0 +1,119 @@
+"""Tiny random models of many architectures, built from their configs: the ground on which heads are proved."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+import transformers
+from torch import nn
+
+from ingest import capture
+
+# hidden sizes, head dims and head counts differ pairwise, so that no axis passes for another
+SIZES = {"hidden_size": 48, "num_hidden_layers": 2, "intermediate_size": 40, "vocab_size": 97}
+GROUPED = SIZES | {"num_attention_heads": 6, "num_key_value_heads": 2, "max_position_embeddings": 64}
+PLAIN = SIZES | {"hidden_size": 42, "num_attention_heads": 3, "max_position_embeddings": 64}
+YARN = {"rope_type": "yarn", "factor": 8.0, "rope_theta": 10000.0, "original_max_position_embeddings": 8}
+
+CONFIGS = {
+    "grouped heads": ("LlamaConfig", GROUPED),
+    "scaled rope": ("LlamaConfig", GROUPED | {"rope_parameters": YARN}),
+    "biased": ("Qwen2Config", GROUPED),
+    "qk-norm, head_dim not d/H": ("Qwen3Config", GROUPED | {"head_dim": 10}),
+    "qk-norm over all heads": ("Olmo2Config", GROUPED),
+    "qk-norm as 1+g, sliding": ("Gemma3TextConfig", GROUPED | {"head_dim": 10, "sliding_window": 5}),
+    "softcap": ("Gemma2Config", GROUPED | {"head_dim": 10, "sliding_window": 5}),
+    "fused interleaved": ("GPTNeoXConfig", PLAIN),
+    "fused Conv1D": ("GPT2Config", {"n_embd": 42, "n_layer": 2, "n_head": 3, "vocab_size": 97, "n_positions": 64}),
+    "fused grouped": ("Phi3Config", GROUPED | {"pad_token_id": 0}),
+    "own q scaling": ("OPTConfig", PLAIN | {"ffn_dim": 40, "word_embed_proj_dim": 42}),
+    "encoder": ("BertConfig", PLAIN),
+    "shared layers": ("AlbertConfig", PLAIN | {"embedding_size": 10}),
+    "sinks": ("GptOssConfig", GROUPED | {"head_dim": 10, "num_local_experts": 2, "num_experts_per_tok": 1, "sliding_window": 5}),
+    "gated q_proj, hybrid": (
+        "Qwen3NextConfig",
+        GROUPED
+        | {"head_dim": 10, "num_experts": 4, "num_experts_per_tok": 2, "pad_token_id": 0, "num_hidden_layers": 3}
+        | {"layer_types": ["linear_attention", "full_attention", "linear_attention"]},
+    ),
+    "one head, one layer": ("LlamaConfig", PLAIN | {"num_attention_heads": 1, "num_hidden_layers": 1, "head_dim": 6}),
+    "2c > d": ("LlamaConfig", GROUPED | {"hidden_size": 12, "head_dim": 10}),
+    "c > d": ("LlamaConfig", GROUPED | {"hidden_size": 6, "head_dim": 10}),
+    "encoder-decoder": (
+        "T5Config",
+        {"d_model": 42, "num_layers": 2, "num_heads": 3, "d_kv": 7, "d_ff": 40, "vocab_size": 97, "decoder_start_token_id": 0},
+    ),
+}
+
+
+def config(kind: str) -> transformers.PretrainedConfig:
+    name, options = CONFIGS[kind]
+    return getattr(transformers, name)(**options)
+
+
+def randomize(model: nn.Module, seed: int = 0) -> nn.Module:
+    """Weights, biases and gains that are all alive: an untrained init has zero biases and gains of one."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.normal_(0, 0.3, generator=generator)
+            if "norm" in name.lower():
+                parameter.add_(1)
+    return model.eval().requires_grad_(False)
+
+
+def build(kind: str, attention: str = capture.NAME, causal: bool = False) -> nn.Module:
+    """The tiny model in float32; `causal` asks for the class with an output head where there is one."""
+    tiny = config(kind)
+    classes = [transformers.AutoModelForCausalLM, transformers.AutoModel] if causal else [transformers.AutoModel]
+    for model_class in classes:
+        if type(tiny) in model_class._model_mapping:
+            return randomize(model_class.from_config(tiny, attn_implementation=attention))
+    raise AssertionError(kind)
+
+
+def text(n_positions: int, model: nn.Module) -> dict[str, torch.Tensor]:
+    ids = (torch.arange(n_positions)[None] * 7 + 5) % 97
+    return {"input_ids": ids} | ({"decoder_input_ids": ids} if model.config.is_encoder_decoder else {})
+
+
+def sites(model: nn.Module) -> list[tuple[capture.Site, capture.Site]]:
+    """Every attention call twice: recorded over 13 positions and over one."""
+    runs = [capture.record_sites(model, model.base_model, text(n, model))[0] for n in (13, 1)]
+    return list(zip(*runs, strict=True))
+
+
+def save(kind: str, folder: Path, **changes: torch.Tensor) -> Path:
+    """A checkpoint folder with a word-level tokenizer, as from a hub; `changes` replace stored tensors."""
+    model = build(kind, attention="eager", causal=True)
+    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    model.save_pretrained(folder, state_dict=state | changes)
+    save_tokenizer(folder)
+    return folder
+
+
+def save_tokenizer(folder: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = {"[PAD]": 0, "[UNK]": 1} | {f"w{i}": i for i in range(2, 97)}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    told = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]", "unk_token": "[UNK]"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(told))
+
+
+def prompts(folder: Path, *lengths: int) -> Path:
+    """A prompt file with texts of these many tokens."""
+    path = folder / "tiny.txt"
+    path.write_text("\n".join(" ".join(f"w{(7 * i + n) % 95 + 2}" for i in range(n)) for n in lengths))
+    return path
+
+
+def local_source(folder: Path) -> SimpleNamespace:
+    from ingest.sources import resolve
+
+    return resolve(str(folder))
