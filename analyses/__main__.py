@@ -14,9 +14,7 @@ from analyses import asking, formats, saved, tables
 from ingest import store
 from ingest.errors import EigenhouseError
 
-app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Ask the warehouse."
-)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Ask the warehouse.")
 
 
 class Format(StrEnum):
@@ -44,9 +42,7 @@ def option(name: str, text: str) -> Any:
 
 
 Warehouse = Annotated[Path, option("warehouse", "The DuckDB file.")]
-Sql = Annotated[
-    str, option("sql", "A question; $model, $anchor, $head and $k in it are filled from the options.")
-]
+Sql = Annotated[str, option("sql", "A question; $model, $anchor, $head and $k in it are filled from the options.")]
 Saved = Annotated[str, option("q", "A saved query by name; `queries` lists them.")]
 Fmt = Annotated[Format, option("format", "How the answer is written.")]
 Out = Annotated[Path | None, option("out", "The file to write; standard output without it.")]
@@ -73,9 +69,7 @@ def query(
     given = {name: value for name, value in values.items() if value is not None}
     if bool(sql.strip()) == bool(q):
         came = "both" if q else "neither"
-        raise EigenhouseError(
-            f'wanted SQL="…" or Q=<saved query>, {came} came; `make queries` lists the saved ones'
-        )
+        raise EigenhouseError(f'wanted SQL="…" or Q=<saved query>, {came} came; `make queries` lists the saved ones')
     if q:
         known = saved.find(q)
         sql, given = known.sql, known.bind(given)

@@ -47,9 +47,7 @@ def explained(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
 def _hint(con: duckdb.DuckDBPyConnection, message: str) -> str:
     columns: dict[str, list[str]] = {}
     with contextlib.suppress(duckdb.Error):
-        rows = con.execute(
-            "select column_name, table_name from duckdb_columns() where not internal"
-        ).fetchall()
+        rows = con.execute("select column_name, table_name from duckdb_columns() where not internal").fetchall()
         for column, table in rows:
             columns.setdefault(column, []).append(table)
     tables = sorted({table for found in columns.values() for table in found})

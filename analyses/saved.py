@@ -28,9 +28,7 @@ class SavedQuery:
 
     def usage(self) -> str:
         """What to type after `make query`, defaults filled in: Q=conformance_worst MODEL=… K=10."""
-        shown = [
-            f"{name.upper()}={'…' if value is None else value}" for name, value in self.parameters.items()
-        ]
+        shown = [f"{name.upper()}={'…' if value is None else value}" for name, value in self.parameters.items()]
         return " ".join([f"Q={self.name}", *shown])
 
 

@@ -64,9 +64,7 @@ def _column(name: str, values: list[Any]) -> Column:
     if present and all(isinstance(value, float) for value in present):
         spell = _spelling([abs(value) for value in present if value and math.isfinite(value)])
         return name, [spell.format(value) if value else _text(value) for value in values], True
-    is_number = bool(present) and all(
-        isinstance(value, int) and not isinstance(value, bool) for value in present
-    )
+    is_number = bool(present) and all(isinstance(value, int) and not isinstance(value, bool) for value in present)
     return name, [_text(value) for value in values], is_number
 
 

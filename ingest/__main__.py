@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +14,7 @@ from ingest.errors import EigenhouseError
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-def _option(variable: str, text: str, **more: object) -> object:
+def _option(variable: str, text: str, **more: Any) -> Any:
     return typer.Option(envvar=f"EIGENHOUSE_{variable}", help=text, show_envvar=False, **more)
 
 
@@ -22,20 +22,22 @@ def _option(variable: str, text: str, **more: object) -> object:
 def main(
     model: Annotated[
         str,
-        _option("MODEL", "Hub id, folder, .safetensors, .gguf or catalog name; the packaged default where left out."),
+        _option(
+            "MODEL",
+            "Hub id, folder, .safetensors, .gguf or catalog name; the packaged default where left out.",
+        ),
     ] = "",
     warehouse: Annotated[Path, _option("WAREHOUSE", "The DuckDB file to write.")] = Path("warehouse.duckdb"),
     revision: Annotated[str, _option("REVISION", "Branch, tag or commit of a hub model.")] = "",
     name: Annotated[str, _option("NAME", "Name of the model in the warehouse.")] = "",
     device: Annotated[str, _option("DEVICE", "Where prompts run: cpu, cuda, cuda:1, mps.")] = "cpu",
     prompts: Annotated[
-        Path | None, _option("PROMPTS", "Your own prompts: .jsonl, .json, .txt (one a line), .csv or .parquet.")
+        Path | None,
+        _option("PROMPTS", "Your own prompts: .jsonl, .json, .txt (one a line), .csv or .parquet."),
     ] = None,
     static_only: Annotated[bool, _option("STATIC_ONLY", "Geometry alone, one layer in memory at a time.")] = False,
     dynamic_only: Annotated[bool, _option("DYNAMIC_ONLY", "Attention statistics alone.")] = False,
-    eigenvectors: Annotated[
-        str, _option("EIGENVECTORS", "auto: kept up to 64 MB a model; all; none.")
-    ] = "auto",
+    eigenvectors: Annotated[str, _option("EIGENVECTORS", "auto: kept up to 64 MB a model; all; none.")] = "auto",
     trust_remote_code: Annotated[
         bool, _option("TRUST_REMOTE_CODE", "Run Python code that the model's repository brings.")
     ] = False,
@@ -67,9 +69,15 @@ def main(
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        refuse(f"the disk is full ({error.filename or 'while staging'}); the warehouse is unchanged. Free some space and run again")
+        refuse(
+            f"the disk is full ({error.filename or 'while staging'}); the warehouse is unchanged. "
+            "Free some space and run again"
+        )
     except KeyboardInterrupt:
-        refuse("stopped; the warehouse is unchanged, and the same command goes on from the last finished stage", 130)
+        refuse(
+            "stopped; the warehouse is unchanged, and the same command goes on from the last finished stage",
+            130,
+        )
 
 
 def refuse(message: str, code: int = 1) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -33,7 +34,7 @@ class AttentionCall:
     (batch, head, query, key), or None for all keys · sinks (head,) learned logits without a key.
     """
 
-    module: nn.Module | None
+    module: Any  # the attention module that called
     query: torch.Tensor
     key: torch.Tensor
     value: torch.Tensor

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -41,7 +42,7 @@ def attention_function(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
-    **kwargs,
+    **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """The registered kernel: query (batch, head, position, feature), key and value with their own head count.
 
@@ -164,7 +165,7 @@ def record_sites(
         else:
             args, kwargs = called_with
             # a cache would grow with every call that is made again
-            sites.append(Site(path, call.module, call, args, kwargs | {name: None for name in CACHES & kwargs.keys()}))
+            sites.append(Site(path, call.module, call, args, kwargs | dict.fromkeys(CACHES & kwargs.keys())))
     return sites, left_out
 
 

@@ -205,33 +205,23 @@ def _cached_snapshot(model: str, revision: str | None, cause: Exception, say: Sa
 
     small = ["config.json"]
     try:
-        folder = Path(
-            snapshot_download(model, revision=revision, allow_patterns=small, local_files_only=True)
-        )
+        folder = Path(snapshot_download(model, revision=revision, allow_patterns=small, local_files_only=True))
     except OSError as error:
         raise _hub_refusal(error, model, revision, cause) from cause
     say(f"the hub cannot be reached ({type(cause).__name__}): reading the cached copy of {model}")
     return folder
 
 
-def _hub_refusal(
-    error: Exception, model: str, revision: str | None, cause: Exception | None = None
-) -> EigenhouseError:
+def _hub_refusal(error: Exception, model: str, revision: str | None, cause: Exception | None = None) -> EigenhouseError:
     from huggingface_hub import errors
 
     if isinstance(error, errors.GatedRepoError):
         hint = f"accept its terms at https://huggingface.co/{model}, then run `hf auth login` or set HF_TOKEN"
         return EigenhouseError(f"wanted the hub model {model}; it is gated:\n{hint}")
     if isinstance(error, errors.RevisionNotFoundError):
-        return EigenhouseError(
-            f"wanted REVISION={revision} of {model}; the hub has no such branch, tag or commit"
-        )
+        return EigenhouseError(f"wanted REVISION={revision} of {model}; the hub has no such branch, tag or commit")
     elsewhere = f"wanted the model {model!r}: no local path, no catalog model ({', '.join(names())}),"
     if isinstance(error, (errors.RepositoryNotFoundError, errors.HFValidationError)):
-        return EigenhouseError(
-            f"{elsewhere}\nand unknown to the hub (misspelt? a private one wants HF_TOKEN)"
-        )
+        return EigenhouseError(f"{elsewhere}\nand unknown to the hub (misspelt? a private one wants HF_TOKEN)")
     reason = f"{type(cause or error).__name__}: {(str(cause or error).splitlines() or [''])[0]}"
-    return EigenhouseError(
-        f"{elsewhere}\nand the hub cannot be reached (no network?), nor is it cached: {reason}"
-    )
+    return EigenhouseError(f"{elsewhere}\nand the hub cannot be reached (no network?), nor is it cached: {reason}")

@@ -7,7 +7,7 @@ torch's memory map. How files name and permute tensors is transformers' knowledg
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 
 import gguf
@@ -55,7 +55,8 @@ def require_finite(name: str, tensor: torch.Tensor) -> None:
     if not bool(torch.isfinite(tensor).all()):
         n_bad = int((~torch.isfinite(tensor)).sum())
         raise EigenhouseError(
-            f"want finite weights, got {n_bad} NaN or infinite value(s) in {name}; the checkpoint is damaged or diverged"
+            f"want finite weights, got {n_bad} NaN or infinite value(s) in {name}; "
+            "the checkpoint is damaged, or its training diverged"
         )
 
 
@@ -77,7 +78,7 @@ def _stored_dtypes(kind: str, path: Path) -> list[str]:
         return [str(tensor.dtype).removeprefix("torch.") for tensor in _bin_file(path).values()]
     names = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
     with safe_open(path, "pt") as tensors:
-        return [names.get(dtype, dtype) for dtype in (tensors.get_slice(name).get_dtype() for name in tensors.keys())]
+        return [names.get(dtype, dtype) for dtype in (tensors.get_slice(name).get_dtype() for name in tensors.keys())]  # noqa: SIM118  (no dict)
 
 
 def _torch_readers(source: Source, model: nn.Module) -> dict[str, Reader]:
@@ -98,9 +99,13 @@ def _torch_readers(source: Source, model: nn.Module) -> dict[str, Reader]:
 
 def _file_readers(kind: str, path: Path) -> dict[str, Reader]:
     if kind == "bin":
-        return {name: (lambda name=name: _bin_file(path)[name]) for name in _bin_file(path)}
+        return {name: partial(_bin_tensor, path, name) for name in _bin_file(path)}
     with safe_open(path, "pt") as tensors:
-        return {name: (lambda name=name: _safetensor(path, name)) for name in tensors.keys()}
+        return {name: partial(_safetensor, path, name) for name in tensors.keys()}  # noqa: SIM118  (no dict)
+
+
+def _bin_tensor(path: Path, name: str) -> torch.Tensor:
+    return _bin_file(path)[name]
 
 
 def _safetensor(path: Path, name: str) -> torch.Tensor:
@@ -124,7 +129,7 @@ def _gguf_readers(source: Source, model: nn.Module) -> dict[str, Reader]:
     processor = gguf_names.TENSOR_PROCESSORS.get(architecture, gguf_names.TensorProcessor)(config=parsed["config"])
     names = gguf_names.get_gguf_hf_weights_map(model, processor)
     return {
-        names[tensor.name]: (lambda tensor=tensor: _dequantized(tensor, processor))
+        names[tensor.name]: partial(_dequantized, tensor, processor)
         for tensor in reader.tensors
         if tensor.name in names
     }

@@ -32,7 +32,11 @@ class Evidence:
     """What one module answered to random inputs, taken once and held against every candidate."""
 
     def __init__(self, site: Site, seed: int = 0) -> None:
-        n_heads, n_kv_heads, head_dim = site.call.query.shape[1], site.call.key.shape[1], site.call.query.shape[-1]
+        n_heads, n_kv_heads, head_dim = (
+            site.call.query.shape[1],
+            site.call.key.shape[1],
+            site.call.query.shape[-1],
+        )
         n_rows = max(2 * N_PAIRS, -(-3 * head_dim // (n_heads + n_kv_heads)))
         generator = np.random.default_rng(seed)
         self.x = generator.standard_normal((n_rows, site.hidden_size))
@@ -76,7 +80,11 @@ def proven_factors(site: Site, single: Site) -> tuple[HeadFactors, np.ndarray]:
     evidence = Evidence(site)
     rope_scale, q_scale = read_rope_scale(site), read_q_scale(site)
     parameters = {name: value.detach().float().cpu().numpy() for name, value in site.module.named_parameters()}
-    n_heads, n_kv_heads, head_dim = site.call.query.shape[1], site.call.key.shape[1], site.call.query.shape[-1]
+    n_heads, n_kv_heads, head_dim = (
+        site.call.query.shape[1],
+        site.call.key.shape[1],
+        site.call.query.shape[-1],
+    )
     for cut in layouts(parameters, n_heads, n_kv_heads, head_dim, (site.hidden_size, site.key_hidden_size)):
         factors, errors = _in_order(with_surroundings(cut, site, rope_scale, q_scale), evidence)
         if errors.max() <= TOLERANCE:

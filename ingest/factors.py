@@ -34,7 +34,7 @@ class HeadFactors:
 
     w_q (head, feature, hidden) · w_k (kv head, feature, hidden) · b_q, b_k (head, feature), zero where the model has
     none · layout: how they were found · q_scale: what the module itself multiplies q with · rope_scale (feature,):
-    the rotary module's attention scaling on the dimensions it rotates, 1 elsewhere · norm_follows_rope: order of the two.
+    the rotary module's attention scaling on the dimensions it rotates, 1 elsewhere · norm_follows_rope: their order.
     The metric is made of w_q and w_k alone; the rest serves to prove them against captured q and k.
     """
 

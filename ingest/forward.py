@@ -45,7 +45,9 @@ def usable_device(name: str) -> str:
     return name
 
 
-def tokenize(tokenizer: Any, prompts: PromptSet, max_length: int | None, say: Callable[[str], None]) -> list[TokenizedPrompt]:
+def tokenize(
+    tokenizer: Any, prompts: PromptSet, max_length: int | None, say: Callable[[str], None]
+) -> list[TokenizedPrompt]:
     """Token ids with the model's own special tokens, cut at max_length and said so; an empty result is refused."""
     tokenized, cut = [], []
     for index, text in enumerate(prompts.texts):
@@ -57,7 +59,10 @@ def tokenize(tokenizer: Any, prompts: PromptSet, max_length: int | None, say: Ca
             ids = list(tokenizer(text, truncation=True, max_length=max_length)["input_ids"])[:max_length]
         tokenized.append(TokenizedPrompt(index, ids))
     if cut:
-        say(f"{len(cut)} of {len(prompts.texts)} prompts are longer than the model's {max_length} positions; their first {max_length} tokens are measured")
+        say(
+            f"{len(cut)} of {len(prompts.texts)} prompts are longer than the model's {max_length} positions; "
+            f"their first {max_length} tokens are measured"
+        )
     return tokenized
 
 
@@ -90,9 +95,14 @@ def run_prompts(
         is_real = inputs["attention_mask"].bool()
         calls: Counter[str] = Counter()
 
-        def measure(call: AttentionCall, is_real=is_real, calls=calls, batch=batch) -> None:
-            path = paths.get(call.module)
-            index = order.get((path, calls[path])) if path is not None else None
+        def measure(
+            call: AttentionCall,
+            is_real: torch.Tensor = is_real,
+            calls: Counter[str] = calls,
+            batch: list[TokenizedPrompt] = batch,
+        ) -> None:
+            path = paths.get(call.module, "")
+            index = order.get((path, calls[path]))
             calls[path] += 1
             if index is not None:
                 stats = {name: value.numpy() for name, value in head_stats(call, is_real).items()}
@@ -119,7 +129,9 @@ def _takes_cache(loaded: LoadedModel) -> bool:
     return hasattr(loaded.model.config.get_text_config(), "use_cache")
 
 
-def _padded(loaded: LoadedModel, batch: list[TokenizedPrompt], pad_id: int, device: torch.device) -> dict[str, torch.Tensor]:
+def _padded(
+    loaded: LoadedModel, batch: list[TokenizedPrompt], pad_id: int, device: torch.device
+) -> dict[str, torch.Tensor]:
     width = max(len(prompt.ids) for prompt in batch)
     ids = torch.tensor([prompt.ids + [pad_id] * (width - len(prompt.ids)) for prompt in batch], device=device)
     mask = torch.tensor([[1] * len(prompt.ids) + [0] * (width - len(prompt.ids)) for prompt in batch], device=device)

@@ -27,8 +27,18 @@ def check_spectra(
     """
     u, sigma, v = metric
     fro_sq = norms["metric_fro_sq"]
-    _check("sum of squared singular values = squared Frobenius norm", np.square(sigma).sum(-1) - fro_sq, fro_sq, where)
-    _check("effective rank <= head_dim", np.maximum(0, effective_rank(sigma) - heads.w_q.shape[1]), sigma[:, 0] * 0 + 1, where)
+    _check(
+        "sum of squared singular values = squared Frobenius norm",
+        np.square(sigma).sum(-1) - fro_sq,
+        fro_sq,
+        where,
+    )
+    _check(
+        "effective rank <= head_dim",
+        np.maximum(0, effective_rank(sigma) - heads.w_q.shape[1]),
+        sigma[:, 0] * 0 + 1,
+        where,
+    )
     w_k = heads.per_query_head(heads.w_k)
     for k in sorted({0, sigma.shape[1] // 2, sigma.shape[1] - 1}):
         reached = np.einsum("hcd,hd,hce,he->h", w_k, u[:, :, k], heads.w_q, v[:, :, k], optimize=True)
@@ -48,7 +58,7 @@ def check_spectra(
 
 
 def check_grams(grams: np.ndarray, fro_sq: np.ndarray, sampled: tuple[int, int, float], where: str) -> None:
-    """The diagonal of one head's grams is ‖M‖² (layer,); one off-diagonal entry equals `sampled` (row, column, value)."""
+    """The diagonal of one head's grams is ‖M‖² (layer,); one entry equals `sampled` (row, column, value)."""
     _check("gram diagonal = squared Frobenius norm", np.diag(grams) - fro_sq, fro_sq, where)
     row, column, value = sampled
     scale = np.sqrt(fro_sq[row] * fro_sq[column])
@@ -62,7 +72,7 @@ def direct_gram(w_q: np.ndarray, w_k: np.ndarray, other_q: np.ndarray, other_k: 
 
 
 def effective_rank(sigma: np.ndarray) -> np.ndarray:
-    """exp of the entropy of the normalized spectrum, over the last axis; 0 for an all-zero one (Roy & Vetterli 2007)."""
+    """exp of the entropy of the normalized spectrum, last axis; 0 for an all-zero one (Roy & Vetterli 2007)."""
     total = sigma.sum(-1, keepdims=True)
     shares = sigma / np.where(total > 0, total, 1)
     logs = np.log(np.where(shares > 0, shares, 1))

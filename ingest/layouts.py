@@ -61,7 +61,12 @@ def _side_cuts(
 
 
 def _fused_cuts(
-    parameters: Mapping[str, np.ndarray], name: str, n_heads: int, n_kv_heads: int, head_dim: int, hidden_size: int
+    parameters: Mapping[str, np.ndarray],
+    name: str,
+    n_heads: int,
+    n_kv_heads: int,
+    head_dim: int,
+    hidden_size: int,
 ) -> Iterator[HeadFactors]:
     """[q|k|v] one after the other; [q k v] head by head; or group by group, each key head behind its queries."""
     n_rows = (n_heads + 2 * n_kv_heads) * head_dim

@@ -18,8 +18,8 @@ import torch
 import transformers
 from accelerate import init_empty_weights
 from torch import nn
-from transformers import modeling_gguf_pytorch_utils as gguf_reading
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
+from transformers import modeling_gguf_pytorch_utils as gguf_reading
 
 from ingest import capture
 from ingest.checkpoint import Checkpoint, require_finite
@@ -36,12 +36,12 @@ class LoadedModel:
     """model: the class the checkpoint was saved from; body: the part of it without an output head."""
 
     source: Source
-    model: nn.Module
+    model: Any  # a PreTrainedModel; torch types every attribute of a module as a tensor or module
     is_whole: bool
     _checkpoint: Checkpoint | None = field(default=None, repr=False)
 
     @property
-    def body(self) -> nn.Module:
+    def body(self) -> Any:
         return getattr(self.model, "base_model", self.model)
 
     @property
@@ -91,7 +91,11 @@ def load_model(source: Source, trust_remote_code: bool, *, whole: bool, device: 
         return LoadedModel(source, _skeleton(source, model_class, config, options), is_whole=False)
     with _readable(source):
         model, report = model_class.from_pretrained(
-            source.loader_path, **_where(source), **options, output_loading_info=True, ignore_mismatched_sizes=True
+            source.loader_path,
+            **_where(source),
+            **options,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
         )
     _require_complete(source, model, report)
     for name, parameter in model.named_parameters():
@@ -105,14 +109,17 @@ def load_tokenizer(source: Source, trust_remote_code: bool) -> Any:
         return AutoTokenizer.from_pretrained(source.loader_path, **_where(source), trust_remote_code=trust_remote_code)
     except Exception as error:
         raise EigenhouseError(
-            f"want a tokenizer beside the weights of {source.origin} to run prompts, got: {_first_line(error)}; "
+            f"want a tokenizer beside the weights of {source.origin} to run prompts, got: {first_line(error)}; "
             "add its files (tokenizer.json, …) or ingest with STATIC_ONLY=1"
         ) from error
 
 
 def fits_in_memory(model: nn.Module) -> bool:
     """Whether a float32 copy of the model leaves room to run it."""
-    return 4 * sum(parameter.numel() for parameter in model.parameters()) < MEMORY_SHARE * psutil.virtual_memory().available
+    return (
+        4 * sum(parameter.numel() for parameter in model.parameters())
+        < MEMORY_SHARE * psutil.virtual_memory().available
+    )
 
 
 def quiet() -> None:
@@ -161,18 +168,21 @@ def _set_parameter(module: nn.Module, name: str, tensor: torch.Tensor) -> None:
 
 
 def _require_complete(source: Source, model: nn.Module, report: dict[str, Any]) -> None:
-    """Transformers fills what a checkpoint lacks with random numbers; a pooler or output head may lack, the body not."""
+    """Transformers fills what a checkpoint lacks with random numbers; that may do for a pooler or output head."""
     body = getattr(model, "base_model", model)
     prefix = next((name for name, module in model.named_modules() if module is body), "")
     missing = [
-        name for name in report["missing_keys"] if name.startswith(prefix) and "pooler" not in name and "lm_head" not in name
+        name
+        for name in report["missing_keys"]
+        if name.startswith(prefix) and "pooler" not in name and "lm_head" not in name
     ]
     mismatched = [str(entry[0] if isinstance(entry, tuple) else entry) for entry in report["mismatched_keys"]]
     if missing or mismatched:
         wrong = sorted(missing or mismatched)
+        how = "are missing" if missing else "have another shape"
         raise EigenhouseError(
-            f"want every weight of {type(model).__name__}, but in {source.origin} {len(wrong)} "
-            f"{'are missing' if missing else 'have another shape'}, {wrong[0]} first; config and weights are of different models, or a file lacks"
+            f"want every weight of {type(model).__name__}, but in {source.origin} {len(wrong)} {how}, {wrong[0]} "
+            "first; config and weights are of different models, or a file lacks"
         )
 
 
@@ -184,12 +194,15 @@ def _readable(source: Source) -> Iterator[None]:
     except EigenhouseError:
         raise
     except MemoryError as error:
-        raise EigenhouseError(f"out of memory while loading {source.origin}; STATIC_ONLY=1 needs one layer at a time") from error
+        raise EigenhouseError(
+            f"out of memory while loading {source.origin}; STATIC_ONLY=1 needs one layer at a time"
+        ) from error
     except Exception as error:
         raise EigenhouseError(
-            f"want a model transformers {transformers.__version__} can load, got from {source.origin}: {_first_line(error)}"
+            f"want a model transformers {transformers.__version__} can load, got from {source.origin}: "
+            f"{first_line(error)}"
         ) from error
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -175,7 +175,12 @@ class Run:
 
 def _fingerprints(options: Options, source: Source, weights: str, prompts: PromptSet) -> dict[str, str]:
     config = source.config_file.read_text() if source.config_file else ""
-    common = {"weights": weights, "config": config, "code": staging.code_version(), "remote": options.trust_remote_code}
+    common = {
+        "weights": weights,
+        "config": config,
+        "code": staging.code_version(),
+        "remote": options.trust_remote_code,
+    }
     return {
         "factors": fingerprint(stage="factors", **common),
         "spectra": fingerprint(stage="spectra", eigenvectors=options.eigenvectors, **common),
@@ -209,5 +214,3 @@ def _reading(options: Options) -> Iterator[Any]:
 
 def _versions() -> dict[str, str]:
     return {"eigenhouse": __version__, "code": staging.code_version()} | {name: version(name) for name in LIBRARIES}
-
-

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,11 +32,11 @@ class Unreadable(Exception):
 def captured(site: Site, hidden: np.ndarray, key_hidden: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """q (batch, head, position, feature) and k (batch, kv head, …) float64 of hidden (batch, position, hidden)."""
     reference = site.call.query
-    tensors = [
-        None if array is None else torch.from_numpy(array.astype(np.float32)).to(reference.device, reference.dtype)
-        for array in (hidden, key_hidden)
-    ]
-    call = site.run(*tensors)
+
+    def tensor(array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array.astype(np.float32)).to(reference.device, reference.dtype)
+
+    call = site.run(tensor(hidden), None if key_hidden is None else tensor(key_hidden))
     return call.query.cpu().double().numpy(), call.key.cpu().double().numpy()
 
 
@@ -45,11 +46,9 @@ def norm_modules(site: Site) -> dict[str, nn.Module]:
     found: dict[str, nn.Module] = {}
     for name, child in site.module.named_children():
         match = _NORM_NAME.match(name)
-        if match and _input_of(site, child) is not None:
-            width = _input_of(site, child).shape[-1]
-            if width % n_features == 0:
-                sides = {"q": "q", "query": "q", "k": "k", "key": "k", "qk": "qk"}[match.group(1)]
-                found.update(dict.fromkeys(sides, child))
+        if match and (shown := _input_of(site, child)) is not None and shown.shape[-1] % n_features == 0:
+            sides = {"q": "q", "query": "q", "k": "k", "key": "k", "qk": "qk"}[match.group(1)]
+            found.update(dict.fromkeys(sides, child))
     return found
 
 
@@ -73,6 +72,7 @@ def read_norm(site: Site, module: nn.Module, n_heads: int) -> HeadNorm:
     Raises Unreadable where neither an RMS norm nor a LayerNorm reproduces it on a fresh vector to 1e-4.
     """
     shown = _input_of(site, module)
+    assert shown is not None, "norm_modules gives only norms that are called"
     generator = torch.Generator().manual_seed(11)
     n_features = site.call.query.shape[-1]
 
@@ -95,7 +95,9 @@ def read_norm(site: Site, module: nn.Module, n_heads: int) -> HeadNorm:
         norm = HeadNorm(gain_times_unit / bare(rows_v), offset, _eps(module), is_centred, spans_heads)
         if np.allclose(norm(rows_w), respond(w), rtol=1e-4, atol=1e-4 * np.abs(respond(w)).max()):
             return norm
-    raise Unreadable(f"its {type(module).__name__} between projection and scores is neither an RMS norm nor a LayerNorm")
+    raise Unreadable(
+        f"its {type(module).__name__} between projection and scores is neither an RMS norm nor a LayerNorm"
+    )
 
 
 def read_rope_scale(site: Site) -> np.ndarray | None:
@@ -135,7 +137,10 @@ def read_factors(site: Site, rope_scale: np.ndarray | None, q_scale: float) -> H
             bases = [GAIN * _basis(size, start, min(CHUNK, max(sizes) - start)) for size in sizes]
             for side, response in enumerate(_respond(site, *bases)):
                 columns[side].append((response[:, :, 0] - zero[side]) / GAIN)
-    scales = [q_scale * (1.0 if rope_scale is None else rope_scale), 1.0 if rope_scale is None else rope_scale]
+    scales = [
+        q_scale * (1.0 if rope_scale is None else rope_scale),
+        1.0 if rope_scale is None else rope_scale,
+    ]
     weights = [
         np.moveaxis(np.concatenate(columns[side])[: sizes[side]] / scales[side], 0, -1).astype(np.float32)
         for side in (0, 1)
@@ -165,7 +170,9 @@ def _respond(site: Site, rows: np.ndarray, key_rows: np.ndarray) -> tuple[np.nda
 def _check_linear(site: Site, zero: list[np.ndarray]) -> None:
     """f(2x - y) = 2 f(x) - f(y): scaling alone would let |x| pass."""
     generator = np.random.default_rng(7)
-    x, y = ([GAIN * generator.standard_normal((5, size)) for size in (site.hidden_size, site.key_hidden_size)] for _ in "xy")
+    x, y = (
+        [GAIN * generator.standard_normal((5, size)) for size in (site.hidden_size, site.key_hidden_size)] for _ in "xy"
+    )
     f_x, f_y, f_both = (_respond(site, *rows) for rows in (x, y, [2 * a - b for a, b in zip(x, y, strict=True)]))
     for side, name in enumerate("qk"):
         at_x, at_y, at_both = (response[side][:, :, 0] - zero[side] for response in (f_x, f_y, f_both))
@@ -190,7 +197,7 @@ def _without_modulus(site: Site) -> tuple[Site | None, float]:
     return None, 1.0
 
 
-def _split_tables(value: object) -> tuple[float, object]:
+def _split_tables(value: Any) -> tuple[float, Any]:
     if isinstance(value, torch.Tensor) and value.is_complex():
         scale = float(value.abs().flatten()[0])
         return scale, value / scale

@@ -79,9 +79,7 @@ def _content(path: Path) -> bytes:
             f"want a file of prompts; got {path}, which does not exist (looked from {Path.cwd()})"
         ) from None
     except OSError as error:
-        raise EigenhouseError(
-            f"want a readable file of prompts; got {path}: {error.strerror or error}"
-        ) from None
+        raise EigenhouseError(f"want a readable file of prompts; got {path}: {error.strerror or error}") from None
 
 
 def _decoded(path: Path, content: bytes) -> str:
@@ -136,9 +134,7 @@ def _parsed(path: Path, text: str, first_line: int, wanted: str, cause: str) -> 
     except (ValueError, RecursionError) as error:
         line = first_line + getattr(error, "lineno", 1) - 1
         reason = getattr(error, "msg", error)
-        raise EigenhouseError(
-            f"want {wanted} in {path}; got invalid JSON on line {line}: {reason} ({cause})"
-        ) from None
+        raise EigenhouseError(f"want {wanted} in {path}; got invalid JSON on line {line}: {reason} ({cause})") from None
 
 
 def _text_of(entry: object) -> object:
@@ -159,18 +155,13 @@ def _table_items(path: Path, content: bytes) -> Iterator[tuple[str, object]]:
             frame = pl.read_parquet(io.BytesIO(content))
     except pl.exceptions.PolarsError as error:
         wanted, cause = (
-            ("a CSV", "a comma or quote in a text that is not in quotes?")
-            if is_csv
-            else ("a Parquet", "cut short?")
+            ("a CSV", "a comma or quote in a text that is not in quotes?") if is_csv else ("a Parquet", "cut short?")
         )
         reason = str(error).split("\n", maxsplit=1)[0]
-        raise EigenhouseError(
-            f"want {wanted} file with a column text; got {path}: {reason} ({cause})"
-        ) from None
+        raise EigenhouseError(f"want {wanted} file with a column text; got {path}: {reason} ({cause})") from None
     if "text" not in frame.columns:
         raise EigenhouseError(
-            f"want a column named text in {path}; got {', '.join(frame.columns)} "
-            "(no header line, or another name?)"
+            f"want a column named text in {path}; got {', '.join(frame.columns)} (no header line, or another name?)"
         )
     for number, row in enumerate(frame.iter_rows(named=True), start=1):
         if not is_csv or any(value is not None for value in row.values()):
@@ -185,9 +176,7 @@ def _checked(path: Path, where: str, text: object) -> str:
             f"got {_kind(text)} (field missing, empty, or under another name?)"
         )
     if not text.strip():
-        raise EigenhouseError(
-            f"want a prompt on {where} of {path}; got an empty text (remove it, or fill it in)"
-        )
+        raise EigenhouseError(f"want a prompt on {where} of {path}; got an empty text (remove it, or fill it in)")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -208,6 +197,4 @@ def _kind(value: object) -> str:
         dict: "an object",
         list: "a list",
     }
-    return names.get(
-        type(value), "a string" if isinstance(value, str) else f"a value of type {type(value).__name__}"
-    )
+    return names.get(type(value), "a string" if isinstance(value, str) else f"a value of type {type(value).__name__}")

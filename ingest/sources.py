@@ -159,9 +159,7 @@ def _folder_files(folder: Path, trust: bool) -> Files:
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
         got = f"{len(missing)} of {len(paths)} missing, first {missing[0]}"
-        raise EigenhouseError(
-            f"wanted the files that {folder / entry} names; {got} (an interrupted download?)"
-        )
+        raise EigenhouseError(f"wanted the files that {folder / entry} names; {got} (an interrupted download?)")
     tensors = _check_weights(kind, paths)
     if kind == "safetensors" and entry.endswith(".index.json"):
         absent = sorted(set(_weight_map(folder / entry)) - tensors)

@@ -88,7 +88,7 @@ def signed_eigen(heads: LayerHeads, n_vectors: int = N_EIGENVECTORS) -> tuple[np
 
 
 def head_norms(heads: LayerHeads) -> dict[str, np.ndarray]:
-    """Squared Frobenius norms and the trace, (head,) each, from the Grams of the factors; no trace for a cross stack."""
+    """Squared Frobenius norms and the trace, (head,) each, from the factors' Grams; no trace for a cross stack."""
     gram_q = heads.w_q @ heads.w_q.transpose(0, 2, 1)
     gram_k = heads.per_query_head(heads.w_k @ heads.w_k.transpose(0, 2, 1))
     norms = {

@@ -64,7 +64,5 @@ def comments() -> dict[tuple[str, str, str | None], str]:
         texts["view", path.stem, None] = meta["question"]
         described = {**keys, **meta.get("keys", {})}
         grain = {column: described[column] for column in meta["grain"] if column in described}
-        texts.update(
-            {("view", path.stem, column): text for column, text in {**grain, **meta["columns"]}.items()}
-        )
+        texts.update({("view", path.stem, column): text for column, text in {**grain, **meta["columns"]}.items()})
     return texts

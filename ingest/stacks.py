@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import Any
 
-from torch import nn
 from transformers import PretrainedConfig
 
 from ingest.capture import Site
@@ -30,7 +30,7 @@ class Stack:
     skipped: dict[str, str] = field(default_factory=dict)
 
 
-def find_stacks(model: nn.Module, sites: list[Site]) -> list[Stack]:
+def find_stacks(model: Any, sites: list[Site]) -> list[Stack]:
     """Group sites by the module list they stand in; cross-attention is a stack of its own.
 
     The layer is the index in that list. Where it isn't unique (layers that share one module) the calls are counted.
@@ -70,7 +70,7 @@ def attention_kind(config: PretrainedConfig, stack: Stack, layer: int, sites: li
     return "full", None
 
 
-def position_encoding(model: nn.Module, site: Site) -> str:
+def position_encoding(model: Any, site: Site) -> str:
     """How the scores of a site learn of positions: 'rope', 'relative bias', 'learned' embeddings or 'none seen'."""
     passed = [value for name, value in site.kwargs.items() if name == "position_embeddings"] + list(site.args[1:2])
     if any(isinstance(value, tuple) or getattr(value, "is_complex", bool)() for value in passed if value is not None):
@@ -95,7 +95,7 @@ def _list_index(path: str, prefix: str) -> int:
     return int(head) if head.isdigit() else 0
 
 
-def _unmeasured(model: nn.Module, stack: Stack) -> dict[str, str]:
+def _unmeasured(model: Any, stack: Stack) -> dict[str, str]:
     skipped = {}
     for layer in set(range(stack.n_layers)) - set(stack.sites):
         path = f"{stack.prefix}.{layer}"

@@ -68,7 +68,11 @@ def write_factors(bench: Workbench, out: Path) -> None:
                 }
             )
             n_heads = sum(shape[0][0] for shape in shapes.values())
-            expected[folder.name] = {"layers": stack.n_layers, "conformance": n_heads, "skipped_modules": len(skipped)}
+            expected[folder.name] = {
+                "layers": stack.n_layers,
+                "conformance": n_heads,
+                "skipped_modules": len(skipped),
+            }
     (out / "stacks.json").write_text(json.dumps(told))
     (out / "expected.json").write_text(json.dumps(expected))
 
@@ -85,7 +89,7 @@ def _prove(bench: Workbench, stack: Stack, layer: int, index: int) -> tuple[Head
         head = int(np.argmax(np.where(np.isnan(errors), np.inf, errors)))
         raise EigenhouseError(
             f"want factors that reproduce {site.path}'s q·k to {TOLERANCE:g}; layer {layer}, head {head} is off by "
-            f"{errors[head]:.3g} of its largest logit. Its module isn't what Eigenhouse takes it for; nothing was written"
+            f"{errors[head]:.3g} of its largest logit. Its module isn't what it is taken for; nothing was written"
         )
     return factors, errors
 
@@ -104,7 +108,9 @@ def _write_structure(
     skipped: dict[str, str],
 ) -> None:
     frames = [
-        long_frame({"layer": layer}, ("head",), max_rel_error=error.astype(np.float32)).with_columns(layout=pl.lit(layout))
+        long_frame({"layer": layer}, ("head",), max_rel_error=error.astype(np.float32)).with_columns(
+            layout=pl.lit(layout)
+        )
         for layer, error, layout in errors
     ]
     write_table(folder, "conformance", frames, ["layer", "head"])
@@ -114,7 +120,11 @@ def _write_structure(
         (n_heads, head_dim, _), (n_kv_heads, *_) = shapes.get(layer, ((None, None, None), (None,)))
         rows.append((layer, n_heads, n_kv_heads, head_dim, kind, window, layer in shapes))
     integer, columns = pl.Int32, ("layer", "n_heads", "n_kv_heads", "head_dim")
-    schema = dict.fromkeys(columns, integer) | {"attention_kind": pl.String, "window_size": integer, "is_measured": pl.Boolean}
+    schema = dict.fromkeys(columns, integer) | {
+        "attention_kind": pl.String,
+        "window_size": integer,
+        "is_measured": pl.Boolean,
+    }
     write_table(folder, "layers", [pl.DataFrame(rows, schema=schema, orient="row")], ["layer"])
     if skipped:
         reasons = pl.DataFrame({"module": list(skipped), "reason": list(skipped.values())})
@@ -133,7 +143,9 @@ def write_spectra(factors: Path, out: Path, eigenvectors: str) -> None:
             }
             sigmas: dict[str, dict[int, np.ndarray]] = {"metric": {}, "head_product": {}}
             counts: Counter[str] = Counter()
-            keeps_vectors = eigenvectors == "all" or (eigenvectors == "auto" and _vector_bytes(folder) <= EIGENVECTOR_BYTES)
+            keeps_vectors = eigenvectors == "all" or (
+                eigenvectors == "auto" and _vector_bytes(folder) <= EIGENVECTOR_BYTES
+            )
             for layer in _layers(folder):
                 heads = LayerHeads.of(*load_factors(folder, layer), is_cross=stack["is_cross"])
                 for operator, sigma in _spectra_of_layer(heads, layer, keeps_vectors, frames, counts).items():
@@ -150,14 +162,23 @@ def write_spectra(factors: Path, out: Path, eigenvectors: str) -> None:
             write_table(target, "eigenvalues", frames["eigenvalues"], [*keys, "k"])
             write_table(target, "eigenvectors", frames["eigenvectors"], ["layer", "head", "k"])
             write_table(target, "head_norms", frames["head_norms"], keys)
-            write_table(target, "spectral_grams", frames["spectral_grams"], ["operator", "head", "layer", "other_layer"])
+            write_table(
+                target,
+                "spectral_grams",
+                frames["spectral_grams"],
+                ["operator", "head", "layer", "other_layer"],
+            )
             pairs = _pairs_of_layers(folder) * sum(1 for by_layer in sigmas.values() if by_layer)
             expected[stack["folder"]] = {name: counts[name] for name in frames} | {"spectral_grams": pairs}
     (out / "expected.json").write_text(json.dumps(expected))
 
 
 def _spectra_of_layer(
-    heads: LayerHeads, layer: int, keeps_vectors: bool, frames: dict[str, list[pl.DataFrame]], counts: Counter[str]
+    heads: LayerHeads,
+    layer: int,
+    keeps_vectors: bool,
+    frames: dict[str, list[pl.DataFrame]],
+    counts: Counter[str],
 ) -> dict[str, np.ndarray]:
     """Measure, check and frame one layer; the row counts are taken from its shape, not from the frames."""
     n_heads, head_dim, hidden_size = heads.w_q.shape
@@ -190,7 +211,9 @@ def _spectra_of_layer(
 def _vector_frame(layer: int, vectors: np.ndarray) -> pl.DataFrame:
     n_heads, n_vectors, hidden_size = vectors.shape
     keys = long_frame({"layer": layer}, ("head", "k"), unused=np.zeros((n_heads, n_vectors), np.float32)).drop("unused")
-    flat = pl.Series("vector", vectors.reshape(-1, hidden_size).astype(np.float32), dtype=pl.Array(pl.Float32, hidden_size))
+    flat = pl.Series(
+        "vector", vectors.reshape(-1, hidden_size).astype(np.float32), dtype=pl.Array(pl.Float32, hidden_size)
+    )
     return keys.with_columns(flat.cast(pl.List(pl.Float32)))
 
 
@@ -221,7 +244,10 @@ def write_grams(factors: Path, out: Path) -> None:
                 for member, head in enumerate(heads):
                     direct = identities.direct_gram(w_q[row][member], w_k[row], w_q[column][member], w_k[column])
                     identities.check_grams(
-                        products[member], fro_sq[:, member], (row, column, direct), f"{stack['folder']}, head {head}"
+                        products[member],
+                        fro_sq[:, member],
+                        (row, column, direct),
+                        f"{stack['folder']}, head {head}",
                     )
                     frames.append(_pair_frame(OPERATOR | {"head": head}, layers, products[member]))
                 advance(1)
@@ -284,7 +310,9 @@ def write_attention(bench: Workbench, out: Path, prompts: PromptSet) -> None:
 def _stats_frame(prompt_set: str, prompt: int, layer: int, stats: dict[str, np.ndarray]) -> pl.DataFrame:
     counts = {name: stats[name].astype(np.int32) for name in ("n_queries", "n_multi_queries")}
     values = {name: stats[name].astype(np.float32) for name in STATS}
-    return long_frame({"prompt_set": prompt_set, "prompt": prompt, "layer": layer}, ("head",), **counts, **values).fill_nan(None)
+    return long_frame(
+        {"prompt_set": prompt_set, "prompt": prompt, "layer": layer}, ("head",), **counts, **values
+    ).fill_nan(None)
 
 
 def describe_stack(bench: Workbench, stack: Stack, factors: HeadFactors, shapes: dict[int, Any]) -> dict[str, object]:
@@ -317,7 +345,15 @@ def describe_stack(bench: Workbench, stack: Stack, factors: HeadFactors, shapes:
 
 
 def _ffn_size(config: Any) -> int | None:
-    for name in ("intermediate_size", "ffn_dim", "n_inner", "d_ff", "hidden_dim", "encoder_ffn_dim", "ffn_hidden_size"):
+    for name in (
+        "intermediate_size",
+        "ffn_dim",
+        "n_inner",
+        "d_ff",
+        "hidden_dim",
+        "encoder_ffn_dim",
+        "ffn_hidden_size",
+    ):
         size = getattr(config, name, None)
         if isinstance(size, list | tuple) and size:
             size = max(size)

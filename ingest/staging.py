@@ -27,7 +27,7 @@ PACKAGE = Path(__file__).parent
 
 
 def code_version() -> str:
-    """First 12 hex digits of the SHA-256 over the package's Python files: what measured is part of what was measured."""
+    """12 hex digits of the SHA-256 over the package's Python files: what measured is part of the measurement."""
     digest = hashlib.sha256()
     for path in sorted(PACKAGE.glob("*.py")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
@@ -99,7 +99,7 @@ class RunFolder:
 def long_frame(keys: Mapping[str, object], axes: tuple[str, ...], **arrays: np.ndarray) -> pl.DataFrame:
     """Arrays of one shape as rows: constant key columns, one index column an axis, one value column an array.
 
-    `axes` names the axes in order; rows come sorted by them. float64 values stay DOUBLE: cast before where FLOAT is meant.
+    `axes` names the axes in order; rows come sorted by them. float64 values stay DOUBLE: cast where FLOAT is meant.
     """
     shape = next(iter(arrays.values())).shape
     indices = np.indices(shape).reshape(len(shape), -1)

@@ -41,14 +41,10 @@ class StackLoad:
 
 def ingested(con: Connection, model_id: str) -> tuple[str | None, dict[str, str]]:
     """The hash of the weights that model_id is bound to, and the fingerprint of each stage that is there."""
-    bound = con.execute(
-        "select weights_sha256, model_key from models where model_id = ?", [model_id]
-    ).fetchone()
+    bound = con.execute("select weights_sha256, model_key from models where model_id = ?", [model_id]).fetchone()
     if bound is None:
         return None, {}
-    stages = con.execute(
-        "select stage, fingerprint from ingested_stages where model_key = ?", [bound[1]]
-    ).fetchall()
+    stages = con.execute("select stage, fingerprint from ingested_stages where model_key = ?", [bound[1]]).fetchall()
     return bound[0], dict(stages)
 
 
@@ -101,9 +97,7 @@ def _want_committed(con: Connection, path: Path, stacks: list[StackLoad]) -> Non
     """DuckDB's commit returns quietly, and keeps nothing, where a statement before it failed."""
     for stack in stacks:
         if not con.execute("select 1 from ingest_runs where run_id = ?", [stack.run["run_id"]]).fetchone():
-            raise EigenhouseError(
-                f"{path}: the commit kept nothing of {stack.model_id}, though no statement failed"
-            )
+            raise EigenhouseError(f"{path}: the commit kept nothing of {stack.model_id}, though no statement failed")
 
 
 def _load_stack(con: Connection, stack: StackLoad, force: bool) -> dict[str, int]:
@@ -119,9 +113,7 @@ def _load_stack(con: Connection, stack: StackLoad, force: bool) -> dict[str, int
         written[table] = replacement.write(stack.expected_rows.get(table))
         replacement.check_values()
     if missing := {table for table, n_rows in stack.expected_rows.items() if n_rows} - written.keys():
-        raise EigenhouseError(
-            f"{stack.model_id}: rows are expected in {sorted(missing)}, but no files are staged"
-        )
+        raise EigenhouseError(f"{stack.model_id}: rows are expected in {sorted(missing)}, but no files are staged")
     return written | _roll_up(con, model_key, set(written))
 
 
@@ -141,9 +133,7 @@ def _weights(stack: StackLoad) -> str | None:
 
 def _bind(con: Connection, stack: StackLoad) -> int:
     """The stack's model_key: kept for the same weights; for others new, and the old rows deleted."""
-    bound = con.execute(
-        "select model_key, weights_sha256 from models where model_id = ?", [stack.model_id]
-    ).fetchone()
+    bound = con.execute("select model_key, weights_sha256 from models where model_id = ?", [stack.model_id]).fetchone()
     if bound and bound[1] == _weights(stack):
         return int(bound[0])
     model_key = _new_model_key(con)
@@ -168,13 +158,9 @@ def _new_model_key(con: Connection) -> int:
 def _insert_row(con: Connection, table: str, row: dict[str, object]) -> None:
     wanted = set(sqlfiles.tables()[table]["columns"])
     if row.keys() != wanted:
-        raise ValueError(
-            f"{table} wants exactly its columns; not both here and there: {sorted(row.keys() ^ wanted)}"
-        )
+        raise ValueError(f"{table} wants exactly its columns; not both here and there: {sorted(row.keys() ^ wanted)}")
     marks = ", ".join("?" * len(row))
-    con.execute(
-        f"insert into {table} ({', '.join(row)}) values ({marks})", [_in_utc(value) for value in row.values()]
-    )
+    con.execute(f"insert into {table} ({', '.join(row)}) values ({marks})", [_in_utc(value) for value in row.values()])
 
 
 def _in_utc(value: object) -> object:
@@ -223,9 +209,7 @@ class _Replacement:
 
     def __init__(self, con: Connection, model_id: str, model_key: int, table: str, files: list[str]) -> None:
         if table not in sqlfiles.tables():
-            raise EigenhouseError(
-                f"{model_id}: rows are staged for {table}, which is no table of the warehouse"
-            )
+            raise EigenhouseError(f"{model_id}: rows are staged for {table}, which is no table of the warehouse")
         _want_columns(con, table, files)
         grain = sqlfiles.tables()[table]["grain"]
         self.con, self.model_id, self.table, self.files = con, model_id, table, files
@@ -233,9 +217,7 @@ class _Replacement:
         self.model_key = {"model_key": model_key}
         self.scope, self.scoped = "model_key = $model_key", dict[str, Any](self.model_key)
         if "prompt_set" in grain and files:
-            sets = con.execute(
-                "select distinct prompt_set from read_parquet($files)", {"files": files}
-            ).fetchall()
+            sets = con.execute("select distinct prompt_set from read_parquet($files)", {"files": files}).fetchall()
             self.scope += " and list_contains($prompt_sets, prompt_set)"
             self.scoped["prompt_sets"] = [row[0] for row in sets]
 
@@ -305,6 +287,4 @@ class _Replacement:
             self._refuse(wanted, came)
 
     def _refuse(self, wanted: str, came: str) -> NoReturn:
-        raise EigenhouseError(
-            f"{self.table} of {self.model_id}: wanted {wanted}; got {came}. Nothing was written"
-        )
+        raise EigenhouseError(f"{self.table} of {self.model_id}: wanted {wanted}; got {came}. Nothing was written")

@@ -24,9 +24,7 @@ def say_on_stderr(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def connect(
-    path: Path, *, read_only: bool, wait_seconds: float = WAIT_SECONDS, say: Say = say_on_stderr
-) -> Connection:
+def connect(path: Path, *, read_only: bool, wait_seconds: float = WAIT_SECONDS, say: Say = say_on_stderr) -> Connection:
     """Open the warehouse; for writing, make it where there is none and bring its views up to date."""
     if path.exists():
         _want_duckdb_file(path)
@@ -100,9 +98,7 @@ def _is_warehouse(con: Connection, path: Path) -> bool:
     except duckdb.CatalogException:
         row = None
     if row is None:
-        raise EigenhouseError(
-            f"{path} is a DuckDB file but not a warehouse; give another WAREHOUSE, or move it away"
-        )
+        raise EigenhouseError(f"{path} is a DuckDB file but not a warehouse; give another WAREHOUSE, or move it away")
     if row[0] != SCHEMA_VERSION:
         raise EigenhouseError(
             f"{path} has schema version {row[0]}, this program works with {SCHEMA_VERSION}; "
@@ -117,9 +113,7 @@ def _build(con: Connection) -> None:
         for path in [*sqlfiles.files("tables"), *sqlfiles.views_in_order()]:
             con.execute(path.read_text(encoding="utf-8"))
         if con.execute("select count(*) from warehouse_info").fetchall() == [(0,)]:
-            con.execute(
-                "insert into warehouse_info values (?, ?)", [SCHEMA_VERSION, f"eigenhouse {__version__}"]
-            )
+            con.execute("insert into warehouse_info values (?, ?)", [SCHEMA_VERSION, f"eigenhouse {__version__}"])
         there = _comments_there(con)
         for (kind, name, column), text in sqlfiles.comments().items():
             if there.get((name, column)) != text:
@@ -155,14 +149,10 @@ def refusals(path: Path) -> Iterator[None]:
     try:
         yield
     except duckdb.ConstraintException as error:
-        raise EigenhouseError(
-            f"{path}: a table refuses a row, nothing was written: {_first_line(error)}"
-        ) from error
+        raise EigenhouseError(f"{path}: a table refuses a row, nothing was written: {_first_line(error)}") from error
     except duckdb.Error as error:
         if "No space left" in str(error):
             raise EigenhouseError(f"{path}: the disk is full, nothing was written") from error
         if isinstance(error, duckdb.OutOfMemoryException):
-            raise EigenhouseError(
-                f"{path}: out of memory, nothing was written: {_first_line(error)}"
-            ) from error
+            raise EigenhouseError(f"{path}: out of memory, nothing was written: {_first_line(error)}") from error
         raise

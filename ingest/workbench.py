@@ -12,7 +12,7 @@ from ingest import capture, console
 from ingest.capture import Site
 from ingest.conformance import QUERY_POSITION
 from ingest.errors import EigenhouseError
-from ingest.loading import LoadedModel, fits_in_memory, load_model, load_tokenizer
+from ingest.loading import LoadedModel, first_line, fits_in_memory, load_model, load_tokenizer
 from ingest.sources import Source
 from ingest.stacks import Stack, find_stacks
 
@@ -72,24 +72,23 @@ class Workbench:
     @cached_property
     def stacks(self) -> list[Stack]:
         if not self.sites:
-            reasons = "; ".join(f"{path}: {reason}" for path, reason in list(self.left_out.items())[:2])
+            left_out = [f"{path}: {reason}" for path, reason in self.left_out.items()]
+            why = (left_out or ["its modules compute scores themselves"])[0]
             raise EigenhouseError(
-                f"want attention that passes through transformers' attention interface, but "
-                f"{type(self.loaded.model).__name__} made no such call ({reasons or 'its modules compute scores themselves'})"
+                "want attention that passes through transformers' attention interface, but "
+                f"{type(self.loaded.model).__name__} made no such call ({why})"
             )
         return find_stacks(self.loaded.model, self.sites)
 
     def _record(self, n_positions: int) -> tuple[list[Site], dict[str, str]]:
         try:
-            return capture.record_sites(
-                self.loaded.model, self.loaded.body, probe_inputs(self.loaded, n_positions)
-            )
+            return capture.record_sites(self.loaded.model, self.loaded.body, probe_inputs(self.loaded, n_positions))
         except EigenhouseError:
             raise
         except Exception as error:
             raise EigenhouseError(
                 f"want {type(self.loaded.model).__name__} to run {n_positions} token(s), but it raised "
-                f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}; is it a kind of model that takes no text?"
+                f"{type(error).__name__}: {first_line(error)}; does it take more than text?"
             ) from error
 
 

@@ -236,15 +236,11 @@ def test_views_are_brought_up_to_date(tmp_path, capfd):
 
 
 def python(*args, **options):
-    return subprocess.run(
-        [sys.executable, *args], cwd=ROOT, capture_output=True, text=True, timeout=60, **options
-    )
+    return subprocess.run([sys.executable, *args], cwd=ROOT, capture_output=True, text=True, timeout=60, **options)
 
 
 def test_torch_is_not_imported():
-    done = python(
-        "-c", "import sys, analyses.__main__ as m; print({'torch', 'transformers'} & set(sys.modules))"
-    )
+    done = python("-c", "import sys, analyses.__main__ as m; print({'torch', 'transformers'} & set(sys.modules))")
     assert done.stdout == "set()\n", done.stderr
 
 
@@ -262,9 +258,7 @@ def test_a_reader_that_has_enough_is_no_error(warehouse):
 def test_binary_is_not_for_a_terminal(warehouse):
     terminal, end = os.openpty()
     args = ["query", "--sql", "select 1", "--format", "npy", "--warehouse", str(warehouse)]
-    done = subprocess.run(
-        [sys.executable, "-m", "analyses", *args], cwd=ROOT, stdout=end, stderr=subprocess.PIPE
-    )
+    done = subprocess.run([sys.executable, "-m", "analyses", *args], cwd=ROOT, stdout=end, stderr=subprocess.PIPE)
     os.close(end)
     os.close(terminal)
     assert done.returncode == 1

@@ -15,7 +15,14 @@ LENGTHS = (11, 7, 1)  # real tokens of the prompts in one padded batch
 
 def by_loops(weights, logits, allowed, sinks=None):
     """The definitions word by word for one prompt: weights, logits (head, query, key) float64, allowed (query, key)."""
-    names = ("entropy_nats", "entropy_fraction", "logit_std", "top1_weight", "sink_weight", "entropy_without_sink_nats")
+    names = (
+        "entropy_nats",
+        "entropy_fraction",
+        "logit_std",
+        "top1_weight",
+        "sink_weight",
+        "entropy_without_sink_nats",
+    )
     out = {name: [] for name in (*names, "logit_std_pooled")}
     for head in range(len(weights)):
         rows = {name: [] for name in names}
@@ -45,7 +52,11 @@ def eager_weights(kind, inputs):
     model = tiny_models.build(kind, attention="eager")
     with torch.no_grad():
         out = model(**inputs, output_attentions=True)
-    return [layer.double().numpy() for layer in (out.attentions if "attentions" in out else out.encoder_attentions) if layer is not None]
+    return [
+        layer.double().numpy()
+        for layer in (out.attentions if "attentions" in out else out.encoder_attentions)
+        if layer is not None
+    ]
 
 
 def captured_stats(kind, inputs, is_real):
@@ -57,7 +68,16 @@ def captured_stats(kind, inputs, is_real):
 
 
 @pytest.mark.parametrize(
-    "kind", ["grouped heads", "softcap", "qk-norm as 1+g, sliding", "own q scaling", "encoder", "sinks", "fused interleaved"]
+    "kind",
+    [
+        "grouped heads",
+        "softcap",
+        "qk-norm as 1+g, sliding",
+        "own q scaling",
+        "encoder",
+        "sinks",
+        "fused interleaved",
+    ],
 )
 @pytest.mark.parametrize("block", [2**20, 60], ids=["one block", "blocks of one query"])
 def test_stats_equal_the_models_eager_attention(kind, block, monkeypatch):
@@ -91,7 +111,9 @@ def test_stats_equal_the_models_eager_attention(kind, block, monkeypatch):
 def test_sink_logits_take_the_weight_that_keys_lack():
     is_real = torch.ones(1, 11, dtype=torch.bool)
     inputs = {"input_ids": torch.arange(11)[None] + 5, "attention_mask": is_real.long()}
-    for (_, stats), weights in zip(captured_stats("sinks", inputs, is_real), eager_weights("sinks", inputs), strict=True):
+    for (_, stats), weights in zip(
+        captured_stats("sinks", inputs, is_real), eager_weights("sinks", inputs), strict=True
+    ):
         lacking = 1 - weights.sum(-1)
         assert lacking.mean() > 1e-3  # the eager kernel drops the sink's column
         assert stats["sink_logit_weight"][0].numpy() == pytest.approx(lacking[0].mean(-1), abs=1e-5)
@@ -106,7 +128,9 @@ def test_equal_scores_have_closed_forms():
     sizes = range(1, n + 1)
     assert stats["entropy_nats"][0, 1] == pytest.approx(sum(math.log(i) for i in sizes) / n, rel=1e-6)
     assert stats["entropy_fraction"][0, 1] == pytest.approx(1, rel=1e-6)
-    assert stats["entropy_without_sink_nats"][0, 1] == pytest.approx(sum(math.log(i) for i in range(1, n)) / (n - 1), rel=1e-6)
+    assert stats["entropy_without_sink_nats"][0, 1] == pytest.approx(
+        sum(math.log(i) for i in range(1, n)) / (n - 1), rel=1e-6
+    )
     assert stats["sink_weight"][0, 1] == pytest.approx(sum(1 / i for i in sizes) / n, rel=1e-6)
     assert stats["logit_std"][0, 1] == 0 and stats["logit_std_pooled"][0, 1] == 0
     assert torch.isnan(stats["sink_logit_weight"]).all()

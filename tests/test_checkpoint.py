@@ -96,7 +96,9 @@ def write_gguf(path, model, quantization=None):
 def test_gguf_rows_are_put_back(tmp_path, quantization):
     import transformers
 
-    wide = transformers.LlamaConfig(**tiny_models.GROUPED | {"hidden_size": 96, "head_dim": 16, "tie_word_embeddings": False})
+    wide = transformers.LlamaConfig(
+        **tiny_models.GROUPED | {"hidden_size": 96, "head_dim": 16, "tie_word_embeddings": False}
+    )
     model = tiny_models.randomize(transformers.LlamaForCausalLM(wide))
     write_gguf(tmp_path / "tiny.gguf", model, quantization)
     source = tiny_models.local_source(tmp_path / "tiny.gguf")

@@ -69,7 +69,11 @@ def test_a_wrong_cut_of_right_shape_is_refused(kind):
         if kind == "fused Conv1D":  # the rows of the stored (in, out) weight taken for outputs
             weight = parameters["c_attn.weight"].reshape(parameters["c_attn.weight"].shape[::-1])
             parameters = parameters | {"c_attn.weight": np.ascontiguousarray(weight)}
-        n_heads, n_kv_heads, head_dim = site.call.query.shape[1], site.call.key.shape[1], site.call.query.shape[-1]
+        n_heads, n_kv_heads, head_dim = (
+            site.call.query.shape[1],
+            site.call.key.shape[1],
+            site.call.query.shape[-1],
+        )
         cuts = layouts.layouts(parameters, n_heads, n_kv_heads, head_dim, (site.hidden_size, site.hidden_size))
         wrong = next(cut for cut in cuts if cut.layout != right.layout)
         wrong = probing.with_surroundings(wrong, site, None, 1.0)
@@ -177,12 +181,18 @@ def test_scalings_are_read_from_the_model():
 
 @pytest.mark.parametrize(
     ("kind", "convention", "spans_heads"),
-    [("qk-norm, head_dim not d/H", 0, False), ("qk-norm as 1+g, sliding", 1, False), ("qk-norm over all heads", 0, True)],
+    [
+        ("qk-norm, head_dim not d/H", 0, False),
+        ("qk-norm as 1+g, sliding", 1, False),
+        ("qk-norm over all heads", 0, True),
+    ],
 )
 def test_norm_gains_are_what_is_applied(kind, convention, spans_heads):
     site, single = only_site(kind)
     factors, _ = proven_factors(site, single)
     for norm, name in ((factors.norm_q, "q_norm.weight"), (factors.norm_k, "k_norm.weight")):
         stored = site.module.get_parameter(name).numpy() + convention
-        assert norm.gain.reshape(-1, len(stored)) == pytest.approx(np.tile(stored, (norm.gain.size // len(stored), 1)), rel=1e-4)
+        assert norm.gain.reshape(-1, len(stored)) == pytest.approx(
+            np.tile(stored, (norm.gain.size // len(stored), 1)), rel=1e-4
+        )
         assert norm.spans_heads == spans_heads and not norm.is_centred and norm.offset == pytest.approx(0, abs=1e-3)

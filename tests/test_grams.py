@@ -43,9 +43,7 @@ def test_unlike_factors_are_refused():
         grams.metric_grams(w_q, [w_k[0], w_k[1][:4]])
 
 
-@pytest.mark.parametrize(
-    ("row", "column", "message"), [(2, 2, "gram diagonal"), (0, 1, "gram = direct inner product")]
-)
+@pytest.mark.parametrize(("row", "column", "message"), [(2, 2, "gram diagonal"), (0, 1, "gram = direct inner product")])
 def test_a_wrong_gram_is_refused(row, column, message):
     w_q, w_k = factors((5, 5, 5))
     products = grams.metric_grams(w_q, w_k)[1]

@@ -25,9 +25,7 @@ NASTY = """select $1, "a""b", `touch {trap}`, 'it''s' as "x y", $$t$$ # ; \\ $(s
 
 def make(*args, cwd=ROOT, **environment):
     """Runs make as from a plain shell: nothing of an outer make, and no variable of ours but those given."""
-    ours = [
-        name for name in os.environ if name.startswith(("MAKE", "MFLAGS", "EIGENHOUSE_")) or name in PASSED
-    ]
+    ours = [name for name in os.environ if name.startswith(("MAKE", "MFLAGS", "EIGENHOUSE_")) or name in PASSED]
     outside = {name: value for name, value in os.environ.items() if name not in ours}
     return subprocess.run(
         ["make", *args], cwd=cwd, env=outside | environment, capture_output=True, text=True, timeout=60

@@ -17,8 +17,7 @@ TEXTS = ("one, two", 'says "no"', "été 山", "one, two")  # a comma, quotes, b
 SAME_SET = {
     "a.txt": '\none, two\n  \nsays "no"\n\nété 山\none, two',
     "a.prompts": 'one, two\r\nsays "no"\r\nété 山\r\none, two\r\n',
-    "a.jsonl": '"one, two"\n\n{"kind": "x", "text": "says \\"no\\""}\n'
-    '{"text": "\\u00e9t\\u00e9 山"}\n"one, two"\n',
+    "a.jsonl": '"one, two"\n\n{"kind": "x", "text": "says \\"no\\""}\n{"text": "\\u00e9t\\u00e9 山"}\n"one, two"\n',
     "a.json": '[\n "one, two", {"text": "says \\"no\\""},\n {"text": "été 山", "n": 3}, "one, two"]',
     "a.csv": 'id,text\n1,"one, two"\n\n2,"says ""no"""\n3,été 山\n4,"one, two"\n\n',
     "A.CSV": '\ufefftext\n"one, two"\n"says ""no"""\nété 山\n"one, two"\n',
@@ -161,7 +160,5 @@ def test_import_is_light():
     """Neither torch, transformers nor polars comes with the module: a query must answer within a second."""
     code = "import sys, ingest.prompts; print({'torch', 'transformers', 'polars'} & set(sys.modules))"
     root = STANDARD.parents[2]
-    answer = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
-    )
+    answer = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "set()"

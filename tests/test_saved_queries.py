@@ -76,8 +76,7 @@ def effective_rank(sigmas):
 def test_effective_rank_by_layer(rows):
     for row in rows("--q", "effective_rank_by_layer", "--model", "org/two"):
         heads = [
-            effective_rank(fixture.spectrum(1, row["operator"], row["layer"], head))
-            for head in range(fixture.N_HEADS)
+            effective_rank(fixture.spectrum(1, row["operator"], row["layer"], head)) for head in range(fixture.N_HEADS)
         ]
         ranks = [rank for rank in heads if rank is not None]
         assert row["n_heads"] == len(ranks) == (4 if row["layer"] == fixture.ZERO_HEAD[0] else 5)

@@ -121,9 +121,7 @@ def test_a_name_is_taken_and_a_relative_path_is_made_absolute(folder, monkeypatc
 
 def test_shards_are_sorted_and_hashed_together(sharded):
     source = resolve(str(sharded))
-    assert [path.name for path in source.weight_files] == [
-        f"model-0000{n}-of-00002.safetensors" for n in (1, 2)
-    ]
+    assert [path.name for path in source.weight_files] == [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
     listed = subprocess.run(
         "sha256sum model-*.safetensors | LC_ALL=C sort | sha256sum",
         shell=True,
@@ -262,9 +260,7 @@ def test_a_path_that_is_not_there(model):
     refusal(model, "no such file or folder")
 
 
-@pytest.mark.parametrize(
-    "model", ["", " ", "a/b/c", "org/name@main", "org name", "org/#name", "-x", "spectra.json"]
-)
+@pytest.mark.parametrize("model", ["", " ", "a/b/c", "org/name@main", "org name", "org/#name", "-x", "spectra.json"])
 def test_what_is_no_model(model):
     refusal(model, "a model is wanted: hub id, folder, .safetensors, .gguf or catalog name")
 
@@ -273,9 +269,7 @@ def test_a_revision_in_the_model(tmp_path):
     assert "REVISION=" in refusal("org/name@main", "hub id")
 
 
-@pytest.mark.parametrize(
-    "name", ["", " ", "a b", "a#b", "a@b", "a\nb", "a\tb", "a\x00b", "a\u200bb", "a\u00a0b"]
-)
+@pytest.mark.parametrize("name", ["", " ", "a b", "a#b", "a@b", "a\nb", "a\tb", "a\x00b", "a\u200bb", "a\u00a0b"])
 def test_a_bad_name(folder, name):
     refusal(folder, "wanted a NAME", name=name)
     refusal("gpt2", "wanted a REVISION", revision=name)
@@ -440,9 +434,7 @@ REPOS = {
 
 def file_of(repo, path):
     if path.endswith("config.json"):
-        return json.dumps(
-            CONFIG | ({"model_type": "eigen9000"} if repo == "org/unknown-type" else {})
-        ).encode()
+        return json.dumps(CONFIG | ({"model_type": "eigen9000"} if repo == "org/unknown-type" else {})).encode()
     if path.endswith(".index.json"):
         return json.dumps({"weight_map": {"a": "part-a.safetensors", "b": "part-b.safetensors"}}).encode()
     if path.endswith(".safetensors"):
@@ -587,9 +579,7 @@ def test_every_exception_of_the_hub_client(monkeypatch, kind, told, where):
             raise errors.LocalEntryNotFoundError("nothing cached")
         if not issubclass(made, errors.HfHubHTTPError):
             raise made("the answer")
-        raise made(
-            "the answer\nand more", response=httpx2.Response(403, request=httpx2.Request("GET", "http://hub"))
-        )
+        raise made("the answer\nand more", response=httpx2.Response(403, request=httpx2.Request("GET", "http://hub")))
 
     sibling = type("Sibling", (), {"rfilename": "config.json"})
     info = type("Info", (), {"sha": COMMIT, "siblings": [sibling]})

@@ -18,9 +18,7 @@ REL = 1e-12  # double arithmetic on the same float32 values
 def con(tmp_path_factory):
     """Two models with the same keys and other values: every join and filter has a decoy to reject."""
     folder = tmp_path_factory.mktemp("sql")
-    stacks = [
-        fixture.full_load(folder / name, f"org/{name}", seed) for seed, name in enumerate(("one", "two"))
-    ]
+    stacks = [fixture.full_load(folder / name, f"org/{name}", seed) for seed, name in enumerate(("one", "two"))]
     fixture.prompts().write_parquet(folder / "prompts.parquet")
     store.load(folder / "warehouse.duckdb", stacks, folder / "prompts.parquet", force=False)
     con = store.connect(folder / "warehouse.duckdb", read_only=True)
@@ -33,9 +31,7 @@ def con(tmp_path_factory):
 
 def test_header_is_the_toml_at_the_top(tmp_path):
     path = tmp_path / "a.sql"
-    path.write_text(
-        '--| title = "σ, a \\"b\\""\n--|\n--| [columns]\n--| k = "rank"\nselect 1;\n--| late = 1\n'
-    )
+    path.write_text('--| title = "σ, a \\"b\\""\n--|\n--| [columns]\n--| k = "rank"\nselect 1;\n--| late = 1\n')
     assert sqlfiles.header(path) == {"title": 'σ, a "b"', "columns": {"k": "rank"}}
     bare = tmp_path / "bare.sql"
     bare.write_text("select 1")
@@ -51,15 +47,11 @@ def test_header_that_is_not_toml_names_its_file(tmp_path):
 
 def test_views_are_made_after_those_they_read(tmp_path, monkeypatch):
     (tmp_path / "views").mkdir()
-    for name, query in {
-        "a": "select 1 from b join  c on true",
-        "b": "from c",
-        "c": "select 2",
-        "d": "from a",
-    }.items():
+    queries = {"a": "select 1 from e join  z on true", "d": "from a", "e": "select 2", "y": "from e", "z": "from y"}
+    for name, query in queries.items():
         (tmp_path / "views" / f"{name}.sql").write_text(f"create view {name} as {query}")
     monkeypatch.setattr(sqlfiles, "SQL_DIR", tmp_path)
-    assert [path.stem for path in sqlfiles.views_in_order()] == ["c", "b", "a", "d"]
+    assert [path.stem for path in sqlfiles.views_in_order()] == ["e", "y", "z", "a", "d"]
 
 
 @pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
@@ -89,12 +81,8 @@ def test_everything_has_a_comment(con):
 
 def test_comments_are_the_headers_texts(con):
     of_column = "select comment from duckdb_columns() where table_name = ? and column_name = ?"
-    [[table]] = con.execute(
-        "select comment from duckdb_tables() where table_name = 'eigenvectors'"
-    ).fetchall()
-    [[view]] = con.execute(
-        "select comment from duckdb_views() where view_name = 'head_descriptors'"
-    ).fetchall()
+    [[table]] = con.execute("select comment from duckdb_tables() where table_name = 'eigenvectors'").fetchall()
+    [[view]] = con.execute("select comment from duckdb_views() where view_name = 'head_descriptors'").fetchall()
     [[column]] = con.execute(of_column, ["models", "model_key"]).fetchall()
     [[key]] = con.execute(of_column, ["head_descriptors", "layer"]).fetchall()
     tables = sqlfiles.tables()
@@ -171,9 +159,7 @@ def descriptors(sigmas):
 def test_head_descriptors_against_loops(con):
     """Every head of both models and operators within 1e-12; the zero head's row is there, all null."""
     names = list(descriptors([1.0]))
-    rows = con.execute(
-        f"select model_id, operator, layer, head, {', '.join(names)} from head_descriptors"
-    ).fetchall()
+    rows = con.execute(f"select model_id, operator, layer, head, {', '.join(names)} from head_descriptors").fetchall()
     assert len(rows) == 2 * 2 * fixture.N_LAYERS * fixture.N_HEADS
     seeds = {"org/one": 0, "org/two": 1}
     n_null_conditions = 0
@@ -212,9 +198,7 @@ def test_descriptors_by_hand(sigmas, expected):
                     "insert into singular_values values (?, 'metric', 0, 0, ?, ?::double)",
                     [model_key, k, sigma],
                 )
-        fresh.execute(
-            (sqlfiles.SQL_DIR / "rollups" / "head_descriptor_rollup.sql").read_text(), {"model_key": 7}
-        )
+        fresh.execute((sqlfiles.SQL_DIR / "rollups" / "head_descriptor_rollup.sql").read_text(), {"model_key": 7})
         row = fresh.execute("from head_descriptor_rollup").pl().row(0, named=True)
         assert fresh.execute("select count(*) from head_descriptor_rollup").fetchall() == [(1,)]
     assert {name: row[name] for name in expected} == pytest.approx(expected, rel=1e-6, abs=1e-12)

@@ -25,9 +25,7 @@ def contents(path):
     """Every table's rows, sorted."""
     con = store.connect(path, read_only=True)
     try:
-        return {
-            table: sorted(con.execute(f"from {table}").fetchall(), key=repr) for table in sqlfiles.tables()
-        }
+        return {table: sorted(con.execute(f"from {table}").fetchall(), key=repr) for table in sqlfiles.tables()}
     finally:
         con.close()
 
@@ -112,9 +110,7 @@ def test_wrong_files_are_refused_and_left_alone(tmp_path, read_only, kind, messa
     elif kind == "folder":
         path.mkdir()
     else:
-        path.write_bytes(
-            {"text": b"a diary\n" * 99, "sqlite": b"SQLite format 3\0" * 9, "empty file": b""}[kind]
-        )
+        path.write_bytes({"text": b"a diary\n" * 99, "sqlite": b"SQLite format 3\0" * 9, "empty file": b""}[kind])
     before = None if kind == "folder" else path.read_bytes()
     with pytest.raises(EigenhouseError, match=message) as caught:
         store.connect(path, read_only=read_only)
@@ -156,9 +152,7 @@ def test_opening_for_writing_refreshes_views_and_tables(loaded):
     store.connect(loaded, read_only=False).close()
     assert rows(loaded, "select count(op_norm) > 0 from head_descriptors") == [(True,)]
     assert rows(loaded, "select count(*) from conformance") == [(0,)]
-    assert rows(loaded, "select comment from duckdb_views() where view_name = 'head_descriptors'") != [
-        (None,)
-    ]
+    assert rows(loaded, "select comment from duckdb_views() where view_name = 'head_descriptors'") != [(None,)]
 
 
 def test_import_is_light():
@@ -221,9 +215,7 @@ def test_model_keys_rise_even_when_the_clock_went_back(loaded, tmp_path, monkeyp
     monkeypatch.setattr(time, "time_ns", lambda: 1_000_000)
     stacks = [fixture.full_load(tmp_path / name, name, 4) for name in ("org/a", "org/b")]
     store.load(loaded, stacks, None, force=False)
-    assert rows(
-        loaded, "select model_key from models where model_id in ('org/a', 'org/b') order by model_id"
-    ) == [
+    assert rows(loaded, "select model_key from models where model_id in ('org/a', 'org/b') order by model_id") == [
         (newest + 1,),
         (newest + 2,),
     ]
@@ -265,18 +257,14 @@ def test_other_prompt_sets_stay(loaded, tmp_path):
 
     assert of_set(after, "std@0a1b2c3d") == of_set(before, "std@0a1b2c3d")
     assert len(of_set(after, "odd@ffffffff")) == (1 + 3) * 3 * 5
-    counts = (
-        "select prompt_set, any_value(n_prompts) from head_attention where model_id = 'org/ours' group by all"
-    )
+    counts = "select prompt_set, any_value(n_prompts) from head_attention where model_id = 'org/ours' group by all"
     assert sorted(rows(loaded, counts)) == [("odd@ffffffff", 3), ("std@0a1b2c3d", 2)]
 
 
 def test_no_files_leave_a_table_without_rows(loaded, tmp_path):
     again = fixture.stack("org/ours", {"skipped_modules": [], "attention_stats": [], "eigenvectors": []})
     store.load(loaded, [again], None, force=False)
-    assert rows(loaded, "select model_id from skipped_modules inner join models using (model_key)") == [
-        ("org/decoy",)
-    ]
+    assert rows(loaded, "select model_id from skipped_modules inner join models using (model_key)") == [("org/decoy",)]
     assert rows(loaded, "select distinct model_id from head_attention") == [("org/decoy",)]
     empty = fixture.staged(tmp_path / "empty", attention_stats=fixture.attention_stats(1).head(0))
     store.load(loaded, [fixture.stack("org/decoy", empty)], None, force=False)
@@ -289,29 +277,21 @@ def test_rows_are_stored_sorted_whatever_the_order_of_the_files(loaded, tmp_path
     files = []
     for layer, part in enumerate(layers):
         files += fixture.staged(tmp_path / f"part{layer}", singular_values=part)["singular_values"]
-    again = replace(
-        fixture.stack("org/ours", {"singular_values": files}), expected_rows={"singular_values": 210}
-    )
+    again = replace(fixture.stack("org/ours", {"singular_values": files}), expected_rows={"singular_values": 210})
     store.load(loaded, [again], None, force=False)
     ours = "from singular_values where model_key = (select model_key from models where model_id = 'org/ours')"
     assert rows(loaded, "select operator, layer, head, k, sigma " + ours) == frame.rows()
 
 
 def test_files_out_of_order_are_no_fault_in_a_table_with_a_primary_key(loaded, tmp_path):
-    tables = fixture.staged(
-        tmp_path / "new", skipped_modules=fixture.skipped_modules("z", "metric_folded", "a")
-    )
+    tables = fixture.staged(tmp_path / "new", skipped_modules=fixture.skipped_modules("z", "metric_folded", "a"))
     store.load(loaded, [fixture.stack("org/ours", tables)], None, force=False)
-    ours = (
-        "select module from skipped_modules inner join models using (model_key) where model_id = 'org/ours'"
-    )
+    ours = "select module from skipped_modules inner join models using (model_key) where model_id = 'org/ours'"
     assert rows(loaded, ours) == [("a",), ("metric_folded",), ("z",)]
 
 
 def test_prompts_that_are_there_are_kept(loaded, tmp_path):
-    more = pl.concat(
-        [fixture.prompts(), fixture.prompts().with_columns(prompt_set=pl.lit("new@00000000")).head(1)]
-    )
+    more = pl.concat([fixture.prompts(), fixture.prompts().with_columns(prompt_set=pl.lit("new@00000000")).head(1)])
     more.write_parquet(tmp_path / "more.parquet")
     assert store.load(loaded, [], tmp_path / "more.parquet", force=False) == {"prompts": 1}
     assert rows(loaded, "select count(*) from prompts") == [(4,)]
@@ -331,9 +311,7 @@ def with_value(frame, column, value, where):
 
 def bad_frames():
     spectra, vectors, stats = fixture.singular_values(8), fixture.eigenvectors(), fixture.attention_stats(8)
-    last = (
-        (pl.col("operator") == "metric") & (pl.col("layer") == 2) & (pl.col("head") == 4) & (pl.col("k") == 6)
-    )
+    last = (pl.col("operator") == "metric") & (pl.col("layer") == 2) & (pl.col("head") == 4) & (pl.col("k") == 6)
     nan = float("nan")
     modules = fixture.skipped_modules("x", "x")
     bad_vector = vectors.with_columns(

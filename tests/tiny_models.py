@@ -27,24 +27,47 @@ CONFIGS = {
     "qk-norm as 1+g, sliding": ("Gemma3TextConfig", GROUPED | {"head_dim": 10, "sliding_window": 5}),
     "softcap": ("Gemma2Config", GROUPED | {"head_dim": 10, "sliding_window": 5}),
     "fused interleaved": ("GPTNeoXConfig", PLAIN),
-    "fused Conv1D": ("GPT2Config", {"n_embd": 42, "n_layer": 2, "n_head": 3, "vocab_size": 97, "n_positions": 64}),
+    "fused Conv1D": (
+        "GPT2Config",
+        {"n_embd": 42, "n_layer": 2, "n_head": 3, "vocab_size": 97, "n_positions": 64},
+    ),
     "fused grouped": ("Phi3Config", GROUPED | {"pad_token_id": 0}),
     "own q scaling": ("OPTConfig", PLAIN | {"ffn_dim": 40, "word_embed_proj_dim": 42}),
     "encoder": ("BertConfig", PLAIN),
     "shared layers": ("AlbertConfig", PLAIN | {"embedding_size": 10}),
-    "sinks": ("GptOssConfig", GROUPED | {"head_dim": 10, "num_local_experts": 2, "num_experts_per_tok": 1, "sliding_window": 5}),
+    "sinks": (
+        "GptOssConfig",
+        GROUPED | {"head_dim": 10, "num_local_experts": 2, "num_experts_per_tok": 1, "sliding_window": 5},
+    ),
     "gated q_proj, hybrid": (
         "Qwen3NextConfig",
         GROUPED
-        | {"head_dim": 10, "num_experts": 4, "num_experts_per_tok": 2, "pad_token_id": 0, "num_hidden_layers": 3}
+        | {
+            "head_dim": 10,
+            "num_experts": 4,
+            "num_experts_per_tok": 2,
+            "pad_token_id": 0,
+            "num_hidden_layers": 3,
+        }
         | {"layer_types": ["linear_attention", "full_attention", "linear_attention"]},
     ),
-    "one head, one layer": ("LlamaConfig", PLAIN | {"num_attention_heads": 1, "num_hidden_layers": 1, "head_dim": 6}),
+    "one head, one layer": (
+        "LlamaConfig",
+        PLAIN | {"num_attention_heads": 1, "num_hidden_layers": 1, "head_dim": 6},
+    ),
     "2c > d": ("LlamaConfig", GROUPED | {"hidden_size": 12, "head_dim": 10}),
     "c > d": ("LlamaConfig", GROUPED | {"hidden_size": 6, "head_dim": 10}),
     "encoder-decoder": (
         "T5Config",
-        {"d_model": 42, "num_layers": 2, "num_heads": 3, "d_kv": 7, "d_ff": 40, "vocab_size": 97, "decoder_start_token_id": 0},
+        {
+            "d_model": 42,
+            "num_layers": 2,
+            "num_heads": 3,
+            "d_kv": 7,
+            "d_ff": 40,
+            "vocab_size": 97,
+            "decoder_start_token_id": 0,
+        },
     ),
 }
 
