@@ -111,7 +111,7 @@ def test_a_missing_member_is_named(pip, monkeypatch, tmp_path):
     ("stderr", "told"),
     [
         (
-            "WARNING: Retrying\nERROR: No matching distribution found for half-one==1.0\n",
+            "WARNING: Retrying\nERROR: No matching distribution found for half-one==1.0\nhint: look\n",
             "ERROR: No matching",
         ),
         ("/venv/bin/python: No module named pip\n", "ensurepip"),

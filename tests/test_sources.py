@@ -265,7 +265,7 @@ def test_what_is_no_model(model):
     refusal(model, "a model is wanted: hub id, folder, .safetensors, .gguf or catalog name")
 
 
-def test_a_revision_in_the_model(tmp_path):
+def test_a_revision_in_the_model():
     assert "REVISION=" in refusal("org/name@main", "hub id")
 
 
