@@ -7,7 +7,7 @@ torch's memory map. How files name and permute tensors is transformers' knowledg
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, lru_cache, partial
+from functools import cache, partial
 from pathlib import Path
 
 import gguf
@@ -15,18 +15,14 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from torch import nn
-from transformers import modeling_gguf_pytorch_utils as gguf_names
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
 from ingest.errors import EigenhouseError
+from ingest.gguf_reading import gguf_models
 from ingest.sources import Source
 
 Reader = Callable[[], torch.Tensor]
-
-# Parsing a GGUF header costs seconds a time (every token of the vocabulary is a Python object), and transformers parses
-# it once each for config, tokenizer and weights. A file doesn't change under one ingest.
-gguf.GGUFReader = lru_cache(maxsize=2)(gguf.GGUFReader)
 
 
 class Checkpoint:
@@ -123,11 +119,11 @@ def _bin_file(path: Path) -> dict[str, torch.Tensor]:
 
 def _gguf_readers(source: Source, model: nn.Module) -> dict[str, Reader]:
     path = str(source.weight_files[0])
-    parsed = gguf_names.load_gguf_checkpoint(path)
+    parsed = gguf_models.load_gguf_checkpoint(path)
     reader = gguf.GGUFReader(path)
-    architecture = gguf_names.read_field(reader, "general.architecture")[0]
-    processor = gguf_names.TENSOR_PROCESSORS.get(architecture, gguf_names.TensorProcessor)(config=parsed["config"])
-    names = gguf_names.get_gguf_hf_weights_map(model, processor)
+    architecture = gguf_models.read_field(reader, "general.architecture")[0]
+    processor = gguf_models.TENSOR_PROCESSORS.get(architecture, gguf_models.TensorProcessor)(config=parsed["config"])
+    names = gguf_models.get_gguf_hf_weights_map(model, processor)
     return {
         names[tensor.name]: partial(_dequantized, tensor, processor)
         for tensor in reader.tensors
@@ -135,7 +131,7 @@ def _gguf_readers(source: Source, model: nn.Module) -> dict[str, Reader]:
     }
 
 
-def _dequantized(tensor: gguf.ReaderTensor, processor: gguf_names.TensorProcessor) -> torch.Tensor:
+def _dequantized(tensor: gguf.ReaderTensor, processor: gguf_models.TensorProcessor) -> torch.Tensor:
     """In the model's orientation: converters permute the rows of rotary heads and store some gains as 1+g."""
     weights = gguf.dequantize(tensor.data, tensor.tensor_type)
     return torch.from_numpy(np.array(processor.process(weights=weights, name=tensor.name).weights))

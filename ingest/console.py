@@ -41,7 +41,8 @@ def stage(title: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def summary(title: str, rows: dict[str, int], seconds: float, worst_error: float | None, warehouse: Path) -> None:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    say(title)
+    table = Table(box=None, pad_edge=False)
     table.add_column("table")
     table.add_column("rows", justify="right")
     for name, count in sorted(rows.items()):

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import psutil
@@ -19,7 +18,6 @@ import transformers
 from accelerate import init_empty_weights
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
-from transformers import modeling_gguf_pytorch_utils as gguf_reading
 
 from ingest import capture
 from ingest.checkpoint import Checkpoint, require_finite
@@ -27,7 +25,6 @@ from ingest.errors import EigenhouseError
 from ingest.sources import Source
 
 MEMORY_SHARE = 0.7  # of the free memory that a whole float32 model may take; the rest is for activations
-gguf_reading.tqdm = partial(gguf_reading.tqdm, disable=True)  # a bar of its own, which no setting turns off
 _SILENCED = ("transformers", "accelerate", "huggingface_hub")
 
 
