@@ -72,8 +72,8 @@ def ingest(options: Options) -> dict[str, int]:
         return {}
     with RunFolder(cache_dir() / "runs" / weights[:16]) as folder:
         run = Run(options, source, weights, prompts, folder, marks, started_at)
-        run.measure(due)
-        written = run.load(due)
+        measured = run.measure(due)
+        written = run.load(measured) if measured else {}
         folder.remove()
     return written
 
@@ -96,17 +96,27 @@ class Run:
 
         return Workbench(self.source, self.options, needs_forward="attention" in self._unstaged)
 
-    def measure(self, due: list[str]) -> None:
-        """Run the stages that are due and not staged yet; the factors too, where a later stage reads them."""
+    def measure(self, due: list[str]) -> list[str]:
+        """Run the stages that are due and not staged yet; the factors too, where a later stage reads them.
+
+        Returns the stages that are staged now: all that are due, but for attention where the model is too large to run.
+        """
         staged = [stage for stage in due if self.folder.is_finished(stage, self.marks[stage])]
         if staged:
             console.say(f"going on after {', '.join(staged)}: staged by an earlier run")
         self._unstaged = [stage for stage in due if stage not in staged]
         if self._unstaged and not self.folder.is_finished("factors", self.marks["factors"]):
             self._unstaged = ["factors", *(stage for stage in self._unstaged if stage != "factors")]
+        if "attention" in self._unstaged and (refusal := self.bench.forward_refusal):
+            if self.options.dynamic_only:
+                raise EigenhouseError(f"{refusal}; free some, or take a larger machine")
+            console.say(f"{refusal}: the static geometry alone goes in")
+            due = [stage for stage in due if stage != "attention"]
+            self._unstaged.remove("attention")
         for stage in self._unstaged:
             with self.folder.writing(stage, self.marks[stage]) as out:
                 self._write(stage, out)
+        return due
 
     def _write(self, stage: str, out: Path) -> None:
         from ingest import stages

@@ -354,3 +354,17 @@ def test_the_static_pass_never_holds_a_checkpoint(ingest, tmp_path, monkeypatch)
     assert ingest(folder, "--static-only")[0] == 0
     one_module = 2 * 48 * 48 + 2 * 16 * 48
     assert 0 < largest <= one_module
+
+
+def test_a_model_larger_than_memory_gives_its_static_geometry(ingest, ask, tmp_path, monkeypatch):
+    from ingest import workbench
+
+    monkeypatch.setattr(workbench, "fits_in_memory", lambda _: False)
+    folder = tiny_models.save("grouped heads", tmp_path / "tiny")
+    status, said = ingest(folder, "--dynamic-only")
+    assert status == 1 and "need the whole model" in said and not (tmp_path / "warehouse.duckdb").exists()
+    status, said = ingest(folder)
+    assert status == 0 and "the static geometry alone goes in" in said
+    assert ask("select count(*) from grams") == [(18,)] and ask("select count(*) from attention_stats") == [(0,)]
+    [(module, reason)] = ask("select module, reason from skipped_modules")
+    assert module == "attention_stats" and "GB in float32" in reason

@@ -1,0 +1,111 @@
+"""Two packaged models from end to end: what is stored against numbers worked out here from their files."""
+
+import gguf
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors.numpy import load_file
+from typer.testing import CliRunner
+
+from ingest import __main__ as command_line
+from ingest import catalog, store
+from ingest.prompts import read_prompts
+
+
+@pytest.fixture(scope="module")
+def warehouse(tmp_path_factory):
+    """The default model's static geometry, and the packaged encoder with its attention on the standard prompts."""
+    path = tmp_path_factory.mktemp("real") / "warehouse.duckdb"
+    for arguments in (["--static-only"], ["--model", "minilm-l6"]):
+        told = [*arguments, "--warehouse", str(path), "--force"]
+        result = CliRunner().invoke(command_line.app, told, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    return path
+
+
+@pytest.fixture
+def con(warehouse):
+    con = store.connect(warehouse, read_only=True)
+    yield con
+    con.close()
+
+
+def column(con, model_id, table, value, where):
+    rows = con.execute(
+        f"select {value} from {table} join models using (model_key) where model_id = ? and {where} order by all",
+        [model_id],
+    )
+    return np.array([row[0] for row in rows.fetchall()], dtype=float)
+
+
+def check_head(con, model_id, layer, head, w_q, w_k):
+    """Stored σ, λ and norms of one head against the dense hidden × hidden metric in float64."""
+    metric = w_k.astype(float).T @ w_q.astype(float)
+    rank, at = len(w_q), f"layer = {layer} and head = {head}"
+    dense = np.sort(np.linalg.svd(metric, compute_uv=False)[:rank])
+    sigma = column(con, model_id, "singular_values", "sigma", f"{at} and operator = 'metric'")
+    assert sigma == pytest.approx(dense, rel=1e-4, abs=1e-6 * dense[-1])
+    values = np.linalg.eigvalsh((metric + metric.T) / 2)
+    values = np.sort(values[np.argsort(-np.abs(values))][: 2 * rank])
+    assert column(con, model_id, "eigenvalues", "eigenvalue", at) == pytest.approx(
+        values, abs=1e-5 * np.abs(values).max()
+    )
+    product = np.sort(np.linalg.svd(w_k.astype(float) @ w_q.astype(float).T, compute_uv=False))
+    stored = column(con, model_id, "singular_values", "sigma", f"{at} and operator = 'head_product'")
+    assert stored == pytest.approx(product, rel=1e-4, abs=1e-6 * product[-1])
+    [trace] = column(con, model_id, "head_norms", "trace", at)
+    assert trace == pytest.approx(np.trace(metric), rel=1e-5, abs=1e-6 * dense[-1])
+
+
+def test_default_model_heads_equal_its_file(con):
+    """Five heads cut here from the GGUF itself: 9 query heads over 3 key heads, 64 wide."""
+    reader = gguf.GGUFReader(str(catalog.fetch(catalog.default(), print)))
+    tensors = {tensor.name: tensor for tensor in reader.tensors}
+    for layer, head in ((0, 0), (3, 4), (11, 8), (17, 2), (29, 5)):
+        w_q, w_k = (
+            gguf.dequantize(
+                tensors[f"blk.{layer}.attn_{side}.weight"].data, tensors[f"blk.{layer}.attn_{side}.weight"].tensor_type
+            )
+            for side in "qk"
+        )
+        # the converter's permutation within a head acts on q and k alike, and the metric sums over rows
+        check_head(con, "smollm2-135m", layer, head, w_q[64 * head :][:64], w_k[64 * (head // 3) :][:64])
+
+
+def test_default_model_row(con):
+    columns = "n_layers, n_heads, n_kv_heads, head_dim, hidden_size, ffn_size, quantization, position_encoding"
+    [row] = con.execute(f"select {columns} from models where model_id = 'smollm2-135m'").fetchall()
+    assert row == (30, 9, 3, 64, 576, 1536, "Q4_1", "rope")
+    errors = column(con, "smollm2-135m", "conformance", "max_rel_error", "true")
+    assert len(errors) == 270 and errors.max() < 1e-5
+
+
+def test_encoder_heads_equal_its_file(con):
+    tensors = load_file(catalog.fetch("minilm-l6", print) / "model.safetensors")
+    for layer, head in ((0, 0), (2, 7), (5, 11)):
+        name = f"encoder.layer.{layer}.attention.self"
+        rows = slice(32 * head, 32 * head + 32)
+        check_head(
+            con, "minilm-l6", layer, head, tensors[f"{name}.query.weight"][rows], tensors[f"{name}.key.weight"][rows]
+        )
+
+
+def test_encoder_entropy_is_its_eager_attention(con):
+    """Mean entropy of every head on three of the standard prompts, from the weights that the model returns."""
+    folder = str(catalog.fetch("minilm-l6", print))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
+    prompts = read_prompts()
+    for prompt in (0, 13, 31):
+        inputs = tokenizer(prompts.texts[prompt], return_tensors="pt", truncation=True, max_length=512)
+        with torch.no_grad():
+            layers = model(**inputs, output_attentions=True).attentions
+        for layer, weights in enumerate(layers):
+            entropy = -(weights.double() * weights.double().clamp(min=1e-300).log()).sum(-1)[0].mean(-1)
+            found = con.execute(
+                "select entropy_nats from attention_stats join models using (model_key) where model_id = 'minilm-l6' "
+                "and prompt_set = ? and prompt = ? and layer = ? order by head",
+                [prompts.name, prompt, layer],
+            ).fetchall()
+            assert [row[0] for row in found] == pytest.approx(entropy.tolist(), abs=1e-4)
