@@ -57,16 +57,21 @@ def require_finite(name: str, tensor: torch.Tensor) -> None:
 
 
 def weight_format(source: Source) -> tuple[str, str | None]:
-    """(dtype, quantization) as stored: the commonest among the tensors with two or more axes."""
+    """(dtype, quantization) as stored: the commonest dtype; of a GGUF the file type it tells, such as Q4_K_M."""
     if source.kind == "gguf":
         reader = gguf.GGUFReader(str(source.weight_files[0]))
-        matrices = [tensor for tensor in reader.tensors if len(tensor.shape) > 1]
-        kinds = [tensor.tensor_type.name for tensor in matrices for _ in range(int(tensor.n_elements) // 2**16 + 1)]
-        kind = max(sorted(set(kinds)), key=kinds.count) if kinds else "F32"
+        told = gguf_models.read_field(reader, "general.file_type")
+        kinds = [tensor.tensor_type.name for tensor in reader.tensors if len(tensor.shape) > 1]
+        kind = gguf.LlamaFileType(told[0]).name.removeprefix("MOSTLY_") if told else _commonest(kinds, "F32")
+        kind = kind.removeprefix("ALL_")
         plain = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
         return (plain[kind], None) if kind in plain else ("float32", kind)
     dtypes = [dtype for path in source.weight_files for dtype in _stored_dtypes(source.kind, path)]
-    return (max(sorted(set(dtypes)), key=dtypes.count) if dtypes else "float32"), None
+    return _commonest(dtypes, "float32"), None
+
+
+def _commonest(names: list[str], otherwise: str) -> str:
+    return max(sorted(set(names)), key=names.count, default=otherwise)
 
 
 def _stored_dtypes(kind: str, path: Path) -> list[str]:
