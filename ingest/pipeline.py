@@ -5,6 +5,7 @@ factors (the gate) → spectra → grams → attention → one transaction. Ever
 
 from __future__ import annotations
 
+import hashlib
 import json
 import uuid
 from collections.abc import Iterator
@@ -185,6 +186,7 @@ class Run:
 
 def _fingerprints(options: Options, source: Source, weights: str, prompts: PromptSet) -> dict[str, str]:
     config = source.config_file.read_text() if source.config_file else ""
+    tokenizer = hashlib.sha256(b"".join(path.read_bytes() for path in source.tokenizer_files)).hexdigest()
     common = {
         "weights": weights,
         "config": config,
@@ -195,7 +197,9 @@ def _fingerprints(options: Options, source: Source, weights: str, prompts: Promp
         "factors": fingerprint(stage="factors", **common),
         "spectra": fingerprint(stage="spectra", eigenvectors=options.eigenvectors, **common),
         "grams": fingerprint(stage="grams", **common),
-        "attention": fingerprint(stage="attention", prompts=prompts.name, texts=prompts.sha256s, **common),
+        "attention": fingerprint(
+            stage="attention", prompts=prompts.name, texts=prompts.sha256s, tokenizer=tokenizer, **common
+        ),
     }
 
 

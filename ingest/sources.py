@@ -69,6 +69,14 @@ class Source(Files):
     def config_file(self) -> Path | None:
         return None if self.kind == "gguf" else self.folder / "config.json"
 
+    @property
+    def tokenizer_files(self) -> list[Path]:
+        """What a tokenizer may be made of; none for gguf, whose one file holds it."""
+        if self.kind == "gguf":
+            return []
+        names = {path for pattern in COMPANIONS for path in self.folder.glob(pattern)}
+        return sorted(path for path in names if not path.name.endswith(".index.json") and path.is_file())
+
 
 def resolve(
     model: str,

@@ -87,6 +87,7 @@ def load(
                     written["prompts"] = _insert_prompts(con, prompts)
                 for stack in stacks:
                     written.update(_load_stack(con, stack, force))
+                _drop_other_stacks(con, stacks)
             _want_committed(con, path, stacks)
         return dict(written)
     finally:
@@ -138,15 +139,28 @@ def _bind(con: Connection, stack: StackLoad) -> int:
         return int(bound[0])
     model_key = _new_model_key(con)
     if bound:
-        for table, meta in sqlfiles.tables().items():
-            if "model_key" in meta["columns"] and table not in ("models", "ingest_runs"):
-                con.execute(f"delete from {table} where model_key = ?", [bound[0]])
+        _delete_rows(con, bound[0], keep=("models", "ingest_runs"))
         # the history of the name stays with it
         con.execute(
             "update ingest_runs set status = 'replaced', model_key = ? where model_key = ?",
             [model_key, bound[0]],
         )
     return model_key
+
+
+def _drop_other_stacks(con: Connection, stacks: list[StackLoad]) -> None:
+    """A forced name may have had stacks that its new weights lack; they would stand beside the new ones."""
+    loaded = {stack.model_id: str(stack.model["checkpoint"]) for stack in stacks}
+    for checkpoint in set(loaded.values()):
+        for model_id in set(stack_ids(con, checkpoint)) - loaded.keys():
+            [model_key] = con.execute("select model_key from models where model_id = ?", [model_id]).fetchall()[0]
+            _delete_rows(con, model_key)
+
+
+def _delete_rows(con: Connection, model_key: int, keep: tuple[str, ...] = ()) -> None:
+    for table, meta in sqlfiles.tables().items():
+        if "model_key" in meta["columns"] and table not in keep:
+            con.execute(f"delete from {table} where model_key = ?", [model_key])
 
 
 def _new_model_key(con: Connection) -> int:

@@ -368,3 +368,29 @@ def test_a_model_larger_than_memory_gives_its_static_geometry(ingest, ask, tmp_p
     assert ask("select count(*) from grams") == [(18,)] and ask("select count(*) from attention_stats") == [(0,)]
     [(module, reason)] = ask("select module, reason from skipped_modules")
     assert module == "attention_stats" and "GB in float32" in reason
+
+
+def test_a_changed_tokenizer_is_another_measurement(ingest, ask, tmp_path):
+    folder = tiny_models.save("encoder", tmp_path / "tiny")
+    prompts = ("--prompts", tiny_models.prompts(tmp_path, 7))
+    assert ingest(folder, *prompts)[0] == 0
+    before = ask("select * from attention_stats order by all")
+    told = (folder / "tokenizer.json").read_text()
+    swapped = told.replace('"w9": 9,', '"w9": 91,').replace('"w91": 91,', '"w91": 9,')
+    (folder / "tokenizer.json").write_text(swapped)
+    assert told != (folder / "tokenizer.json").read_text()
+    assert "already ingested" not in ingest(folder, *prompts)[1]
+    assert ask("select * from attention_stats order by all") != before
+
+
+def test_forcing_a_name_leaves_no_stack_of_the_old_weights(ingest, ask, tmp_path):
+    seq2seq = tmp_path / "seq2seq"
+    model = transformers.T5ForConditionalGeneration(tiny_models.config("encoder-decoder"))
+    tiny_models.randomize(model).save_pretrained(seq2seq)
+    assert ingest(seq2seq, "--name", "it", "--static-only")[0] == 0
+    assert ask("select count(*) from models") == [(3,)]
+    single = tiny_models.save("grouped heads", tmp_path / "single")
+    assert ingest(single, "--name", "it", "--static-only")[0] == 1
+    assert ingest(single, "--name", "it", "--static-only", "--force")[0] == 0
+    assert ask("select model_id from models") == [("it",)]
+    assert ask("select count(distinct model_key) from singular_values") == [(1,)]
