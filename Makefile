@@ -34,7 +34,7 @@ endif
 RUN   := $(VENV)/bin/python
 READY := $(if $(filter VENV,$(TYPED)),,.venv/.installed)
 
-.PHONY: help ingest models query queries views test lint clean
+.PHONY: help ingest models query chart queries views test lint clean
 
 help:   ## this list
 	@awk '/^[a-z]+:.*## / { name = $$0; sub(/:.*/, "", name); sub(/.*## /, ""); printf "make %-10s %s\n", name, $$0 } \
@@ -48,6 +48,9 @@ models: $(READY)   ## the models in the warehouse, with their worst conformance 
 
 query: $(READY)   ## SQL="…" or Q=<saved query>, FORMAT=table|csv|json|parquet|npy, OUT=<file>
 	@$(RUN) -m analyses query
+
+chart: $(READY)   ## Q=<saved query> as charts/<query>.html, .png and .svg; OUT=<file> gives one of them
+	@$(RUN) -m analyses chart
 
 queries: $(READY)   ## the saved queries and their parameters
 	@$(RUN) -m analyses queries

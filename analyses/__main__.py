@@ -1,4 +1,4 @@
-"""The command line of the read side: `python -m analyses query|models|queries|views`."""
+"""The command line of the read side: `python -m analyses query|chart|models|queries|views`."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from typing import Annotated, Any, BinaryIO
 
 import typer
 
-from analyses import asking, formats, saved, tables
+from analyses import asking, charts, formats, pictures, saved, tables
 from ingest import store
 from ingest.errors import EigenhouseError
 
@@ -46,6 +46,7 @@ Sql = Annotated[str, option("sql", "A question; $model, $anchor, $head and $k in
 Saved = Annotated[str, option("q", "A saved query by name; `queries` lists them.")]
 Fmt = Annotated[Format, option("format", "How the answer is written.")]
 Out = Annotated[Path | None, option("out", "The file to write; standard output without it.")]
+Picture = Annotated[Path | None, option("out", "The .html, .png or .svg to write; all three in charts/ without it.")]
 Model = Annotated[str | None, option("model", "Parameter of the query: a model_id; all models without it.")]
 Anchor = Annotated[str | None, option("anchor", "Parameter of the query: last, middle, best, … or a layer.")]
 Head = Annotated[int | None, option("head", "Parameter of the query: a head, counted from 0.")]
@@ -65,8 +66,7 @@ def query(
     warehouse: Warehouse = WAREHOUSE,
 ) -> None:
     """Answer a question in SQL or a saved query."""
-    values = {"model": model or None, "anchor": anchor, "head": head, "k": k}
-    given = {name: value for name, value in values.items() if value is not None}
+    given = _given(model=model or None, anchor=anchor, head=head, k=k)
     if bool(sql.strip()) == bool(q):
         came = "both" if q else "neither"
         raise EigenhouseError(f'wanted SQL="…" or Q=<saved query>, {came} came; `make queries` lists the saved ones')
@@ -74,6 +74,33 @@ def query(
         known = saved.find(q)
         sql, given = known.sql, known.bind(given)
     answer(warehouse, sql, given, fmt, out)
+
+
+@app.command()
+def chart(
+    q: Saved = "",
+    out: Picture = None,
+    model: Model = None,
+    anchor: Anchor = None,
+    head: Head = None,
+    k: K = None,
+    warehouse: Warehouse = WAREHOUSE,
+) -> None:
+    """Draw a saved query, as its header says."""
+    known = charts.find(q)
+    paths = charts.targets(q, out)
+    con = store.connect(warehouse, read_only=True)
+    try:
+        picture = charts.draw(con, known, _given(model=model or None, anchor=anchor, head=head, k=k))
+    finally:
+        con.close()
+    for path in paths:
+        drawn = pictures.render(picture, path.suffix)
+        if out is None:
+            path.parent.mkdir(exist_ok=True)
+        with _destination(path) as file:
+            file.write(drawn)
+        print(path)
 
 
 @app.command()
@@ -97,6 +124,10 @@ def views(warehouse: Warehouse = WAREHOUSE) -> None:
     store.connect(warehouse, read_only=True).close()  # opening for writing would make a missing one
     store.connect(warehouse, read_only=False).close()
     print(f"{warehouse}: views are up to date")
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def answer(warehouse: Path, sql: str, parameters: dict[str, Any], fmt: Format, out: Path | None) -> None:

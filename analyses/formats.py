@@ -73,15 +73,20 @@ def _csv_cell(value: Any) -> Any:
     return value
 
 
-def write_json(con: duckdb.DuckDBPyConnection, file: BinaryIO) -> None:
-    """A list with one object a row, a line each; NaN and the infinities, which JSON lacks, are null."""
+def records(con: duckdb.DuckDBPyConnection) -> Iterator[dict[str, Any]]:
+    """Each row by name, in values that JSON can say; NaN and the infinities, which it lacks, are null."""
     keys = names(con)
-    opening = b"[\n"
     for columns in chunks(con):
         for row in zip(*columns, strict=True):
-            record = {name: _json_value(value) for name, value in zip(keys, row, strict=True)}
-            file.write(opening + json.dumps(record, ensure_ascii=False, allow_nan=False).encode())
-            opening = b",\n"
+            yield {name: _json_value(value) for name, value in zip(keys, row, strict=True)}
+
+
+def write_json(con: duckdb.DuckDBPyConnection, file: BinaryIO) -> None:
+    """A list with one object a row, a line each."""
+    opening = b"[\n"
+    for record in records(con):
+        file.write(opening + json.dumps(record, ensure_ascii=False, allow_nan=False).encode())
+        opening = b",\n"
     file.write(b"[]\n" if opening == b"[\n" else b"\n]\n")
 
 

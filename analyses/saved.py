@@ -1,7 +1,7 @@
 """The saved queries: SQL files under sql/queries/, each with a header that says what it shows."""
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ class SavedQuery:
     title: str
     reading: str
     parameters: dict[str, Any]  # name → default; None where it has none
+    chart: dict[str, Any] = field(default_factory=dict)  # how analyses/charts.py draws it; empty where it does not
 
     def bind(self, given: dict[str, Any]) -> dict[str, Any]:
         """The value of each of the query's parameters; refuses one that it does not have."""
@@ -36,7 +37,7 @@ def read(path: Path) -> SavedQuery:
     meta = sqlfiles.header(path)
     parameters = {name: about.get("default") for name, about in meta.get("parameters", {}).items()}
     sql = path.read_text(encoding="utf-8")
-    return SavedQuery(path.stem, sql, meta["title"], meta["reading"], parameters)
+    return SavedQuery(path.stem, sql, meta["title"], meta["reading"], parameters, meta.get("chart", {}))
 
 
 def every() -> list[SavedQuery]:

@@ -1,0 +1,42 @@
+--| title = "How fast the singular values of the attention operators fall"
+--| reading = "Each point is the median over a model's heads of the k-th singular value as a share of the head's largest: flat where heads use all their directions alike, steep where they use few."
+--| [chart]
+--| mark = "line"
+--| x = "k:Q"
+--| x_title = "rank k within the head, from 0 to head_dim - 1"
+--| y = {shorthand = "median_relative_sigma:Q", scale = {type = "log"}}
+--| y_title = "median σ_k / σ_0 (logarithmic)"
+--| color = "model_id:N"
+--| column = "operator:N"
+--| [parameters]
+--| model = {}
+with
+
+spectra as (
+    select
+        models.model_id,
+        singular_values.operator,
+        singular_values.layer,
+        singular_values.head,
+        singular_values.k,
+        singular_values.sigma::double as sigma
+    from singular_values
+    inner join models on singular_values.model_key = models.model_key
+    where $model is null or models.model_id = $model
+),
+
+shares as (
+    select
+        model_id, operator, k,
+        -- an all-zero head has no shares: null, which the median skips
+        sigma / nullif(max(sigma) over (partition by model_id, operator, layer, head), 0) as relative_sigma
+    from spectra
+)
+
+select
+    model_id, operator, k,
+    median(relative_sigma) as median_relative_sigma,
+    count(relative_sigma) as n_heads
+from shares
+group by model_id, operator, k
+order by model_id, operator, k
