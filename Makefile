@@ -34,7 +34,7 @@ endif
 RUN   := $(VENV)/bin/python
 READY := $(if $(filter VENV,$(TYPED)),,.venv/.installed)
 
-.PHONY: help ingest models query queries views test lint clean
+.PHONY: help ingest models query queries views bench test lint clean
 
 help:   ## this list
 	@awk '/^[a-z]+:.*## / { name = $$0; sub(/:.*/, "", name); sub(/.*## /, ""); printf "make %-10s %s\n", name, $$0 } \
@@ -54,6 +54,10 @@ queries: $(READY)   ## the saved queries and their parameters
 
 views: $(READY)   ## bring the views of an existing warehouse up to date
 	@$(RUN) -m analyses views
+
+bench: $(READY)   ## what the static geometry costs beside dense SVDs, and its memory by number of layers
+	@$(RUN) -m bench.static_cost
+	@$(RUN) -m bench.static_memory
 
 test: lint   ## what CI runs: lint, then every test
 	@$(RUN) -m pytest

@@ -73,6 +73,7 @@ def ingest(options: Options) -> dict[str, int]:
     started_at = datetime.now(UTC)
     if options.static_only and options.dynamic_only:
         raise EigenhouseError("want STATIC_ONLY or DYNAMIC_ONLY, got both, which leaves nothing to do")
+    options.max_experts  # noqa: B018  (refused before anything is fetched)
     prompts = read_prompts(options.prompts or STANDARD)
     source = resolve(
         options.model,

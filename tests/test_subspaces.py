@@ -1,5 +1,7 @@
 """Subspaces, alignments and whole-weight spectra against dense loops on random arrays; all axes of different primes."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -76,7 +78,7 @@ def test_overlaps_against_loops():
     bases = random_bases(LAYERS, SIZE, HIDDEN)
     got, single = subspaces.overlaps(bases), subspaces.overlaps(bases.astype(np.float32))
     cosines = subspaces.principal_cosines(bases)
-    for pair, (i, j) in enumerate((i, j) for i in range(LAYERS) for j in range(i + 1, LAYERS)):
+    for pair, (i, j) in enumerate(itertools.combinations(range(LAYERS), 2)):
         dense = np.linalg.svd(bases[i] @ bases[j].T, compute_uv=False)
         assert cosines[pair] == pytest.approx(dense, abs=1e-12)
         assert got[i, j] == pytest.approx(np.mean(dense**2), rel=1e-12)
