@@ -1,7 +1,7 @@
 """Seconds that subspaces and alignments of a model take beside the dense SVD of ten heads, in one run.
 
-Random factors of a model of 36 layers, d = 2560, 32 heads of 128 that share 8 key heads, ffn 9728 with a gate (Qwen3-4B's
-shape). Work that is the same in every layer or head is timed on a few and multiplied; the count says on how many.
+Random factors of a model of 36 layers, d = 2560, 32 heads of 128 that share 8 key heads, ffn 9728 with a gate, as
+Qwen3-4B. Work that is the same in every layer or head is timed on a few and multiplied; the count says on how many.
 """
 
 from __future__ import annotations

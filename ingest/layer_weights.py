@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -78,30 +78,37 @@ class Mlp:
 def find_mlp(layer: nn.Module, path: str, hidden_size: int, max_experts: int | None, without: str = "") -> Mlp:
     """The MLP matrices within a layer module at `path`; `without` is its attention module, which is not searched.
 
-    max_experts: how many experts are kept, evenly spaced; None keeps all. No pieces where no known family is there, or
-    where its matrices don't read `hidden_size` features.
+    max_experts: how many experts are kept, evenly spaced; None keeps all. A dense MLP beside experts is one that all
+    tokens share. No pieces where no known family is there, or where its matrices don't read `hidden_size` features.
     """
-    shapes = {name: tuple(parameter.shape) for name, parameter in layer.named_parameters(remove_duplicate=False)}
-    shapes = {
-        name: shape for name, shape in shapes.items() if not without or not f"{path}.{name}".startswith(f"{without}.")
-    }
-    places = [_place(layer, prefix, names, shapes, hidden_size) for prefix, names in _places(shapes)]
-    pieces = [piece for place in places for piece in place]
-    numbers = sorted({piece.expert for piece in pieces if piece.expert != SHARED_EXPERT})
-    kept = evenly_spaced(len(numbers), max_experts)
-    left_out = {}
+    inner = f"{without.removeprefix(path).lstrip('.')}." if without else None
+    named = layer.named_parameters(remove_duplicate=False)
+    shapes = {name: tuple(value.shape) for name, value in named if inner is None or not name.startswith(inner)}
+    places = {prefix: list(_place(layer, prefix, names, shapes, hidden_size)) for prefix, names in _places(shapes)}
+    has_experts = any(piece.index is not None or "experts." in prefix for prefix in places for piece in places[prefix])
+    left_out: dict[str, str] = {}
+    pieces: dict[tuple[str, int], Piece] = {}
+    for prefix, members in places.items():
+        if has_experts and "experts" not in prefix and all(piece.index is None for piece in members):
+            members = [replace(piece, expert=SHARED_EXPERT) for piece in members]
+        if any((piece.weight, piece.expert) in pieces for piece in members):
+            left_out[_join(path, prefix.rstrip("."))] = "another MLP of the same layer has its rows"
+            continue
+        pieces |= {(piece.weight, piece.expert): piece for piece in members}
+    numbers = sorted({expert for _, expert in pieces if expert != SHARED_EXPERT})
+    kept = [numbers[i] for i in evenly_spaced(len(numbers), max_experts)]
     if len(kept) < len(numbers):
-        where = re.sub(r"\.experts\b.*", ".experts", next(p.parameter for p in pieces if p.expert != SHARED_EXPERT))
-        chosen = ", ".join(str(numbers[i]) for i in kept)
-        left_out[f"{path}.{where}"] = (
-            f"{len(kept)} of {len(numbers)} experts are measured ({chosen}); EXPERTS=all measures the others"
-        )
-    wanted = {numbers[i] for i in kept} | {SHARED_EXPERT}
-    chosen_pieces = (piece for piece in pieces if piece.expert in wanted)
-    moved = (
-        Piece(p.weight, f"{path}.{p.parameter}", p.expert, p.is_transposed, p.index, p.rows) for p in chosen_pieces
-    )
+        first = next(piece.parameter for piece in pieces.values() if piece.expert != SHARED_EXPERT)
+        module = _join(path, re.sub(r"(?<=\bexperts)\..*", "", first))
+        which = f"{len(kept)} of {len(numbers)} experts are measured ({', '.join(map(str, kept))})"
+        left_out[module] = f"{which}; EXPERTS=all measures the others"
+    chosen = [piece for piece in pieces.values() if piece.expert in {*kept, SHARED_EXPERT}]
+    moved = [replace(piece, parameter=_join(path, piece.parameter)) for piece in chosen]
     return Mlp(tuple(sorted(moved, key=lambda piece: (piece.parameter, piece.expert, piece.weight))), left_out)
+
+
+def _join(path: str, name: str) -> str:
+    return ".".join(part for part in (path, name) if part)
 
 
 def evenly_spaced(n: int, n_wanted: int | None) -> list[int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +91,7 @@ def write_weights(bench: Workbench, factors: Path, out: Path, max_experts: int |
                     )
                     # a cross stack's MLPs are its decoder's, and stand there
                     mlp = () if stack.is_cross else _mlp(bench, stack, layer, max_experts).pieces
-                    for matrix in (*own, *_whole(bench.loaded, mlp)):
+                    for matrix in chain(own, _whole(bench.loaded, mlp)):
                         at = {"layer": layer, "weight": matrix.weight, "expert": matrix.expert}
                         sigmas = weight_sigmas(matrix.values)
                         frames.append(long_frame(at, ("k",), sigma=sigmas.astype(np.float32)))
@@ -160,7 +160,7 @@ def _mlp(bench: Workbench, stack: Stack, layer: int, max_experts: int | None) ->
     path = whole
     if layer in stack.sites:
         attention = bench.sites[stack.sites[layer]].path
-        path = attention.rpartition(".")[0]
+        path = max(attention.rpartition(".")[0], whole, key=len)
     while True:
         module = bench.loaded.model.get_submodule(path)
         mlp = find_mlp(module, path, _hidden_size(bench, stack), max_experts, without=attention)
