@@ -2,8 +2,8 @@
 PYTHON = python3
 VENV   = .venv
 
-PASSED = MODEL REVISION NAME DEVICE PROMPTS STATIC_ONLY DYNAMIC_ONLY EIGENVECTORS TRUST_REMOTE_CODE FORCE WAIT \
-         SQL Q FORMAT OUT ANCHOR HEAD K WAREHOUSE
+PASSED = MODEL REVISION NAME DEVICE PROMPTS STATIC_ONLY DYNAMIC_ONLY NO_WEIGHTS SUBSPACE_SIZE \
+         PRINCIPAL_SIDES EXPERTS EIGENVECTORS TRUST_REMOTE_CODE FORCE WAIT SQL Q FORMAT OUT ANCHOR HEAD K WAREHOUSE
 KNOWN  = $(PASSED) PYTHON VENV
 
 # What is given on the command line reaches the program as typed: neither make nor the shell may read the quotes, $1
@@ -34,7 +34,7 @@ endif
 RUN   := $(VENV)/bin/python
 READY := $(if $(filter VENV,$(TYPED)),,.venv/.installed)
 
-.PHONY: help ingest models query chart queries views test lint clean
+.PHONY: help ingest models query chart queries views bench test lint clean
 
 help:   ## this list
 	@awk '/^[a-z]+:.*## / { name = $$0; sub(/:.*/, "", name); sub(/.*## /, ""); printf "make %-10s %s\n", name, $$0 } \
@@ -58,6 +58,10 @@ queries: $(READY)   ## the saved queries and their parameters
 views: $(READY)   ## bring the views of an existing warehouse up to date
 	@$(RUN) -m analyses views
 
+bench: $(READY)   ## what the static geometry costs beside dense SVDs, and its memory by number of layers
+	@$(RUN) -m bench.static_cost
+	@$(RUN) -m bench.static_memory
+
 test: lint   ## what CI runs: lint, then every test
 	@$(RUN) -m pytest
 
@@ -73,7 +77,8 @@ clean:   ## remove .venv and caches; the warehouse and downloaded models stay
 ##
 ## What to ingest       MODEL=<hub id | folder | .safetensors | .gguf | catalog name>, REVISION, NAME
 ##                      (without MODEL the packaged default model; FORCE=1 replaces what is there)
-## What to measure      STATIC_ONLY=1, DYNAMIC_ONLY=1, EIGENVECTORS=auto|all|none
+## What to measure      STATIC_ONLY=1, DYNAMIC_ONLY=1, NO_WEIGHTS=1, SUBSPACE_SIZE=20, PRINCIPAL_SIDES=1, EXPERTS=8|all,
+##                      EIGENVECTORS=auto|all|none
 ## How                  DEVICE=cpu|cuda|mps, PROMPTS=<file>, TRUST_REMOTE_CODE=1, WAIT=<seconds for a busy warehouse>
 ## Query parameters     MODEL, ANCHOR, HEAD, K
 ## Everywhere           WAREHOUSE=<file> (default warehouse.duckdb), VENV=<an environment of your own>

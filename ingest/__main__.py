@@ -37,6 +37,14 @@ def main(
     ] = None,
     static_only: Annotated[bool, _option("STATIC_ONLY", "Geometry alone, one layer in memory at a time.")] = False,
     dynamic_only: Annotated[bool, _option("DYNAMIC_ONLY", "Attention statistics alone.")] = False,
+    no_weights: Annotated[bool, _option("NO_WEIGHTS", "Leave out the whole weight matrices' spectra.")] = False,
+    subspace_size: Annotated[
+        int, _option("SUBSPACE_SIZE", "Directions of a head that count as its subspace.", min=1)
+    ] = 20,
+    principal_sides: Annotated[
+        bool, _option("PRINCIPAL_SIDES", "Principal cosines of the key and query sides too.")
+    ] = False,
+    experts: Annotated[str, _option("EXPERTS", "Experts measured a layer, evenly spaced, or all.")] = "8",
     eigenvectors: Annotated[str, _option("EIGENVECTORS", "auto: kept up to 64 MB a model; all; none.")] = "auto",
     trust_remote_code: Annotated[
         bool, _option("TRUST_REMOTE_CODE", "Run Python code that the model's repository brings.")
@@ -57,6 +65,10 @@ def main(
         prompts=prompts,
         static_only=static_only,
         dynamic_only=dynamic_only,
+        no_weights=no_weights,
+        subspace_size=subspace_size,
+        principal_sides=principal_sides,
+        experts=experts,
         eigenvectors=eigenvectors,
         trust_remote_code=trust_remote_code,
         force=force,

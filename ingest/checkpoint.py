@@ -7,6 +7,7 @@ torch's memory map. How files name and permute tensors is transformers' knowledg
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from functools import cache, partial
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 from transformers.conversion_mapping import get_model_conversion_mapping
-from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
+from transformers.core_model_loading import WeightConverter, WeightRenaming, dot_natural_key, rename_source_key
 
 from ingest.errors import EigenhouseError
 from ingest.gguf_reading import gguf_models
@@ -88,14 +89,35 @@ def _torch_readers(source: Source, model: nn.Module) -> dict[str, Reader]:
     renamings = [transform for transform in transforms if isinstance(transform, WeightRenaming)]
     converters = [transform for transform in transforms if isinstance(transform, WeightConverter)]
     readers: dict[str, Reader] = {}
+    parts: dict[str, list[tuple[str, str, Reader]]] = {}  # of one parameter: stored name, its pattern, its reader
     for path in source.weight_files:
         for stored, reader in _file_readers(source.kind, path).items():
             name, converted_by = rename_source_key(
                 stored, renamings, converters, getattr(model, "base_model_prefix", None), parameters
             )
-            if converted_by is None:  # a converter fuses or splits several tensors: not one parameter's own
+            if converted_by is None:
                 readers[name] = reader
+            else:
+                parts.setdefault(name, []).append((stored, converted_by, reader))
+    by_source = {pattern: converter for converter in converters for pattern in converter.source_patterns}
+    for name, sources in parts.items():
+        sources.sort(key=lambda source: dot_natural_key(source[0]))
+        converter = by_source[sources[0][1]]
+        for target in converter.target_patterns:
+            own = name.replace(converter.target_patterns[0], target)
+            readers.setdefault(own, partial(_converted, own, name, converter, sources, model))
     return readers
+
+
+def _converted(
+    parameter: str, name: str, converter: WeightConverter, sources: list[tuple[str, str, Reader]], model: nn.Module
+) -> torch.Tensor:
+    """A parameter that transformers makes of several tensors (stacked experts), or several of one, by its own rules."""
+    conversion = deepcopy(converter)
+    for stored, pattern, reader in sources:
+        conversion.add_tensor(name, stored, pattern, reader)
+    made = conversion.convert(name, model=model, config=model.config)
+    return made[parameter][0] if isinstance(made[parameter], list) else made[parameter]
 
 
 def _file_readers(kind: str, path: Path) -> dict[str, Reader]:

@@ -100,3 +100,17 @@ def _orientations(parameters: Mapping[str, np.ndarray], name: str, hidden_size: 
     for how, turned in ((name, weight), (f"{name} transposed", weight.T)):
         if turned.ndim == 2 and turned.shape[1] == hidden_size:
             yield how, turned, parameters.get(f"{name}.bias", np.zeros(len(turned), dtype=turned.dtype))
+
+
+def fused_values(weight: np.ndarray, layout: str, shape: tuple[int, ...], n_kv_heads: int) -> np.ndarray:
+    """W_V (rows, hidden) of a fused weight whose W_Q and W_K were proven to lie in it as `layout` says.
+
+    shape: of W_Q (head, feature, hidden). Rows come in storage order within a head.
+    """
+    n_heads, head_dim, hidden_size = shape
+    turned = weight.T if " transposed " in layout else weight
+    if layout.endswith("[q|k|v]"):
+        return turned[(n_heads + n_kv_heads) * head_dim :]
+    if layout.endswith("per feature"):
+        return turned.reshape(n_heads, head_dim, 3, hidden_size)[:, :, 2].reshape(-1, hidden_size)
+    return turned.reshape(n_kv_heads, -1, head_dim, hidden_size)[:, -1].reshape(-1, hidden_size)

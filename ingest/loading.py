@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import psutil
 import torch
 import transformers
@@ -46,19 +47,29 @@ class LoadedModel:
         """Of the text part, where a checkpoint joins several."""
         return self.model.config.get_text_config()
 
+    @property
+    def checkpoint(self) -> Checkpoint:
+        if self._checkpoint is None:
+            self._checkpoint = Checkpoint(self.source, self.model)
+        return self._checkpoint
+
+    def weight(self, parameter: str) -> np.ndarray:
+        """One parameter's values in float32, whether the model is whole or a skeleton; nothing is kept of them."""
+        if self.is_whole:
+            return self.model.get_parameter(parameter).detach().float().cpu().numpy()
+        return self.checkpoint.read(parameter).numpy()
+
     @contextmanager
     def filled(self, path: str) -> Iterator[None]:
         """Within the block the module at `path` has its real weights, whether the model is whole or a skeleton."""
         if self.is_whole:
             yield
             return
-        if self._checkpoint is None:
-            self._checkpoint = Checkpoint(self.source, self.model)
         module = self.model.get_submodule(path)
         names = [name for name, _ in module.named_parameters()]
         try:
             for name in names:
-                _set_parameter(module, name, self._checkpoint.read(f"{path}.{name}"))
+                _set_parameter(module, name, self.checkpoint.read(f"{path}.{name}"))
             yield
         finally:
             for name in names:

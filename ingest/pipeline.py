@@ -1,6 +1,7 @@
 """One ingest from MODEL to committed rows: which stages are due, in which order, staged where.
 
-factors (the gate) → spectra → grams → attention → one transaction. Every stage leaves a folder of Parquet files.
+factors (the gate) → spectra → grams → subspaces → alignments → weights → attention → one transaction. Every stage
+leaves a folder of Parquet files.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from ingest.prompts import STANDARD, PromptSet, read_prompts
 from ingest.sources import Source, cache_dir, resolve, weights_sha256
 from ingest.staging import RunFolder, fingerprint
 
-STATIC = ("spectra", "grams")
+STATIC = ("spectra", "grams", "subspaces", "alignments", "weights")
+# what a stage reads besides the model: staged again where an earlier run has removed it
+NEEDS = dict.fromkeys((*STATIC, "attention"), ("factors",)) | {"alignments": ("factors", "subspaces")}
 LIBRARIES = ("torch", "transformers", "numpy", "polars", "duckdb", "gguf", "safetensors")
 
 
@@ -39,6 +42,10 @@ class Options:
     prompts: Path | None = None
     static_only: bool = False
     dynamic_only: bool = False
+    no_weights: bool = False
+    subspace_size: int = 20
+    principal_sides: bool = False
+    experts: str = "8"
     eigenvectors: str = "auto"
     trust_remote_code: bool = False
     force: bool = False
@@ -47,9 +54,19 @@ class Options:
     @property
     def stages(self) -> tuple[str, ...]:
         """Everything asked for; `factors` is under all of it, since no number counts without the gate."""
-        static = () if self.dynamic_only else STATIC
+        left_out = STATIC if self.dynamic_only else ("weights",) if self.no_weights else ()
+        static = (stage for stage in STATIC if stage not in left_out)
         dynamic = () if self.static_only else ("attention",)
         return ("factors", *static, *dynamic)
+
+    @property
+    def max_experts(self) -> int | None:
+        """How many experts of a layer are measured; None for all. Raises EigenhouseError for what is neither."""
+        if self.experts == "all":
+            return None
+        if not self.experts.isdecimal() or int(self.experts) < 1:
+            raise EigenhouseError(f"want EXPERTS=all or a number of experts a layer, got {self.experts!r}")
+        return int(self.experts)
 
 
 def ingest(options: Options) -> dict[str, int]:
@@ -57,6 +74,7 @@ def ingest(options: Options) -> dict[str, int]:
     started_at = datetime.now(UTC)
     if options.static_only and options.dynamic_only:
         raise EigenhouseError("want STATIC_ONLY or DYNAMIC_ONLY, got both, which leaves nothing to do")
+    options.max_experts  # noqa: B018  (refused before anything is fetched)
     prompts = read_prompts(options.prompts or STANDARD)
     source = resolve(
         options.model,
@@ -73,8 +91,8 @@ def ingest(options: Options) -> dict[str, int]:
         return {}
     with RunFolder(cache_dir() / "runs" / weights[:16]) as folder:
         run = Run(options, source, weights, prompts, folder, marks, started_at)
-        measured = run.measure(due)
-        written = run.load(measured) if measured else {}
+        run.measure(due)
+        written = run.load(due)
         folder.remove()
     return written
 
@@ -97,30 +115,22 @@ class Run:
 
         return Workbench(self.source, self.options, needs_forward="attention" in self._unstaged)
 
-    def measure(self, due: list[str]) -> list[str]:
-        """Run the stages that are due and not staged yet; the factors too, where a later stage reads them.
-
-        Returns the stages that are staged now: all that are due, but for attention where the model is too large to run.
-        """
+    def measure(self, due: list[str]) -> None:
+        """Run the stages that are due and not staged yet, and those before them that they read."""
         staged = [stage for stage in due if self.folder.is_finished(stage, self.marks[stage])]
         if staged:
             console.say(f"going on after {', '.join(staged)}: staged by an earlier run")
         self._unstaged = [stage for stage in due if stage not in staged]
-        if self._unstaged and not self.folder.is_finished("factors", self.marks["factors"]):
-            self._unstaged = ["factors", *(stage for stage in self._unstaged if stage != "factors")]
-        if "attention" in self._unstaged and (refusal := self.bench.forward_refusal):
-            if self.options.dynamic_only:
-                raise EigenhouseError(f"{refusal}; free some, or take a larger machine")
-            console.say(f"{refusal}: the static geometry alone goes in")
-            due = [stage for stage in due if stage != "attention"]
-            self._unstaged.remove("attention")
+        needed = {need for stage in self._unstaged for need in NEEDS.get(stage, ())}
+        absent = {stage for stage in needed if not self.folder.is_finished(stage, self.marks[stage])}
+        order = ("factors", *STATIC, "attention")
+        self._unstaged = sorted({*self._unstaged, *absent}, key=order.index)
         for stage in self._unstaged:
             with self.folder.writing(stage, self.marks[stage]) as out:
                 self._write(stage, out)
-        return due
 
     def _write(self, stage: str, out: Path) -> None:
-        from ingest import stages
+        from ingest import stages, subspace_stage, weight_stages
 
         factors = self.folder.path("factors", self.marks["factors"])
         if stage == "factors":
@@ -129,6 +139,13 @@ class Run:
             stages.write_spectra(factors, out, self.options.eigenvectors)
         elif stage == "grams":
             stages.write_grams(factors, out)
+        elif stage == "subspaces":
+            subspace_stage.write_subspaces(factors, out, self.options.subspace_size, self.options.principal_sides)
+        elif stage == "alignments":
+            subspaces = self.folder.path("subspaces", self.marks["subspaces"])
+            weight_stages.write_alignments(self.bench, subspaces, out, self.options.max_experts)
+        elif stage == "weights":
+            weight_stages.write_weights(self.bench, factors, out, self.options.max_experts)
         else:
             stages.write_attention(self.bench, out, self.prompts)
 
@@ -159,9 +176,11 @@ class Run:
         for stage in due:
             folder = self.folder.path(stage, self.marks[stage])
             costs[stage] = self.folder.cost(stage, self.marks[stage])
-            expected |= json.loads((folder / "expected.json").read_text())[stack["folder"]]
-            staged |= {table: [] for table in expected if table not in staged}
-            staged |= {table: [path] for table, path in staging.staged_tables(folder / stack["folder"]).items()}
+            for table, n_rows in json.loads((folder / "expected.json").read_text())[stack["folder"]].items():
+                expected[table] = expected.get(table, 0) + n_rows
+                staged.setdefault(table, [])
+            for table, path in staging.staged_tables(folder / stack["folder"]).items():
+                staged[table].append(path)
         run = {
             "run_id": str(uuid.uuid4()),
             "started_at": self.started_at,
@@ -197,6 +216,13 @@ def _fingerprints(options: Options, source: Source, weights: str, prompts: Promp
         "factors": fingerprint(stage="factors", **common),
         "spectra": fingerprint(stage="spectra", eigenvectors=options.eigenvectors, **common),
         "grams": fingerprint(stage="grams", **common),
+        "subspaces": fingerprint(
+            stage="subspaces", size=options.subspace_size, principal_sides=options.principal_sides, **common
+        ),
+        "alignments": fingerprint(
+            stage="alignments", size=options.subspace_size, experts=options.max_experts, **common
+        ),
+        "weights": fingerprint(stage="weights", experts=options.max_experts, **common),
         "attention": fingerprint(
             stage="attention", prompts=prompts.name, texts=prompts.sha256s, tokenizer=tokenizer, **common
         ),

@@ -127,7 +127,9 @@ def _write_structure(
     }
     write_table(folder, "layers", [pl.DataFrame(rows, schema=schema, orient="row")], ["layer"])
     if skipped:
-        reasons = pl.DataFrame({"module": list(skipped), "reason": list(skipped.values())})
+        reasons = pl.DataFrame({"module": list(skipped), "reason": list(skipped.values())}).with_columns(
+            stage=pl.lit("factors")
+        )
         write_table(folder, "skipped_modules", [reasons], ["module"])
 
 
@@ -135,7 +137,9 @@ def write_spectra(factors: Path, out: Path, eigenvectors: str) -> None:
     """Stage `singular_values`, `eigenvalues`, `eigenvectors`, `head_norms` and `spectral_grams`, identities checked."""
     expected = {}
     stacks = json.loads((factors / "stacks.json").read_text())
-    with console.stage("spectra (layers)", sum(len(_layers(factors / stack["folder"])) for stack in stacks)) as advance:
+    with console.stage(
+        "spectra (layers)", sum(len(measured_layers(factors / stack["folder"])) for stack in stacks)
+    ) as advance:
         for stack in stacks:
             folder = factors / stack["folder"]
             frames: dict[str, list[pl.DataFrame]] = {
@@ -146,7 +150,7 @@ def write_spectra(factors: Path, out: Path, eigenvectors: str) -> None:
             keeps_vectors = eigenvectors == "all" or (
                 eigenvectors == "auto" and _vector_bytes(folder) <= EIGENVECTOR_BYTES
             )
-            for layer in _layers(folder):
+            for layer in measured_layers(folder):
                 heads = LayerHeads.of(*load_factors(folder, layer), is_cross=stack["is_cross"])
                 for operator, sigma in _spectra_of_layer(heads, layer, keeps_vectors, frames, counts).items():
                     sigmas[operator][layer] = sigma
@@ -263,7 +267,7 @@ def _fro_sq(w_q: np.ndarray, w_k: np.ndarray) -> np.ndarray:
 
 def _gangs(folder: Path) -> list[tuple[list[int], list[int]]]:
     """(layers, query heads) that share a key head in every one of the layers; single heads where layers differ."""
-    shapes = {layer: [array.shape[0] for array in load_factors(folder, layer)] for layer in _layers(folder)}
+    shapes = {layer: [array.shape[0] for array in load_factors(folder, layer)] for layer in measured_layers(folder)}
     layers, (n_heads, n_kv_heads) = list(shapes), next(iter(shapes.values()))
     if all(shape == [n_heads, n_kv_heads] for shape in shapes.values()):
         group = n_heads // n_kv_heads
@@ -368,18 +372,18 @@ def load_factors(folder: Path, layer: int) -> tuple[np.ndarray, np.ndarray]:
     return w_q, w_k
 
 
-def _layers(folder: Path) -> list[int]:
+def measured_layers(folder: Path) -> list[int]:
     return sorted(int(path.stem.removeprefix("w_q_")) for path in folder.glob("w_q_*.npy"))
 
 
 def _vector_bytes(folder: Path) -> int:
-    shapes = [load_factors(folder, layer)[0].shape for layer in _layers(folder)]
+    shapes = [load_factors(folder, layer)[0].shape for layer in measured_layers(folder)]
     return sum(4 * n_heads * spectra.N_EIGENVECTORS * hidden_size for n_heads, _, hidden_size in shapes)
 
 
 def _pairs_of_layers(folder: Path) -> int:
     """Pairs layer <= other_layer, summed over the heads that both have."""
-    counts = [load_factors(folder, layer)[0].shape[0] for layer in _layers(folder)]
+    counts = [load_factors(folder, layer)[0].shape[0] for layer in measured_layers(folder)]
     return sum(min(counts[i], counts[j]) for i in range(len(counts)) for j in range(i, len(counts)))
 
 

@@ -14,12 +14,13 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 
 from ingest.errors import EigenhouseError
 
@@ -115,6 +116,22 @@ def write_table(folder: Path, table: str, frames: list[pl.DataFrame], sort: list
     folder.mkdir(parents=True, exist_ok=True)
     if frames:
         pl.concat(frames).sort(sort).write_parquet(folder / f"{table}.parquet")
+
+
+@contextmanager
+def growing_table(folder: Path, table: str) -> Iterator[Callable[[pl.DataFrame], None]]:
+    """Stage one table's rows as they come, so that none wait in memory; the caller brings them in the key's order."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as files:
+        writer: list[pq.ParquetWriter] = []
+
+        def append(frame: pl.DataFrame) -> None:
+            rows = frame.to_arrow()
+            if not writer:
+                writer.append(files.enter_context(pq.ParquetWriter(folder / f"{table}.parquet", rows.schema)))
+            writer[0].write_table(rows)
+
+        yield append
 
 
 def staged_tables(folder: Path) -> dict[str, Path]:

@@ -109,8 +109,8 @@ def _load_stack(con: Connection, stack: StackLoad, force: bool) -> dict[str, int
     _insert_row(con, "models", {"model_id": stack.model_id, "model_key": model_key, **stack.model})
     _record_run(con, stack, model_key)
     written = {}
-    for table, files in stack.staged.items():
-        replacement = _Replacement(con, stack.model_id, model_key, table, [str(file) for file in files])
+    for table in stack.staged:
+        replacement = _Replacement(con, stack, model_key, table)
         written[table] = replacement.write(stack.expected_rows.get(table))
         replacement.check_values()
     if missing := {table for table, n_rows in stack.expected_rows.items() if n_rows} - written.keys():
@@ -219,9 +219,10 @@ def _want_columns(con: Connection, table: str, files: list[str]) -> None:
 
 
 class _Replacement:
-    """The rows of one table that a load replaces: the model's; by prompt set, those of the staged sets."""
+    """The rows of one table that a load replaces: the model's; by prompt set or stage, those of the staged ones."""
 
-    def __init__(self, con: Connection, model_id: str, model_key: int, table: str, files: list[str]) -> None:
+    def __init__(self, con: Connection, stack: StackLoad, model_key: int, table: str) -> None:
+        model_id, files = stack.model_id, [str(file) for file in stack.staged[table]]
         if table not in sqlfiles.tables():
             raise EigenhouseError(f"{model_id}: rows are staged for {table}, which is no table of the warehouse")
         _want_columns(con, table, files)
@@ -234,6 +235,9 @@ class _Replacement:
             sets = con.execute("select distinct prompt_set from read_parquet($files)", {"files": files}).fetchall()
             self.scope += " and list_contains($prompt_sets, prompt_set)"
             self.scoped["prompt_sets"] = [row[0] for row in sets]
+        if "stage" in sqlfiles.tables()[table]["columns"]:
+            self.scope += " and list_contains($stages, stage)"
+            self.scoped["stages"] = list(stack.fingerprints)
 
     def write(self, expected_rows: int | None) -> int:
         """Put the staged rows in place of the old ones, in the order of the key; their number."""

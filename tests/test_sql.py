@@ -124,7 +124,7 @@ def test_a_rollup_and_its_view_say_the_same():
         ("ingest_runs", "('r', 1, now()::timestamp, now()::timestamp, 'begun', 1, 1, '{}', '{}', '{}')"),
         ("ingest_runs", "('r', 1, now()::timestamp, now()::timestamp, 'done', 'nan', 1, '{}', '{}', '{}')"),
         ("ingest_runs", "('r', 1, now()::timestamp, now()::timestamp, 'done', 1, 1, '{', '{}', '{}')"),
-        ("skipped_modules", "(1, 'module', '')"),
+        ("skipped_modules", "(1, 'module', '', 'factors')"),
     ],
 )
 def test_small_tables_refuse_what_may_not_be(table, row):

@@ -94,7 +94,7 @@ def test_empty_database_is_filled_by_a_writer_only(tmp_path):
         ("folder", "Is a directory"),
         ("other tables", "not a warehouse"),
         ("no version row", "not a warehouse"),
-        ("other version", "has schema version 999, this program works with 1"),
+        ("other version", "has schema version 999, this program works with 2"),
     ],
 )
 def test_wrong_files_are_refused_and_left_alone(tmp_path, read_only, kind, message):

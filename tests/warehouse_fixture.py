@@ -92,8 +92,8 @@ def eigenvectors(n_layers: int = N_LAYERS) -> pl.DataFrame:
 
 
 def skipped_modules(*modules: str) -> pl.DataFrame:
-    rows = {"module": list(modules), "reason": ["no such gain"] * len(modules)}
-    return pl.DataFrame(rows, schema={"module": pl.String, "reason": pl.String})
+    rows = {"module": list(modules), "reason": ["no such gain"] * len(modules), "stage": ["spectra"] * len(modules)}
+    return pl.DataFrame(rows, schema=dict.fromkeys(rows, pl.String))
 
 
 def prompts() -> pl.DataFrame:
@@ -127,7 +127,8 @@ def stack(model_id: str, tables: dict[str, list[Path]], *, weights: str | None =
         "run_id": uuid.uuid4().hex, "started_at": now, "finished_at": now, "status": "done",
         "seconds": 1.5, "peak_rss_mb": 130.0, "options": "{}", "versions": "{}", "stages": "{}",
     }  # fmt: skip
-    fingerprints = {"spectra": "f0"} if "singular_values" in tables else {"attention": "f1"}
+    static = tables.keys() & {"singular_values", "skipped_modules"}
+    fingerprints = {"spectra": "f0"} if static else {"attention": "f1"}
     return StackLoad(model_id, model, run, fingerprints, tables, {})
 
 

@@ -1,12 +1,14 @@
 --| title = "What an ingest left out of a stack, and why."
---| grain = ["model_key", "module"]
+--| grain = ["model_key", "module", "stage"]
 --| [columns]
 --| model_key = "models.model_key of the attention stack"
 --| module = "module, layer, variant or table that has no rows"
 --| reason = "why it was left out"
+--| stage = "stage of the ingest that left it out; a run replaces the rows of the stages that it ran"
 create table if not exists skipped_modules (
     model_key bigint not null,
     module    varchar not null,
     reason    varchar not null check (length(reason) > 0),
-    primary key (model_key, module)
+    stage     varchar not null,
+    primary key (model_key, module, stage)
 );

@@ -1,0 +1,189 @@
+"""The stages that read whole weight matrices: their spectra, and how much of an MLP's input a head attends by.
+
+One matrix is in memory at a time, with the layer's bases. Layers that share one module (ALBERT) each have their rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, groupby
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from ingest import console
+from ingest.alignment import energy_fractions
+from ingest.layer_weights import Mlp, Piece, find_mlp, find_value_and_output
+from ingest.layouts import fused_values
+from ingest.loading import LoadedModel
+from ingest.stacks import Stack
+from ingest.stages import load_factors, measured_layers
+from ingest.staging import growing_table, long_frame, write_table
+from ingest.subspace_stage import StackBases, within_unit
+from ingest.subspaces import SIDES
+from ingest.weight_spectra import weight_sigmas
+from ingest.workbench import Workbench
+
+NO_MLP = "no MLP of a known kind reads this layer's hidden states, so it has no gate, up or down"
+
+
+def write_alignments(bench: Workbench, subspaces: Path, out: Path, max_experts: int | None) -> None:
+    """Stage `ffn_alignments` of every measured layer, and in `skipped_modules` the MLPs and experts left out."""
+    expected = {}
+    with console.stage("alignments (layers)", sum(stack.n_layers for stack in bench.stacks)) as advance:
+        for number, stack in enumerate(bench.stacks):
+            bases, folder, count = StackBases(subspaces / f"stack{number}"), out / f"stack{number}", 0
+            skipped: dict[str, str] = {}
+            # a cross stack's key side lies in the space of the other stack, which its MLP doesn't read
+            sides = ("query",) if stack.is_cross else SIDES
+            with growing_table(folder, "ffn_alignments") as append:
+                for layer in range(stack.n_layers):
+                    mlp = _mlp(bench, stack, layer, max_experts)
+                    if not stack.is_cross:
+                        skipped |= mlp.left_out if mlp.pieces else {f"{_layer_path(bench, stack, layer)}.mlp": NO_MLP}
+                    if layer in bases.layers and mlp.pieces:
+                        inputs = [piece for piece in mlp.pieces if piece.weight != "down"]
+                        append(_alignments_of_layer(bench.loaded, bases, layer, inputs, sides))
+                        count += bases.n_heads(layer) * len(sides) * len(inputs)
+                    advance(1)
+            _write_skipped(folder, "alignments", skipped)
+            expected[folder.name] = {"ffn_alignments": count, "skipped_modules": len(skipped)}
+    (out / "expected.json").write_text(json.dumps(expected))
+
+
+def _alignments_of_layer(
+    loaded: LoadedModel, bases: StackBases, layer: int, inputs: list[Piece], sides: tuple[str, ...]
+) -> pl.DataFrame:
+    of_sides = [bases(side, layer) for side in sides]
+    vectors = np.concatenate([basis.vectors for basis in of_sides])
+    tied = np.stack([basis.is_degenerate for basis in of_sides], axis=1)
+    frames = []
+    for piece, matrix in _matrices(loaded, inputs):
+        shares = within_unit(energy_fractions(matrix, vectors), f"layer {layer}, {piece.weight}")
+        shares = shares.reshape(len(sides), -1).T.astype(np.float32)
+        frame = long_frame({"layer": layer}, ("head", "number"), energy_fraction=shares, is_degenerate=tied)
+        frames.append(frame.with_columns(weight=pl.lit(piece.weight), expert=pl.lit(piece.expert)))
+    names = pl.DataFrame({"number": range(len(sides)), "side": sides}, schema_overrides={"number": pl.Int32})
+    size = pl.lit(vectors.shape[1]).alias("subspace_size")
+    table = pl.concat(frames).join(names, on="number").drop("number").with_columns(size).fill_nan(None)
+    return table.sort("layer", "head", "side", "weight", "expert")
+
+
+def write_weights(bench: Workbench, factors: Path, out: Path, max_experts: int | None) -> None:
+    """Stage `weights` and `weight_singular_values` of every layer, and in `skipped_modules` what couldn't be read."""
+    expected = {}
+    with console.stage("weights (layers)", sum(stack.n_layers for stack in bench.stacks)) as advance:
+        for number, stack in enumerate(bench.stacks):
+            folder, shapes, n_sigmas = out / f"stack{number}", [], 0
+            skipped: dict[str, str] = {}
+            measured = measured_layers(factors / folder.name)
+            layouts = _layouts(factors / folder.name)
+            with growing_table(folder, "weight_singular_values") as append:
+                for layer in range(stack.n_layers):
+                    frames = []
+                    own = (
+                        _attention(bench, stack, layer, factors / folder.name, layouts, skipped)
+                        if layer in measured
+                        else iter(())
+                    )
+                    # a cross stack's MLPs are its decoder's, and stand there
+                    mlp = () if stack.is_cross else _mlp(bench, stack, layer, max_experts).pieces
+                    for matrix in chain(own, _whole(bench.loaded, mlp)):
+                        at = {"layer": layer, "weight": matrix.weight, "expert": matrix.expert}
+                        sigmas = weight_sigmas(matrix.values)
+                        frames.append(long_frame(at, ("k",), sigma=sigmas.astype(np.float32)))
+                        shapes.append((layer, matrix.weight, matrix.expert, *matrix.values.shape))
+                        n_sigmas += min(matrix.values.shape)
+                    if frames:
+                        append(pl.concat(frames).sort("weight", "expert", "k"))
+                    advance(1)
+            schema = dict.fromkeys(("layer", "weight", "expert", "n_rows", "n_cols"), pl.Int32) | {"weight": pl.String}
+            keys = ["layer", "weight", "expert"]
+            write_table(folder, "weights", [pl.DataFrame(shapes, schema=schema, orient="row")], keys)
+            _write_skipped(folder, "weights", skipped)
+            counts = {"weights": len(shapes), "weight_singular_values": n_sigmas, "skipped_modules": len(skipped)}
+            expected[folder.name] = counts
+    (out / "expected.json").write_text(json.dumps(expected))
+
+
+@dataclass(frozen=True)
+class _Matrix:
+    weight: str
+    expert: int
+    values: np.ndarray
+
+
+def _whole(loaded: LoadedModel, pieces: tuple[Piece, ...]) -> Iterator[_Matrix]:
+    return (_Matrix(piece.weight, piece.expert, matrix) for piece, matrix in _matrices(loaded, pieces))
+
+
+def _matrices(loaded: LoadedModel, pieces: tuple[Piece, ...] | list[Piece]) -> Iterator[tuple[Piece, np.ndarray]]:
+    """Each piece as (outputs, inputs); a parameter that several lie in is read once."""
+    for parameter, members in groupby(pieces, key=lambda piece: piece.parameter):
+        values = loaded.weight(parameter)
+        for piece in members:
+            yield piece, piece.cut(values)
+
+
+def _attention(
+    bench: Workbench, stack: Stack, layer: int, factors: Path, layouts: dict[int, str], skipped: dict[str, str]
+) -> Iterator[_Matrix]:
+    """q and k from the factors that were proven, v and o from where their layout says."""
+    w_q, w_k = load_factors(factors, layer)
+    yield _Matrix("q", 0, w_q.reshape(-1, w_q.shape[-1]))
+    yield _Matrix("k", 0, w_k.reshape(-1, w_k.shape[-1]))
+    path = bench.sites[stack.sites[layer]].path
+    around = path.rpartition(".")[0]
+    module, parent = (bench.loaded.model.get_submodule(name) for name in (path, around))
+    found, is_fused = find_value_and_output(module, parent, (path, around), layouts[layer])
+    for weight in ("v", "o"):
+        if weight not in found:
+            skipped[f"{path}.{weight}"] = f"no parameter of a known name is its {weight} matrix"
+            continue
+        values = found[weight].cut(bench.loaded.weight(found[weight].parameter))
+        if weight == "v" and is_fused:
+            values = fused_values(values, layouts[layer], w_q.shape, len(w_k))
+        yield _Matrix(weight, 0, values)
+
+
+def _layouts(factors: Path) -> dict[int, str]:
+    table = pl.read_parquet(factors / "conformance.parquet", columns=["layer", "layout"]).unique("layer")
+    return dict(table.iter_rows())
+
+
+def _mlp(bench: Workbench, stack: Stack, layer: int, max_experts: int | None) -> Mlp:
+    """Of the closest module around the layer's attention that has one; of the whole layer where it isn't measured."""
+    whole, attention = _layer_path(bench, stack, layer), ""
+    path = whole
+    if layer in stack.sites:
+        attention = bench.sites[stack.sites[layer]].path
+        path = max(attention.rpartition(".")[0], whole, key=len)
+    while True:
+        module = bench.loaded.model.get_submodule(path)
+        mlp = find_mlp(module, path, _hidden_size(bench, stack), max_experts, without=attention)
+        if mlp.pieces or len(path) <= len(whole):
+            return mlp
+        path = path.rpartition(".")[0]
+
+
+def _layer_path(bench: Workbench, stack: Stack, layer: int) -> str:
+    """The stack's list element: the layer's own, or the one that several layers share."""
+    if not stack.prefix:
+        return ""
+    if layer not in stack.sites:
+        return f"{stack.prefix}.{layer}"
+    path = bench.sites[stack.sites[layer]].path
+    return ".".join(path.split(".")[: stack.prefix.count(".") + 2])
+
+
+def _hidden_size(bench: Workbench, stack: Stack) -> int:
+    return bench.sites[next(iter(stack.sites.values()))].hidden_size
+
+
+def _write_skipped(folder: Path, stage: str, skipped: dict[str, str]) -> None:
+    if skipped:
+        rows = {"module": list(skipped), "reason": list(skipped.values())}
+        write_table(folder, "skipped_modules", [pl.DataFrame(rows).with_columns(stage=pl.lit(stage))], ["module"])
