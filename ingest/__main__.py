@@ -80,7 +80,7 @@ def main(
         refuse(str(error))
     except OSError as error:
         if error.errno != errno.ENOSPC:
-            raise
+            refuse(f"{error.strerror or error}: {error.filename or 'a file of the ingest'}; the warehouse is unchanged")
         refuse(
             f"the disk is full ({error.filename or 'while staging'}); the warehouse is unchanged. "
             "Free some space and run again"

@@ -7,6 +7,7 @@ Who wants to look sets a listener with `listening`; without one the function is 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -69,6 +70,10 @@ AttentionInterface.register(NAME, attention_function)
 AttentionMaskInterface.register(NAME, eager_mask)
 
 
+class Unreadable(Exception):
+    """A module whose heads can't be measured; the message is the reason that goes to `skipped_modules`."""
+
+
 @dataclass(frozen=True)
 class Site:
     """One call of one attention module in a forward pass, which can be made again with other hidden states.
@@ -104,7 +109,9 @@ class Site:
     def run(self, hidden: torch.Tensor, key_hidden: torch.Tensor | None = None) -> AttentionCall:
         """q and k of `hidden` (batch, position, hidden_size); keys from `key_hidden` where the site is a cross one."""
         seen: list[AttentionCall] = []
-        args, kwargs = list(self.args), dict(self.kwargs)
+        args = list(self.args)
+        # layers hand each other keys in dicts; a call that is made again must not change what was recorded
+        kwargs = {name: dict(value) if type(value) is dict else value for name, value in self.kwargs.items()}
         if args and isinstance(args[0], torch.Tensor):
             args[0] = hidden
         else:
@@ -115,7 +122,9 @@ class Site:
         with torch.no_grad(), listening(lambda call: seen.append(replace(call, value=call.value.detach()))):
             self.module(*args, **kwargs)
         if len(seen) != 1:
-            raise ValueError(f"want one attention call from {self.path}, got {len(seen)}")
+            raise Unreadable(f"it makes {len(seen)} attention calls when it is run alone")
+        if not len(seen[0].query) == len(seen[0].key) == len(hidden):
+            raise Unreadable("its keys or queries are not made of its own hidden states (those of another layer?)")
         return seen[0]
 
     def _hidden(self) -> torch.Tensor:
@@ -136,7 +145,7 @@ def record_sites(
     body: the part of the model that runs (without its output head); paths are told from the whole model.
     Runs it twice: once to learn which modules call the interface, once with hooks on those modules to
     keep the arguments they were called with. The second value tells module path → reason for modules whose
-    call can't be made again, because they take no (batch, position, feature) hidden states.
+    call can't be made again: they take no (batch, position, feature) hidden states, or make several calls at once.
     """
     paths = {module: path for path, module in model.named_modules()}
     callers: dict[nn.Module, None] = {}
@@ -158,9 +167,12 @@ def record_sites(
             hook.remove()
 
     sites, left_out = [], {}
+    per_forward = Counter(id(called_with) for _, called_with in calls)
     for call, called_with in calls:
         path = paths[call.module]
-        if called_with is None or not _takes_hidden_states(*called_with):
+        if per_forward[id(called_with)] > 1:
+            left_out[path] = "it makes several attention calls in one forward, so no head has one q and k"
+        elif called_with is None or not _takes_hidden_states(*called_with):
             left_out[path] = "its forward takes no (batch, position, feature) hidden states, so it can't be probed"
         else:
             args, kwargs = called_with

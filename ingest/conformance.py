@@ -18,14 +18,14 @@ from ingest.probing import (
     captured,
     identity_norms,
     read_factors,
-    read_q_scale,
     read_rope_scale,
+    told_q_scale,
     with_surroundings,
 )
 
 TOLERANCE = 1e-3  # of the largest logit over the pairs; float32 modules land near 1e-6
 N_PAIRS = 16  # x's, and as many y's: every x meets every y
-KEY_POSITION, QUERY_POSITION = 3, 8
+KEY_POSITION, QUERY_POSITION = 3, 8  # the last one there is, where a site has fewer
 
 
 class Evidence:
@@ -50,9 +50,21 @@ class Evidence:
             q, k = captured(site, GAIN * hidden, GAIN * key_hidden if cross else None)
         q, k = (q - zero_q) / GAIN, (k - zero_k) / GAIN
         self.linear_q, self.linear_k = q[:, :, 0], k[:, :, 0]
-        self.far_q, self.near_k = q[:, :, QUERY_POSITION], k[:, :, KEY_POSITION]
-        self.turn_q = _rotation(q, k, QUERY_POSITION)
-        self.turn_k = _rotation(q, k, KEY_POSITION)
+        far, near = (min(position, site.n_positions - 1) for position in (QUERY_POSITION, KEY_POSITION))
+        self.far_q, self.near_k = q[:, :, far], k[:, :, near]
+        self.turn_q, self.turn_k = _rotation(q, k, far), _rotation(q, k, near)
+
+    def own_scales(self, cut: HeadFactors) -> tuple[float, float]:
+        """What the module itself multiplies q and k with between projection and scores: one number a side.
+
+        The least-squares ratio of the captured linear part to the cut's, over all heads and inputs at once, so that no
+        wrong cut can be scaled into place. Rounding (1e-4 from 1) counts as none.
+        """
+        plain = replace(cut.linear_part(), q_scale=1.0, k_scale=1.0)
+        sides = ((self.linear_q, plain.query(self.x)), (self.linear_k, plain.key(self.y)))
+        ratios = [float(np.vdot(ours, theirs) / (np.vdot(ours, ours) or 1.0)) for theirs, ours in sides]
+        q_scale, k_scale = (1.0 if abs(ratio - 1) < 1e-4 else ratio for ratio in ratios)
+        return q_scale, k_scale
 
     def errors(self, factors: HeadFactors) -> np.ndarray:
         """Largest relative error over the pairs, (head,); 0 where a zero head is zero on both sides."""
@@ -78,7 +90,7 @@ def proven_factors(site: Site, single: Site) -> tuple[HeadFactors, np.ndarray]:
     TOLERANCE. Raises Unreadable where the module can't be read at all.
     """
     evidence = Evidence(site)
-    rope_scale, q_scale = read_rope_scale(site), read_q_scale(site)
+    rope_scale = read_rope_scale(site)
     parameters = {name: value.detach().float().cpu().numpy() for name, value in site.module.named_parameters()}
     n_heads, n_kv_heads, head_dim = (
         site.call.query.shape[1],
@@ -86,15 +98,17 @@ def proven_factors(site: Site, single: Site) -> tuple[HeadFactors, np.ndarray]:
         site.call.query.shape[-1],
     )
     for cut in layouts(parameters, n_heads, n_kv_heads, head_dim, (site.hidden_size, site.key_hidden_size)):
-        factors, errors = _in_order(with_surroundings(cut, site, rope_scale, q_scale), evidence)
+        factors, errors = _in_order(with_surroundings(cut, site, rope_scale), evidence)
         if errors.max() <= TOLERANCE:
             return factors, errors
-    read = read_factors(single, rope_scale, q_scale)
-    return _in_order(with_surroundings(read, site, rope_scale, q_scale), evidence)
+    read = read_factors(single, rope_scale, told_q_scale(site))
+    return _in_order(with_surroundings(read, site, rope_scale), evidence)
 
 
 def _in_order(factors: HeadFactors, evidence: Evidence) -> tuple[HeadFactors, np.ndarray]:
-    """Norm before rotation or after: it matters only where the rotation also scales."""
+    """With the module's own scales; norm before rotation or after, which matters only where the rotation scales."""
+    q_scale, k_scale = evidence.own_scales(factors)
+    factors = replace(factors, q_scale=q_scale, k_scale=k_scale)
     errors = evidence.errors(factors)
     if factors.rope_scale is None or (factors.norm_q is None and factors.norm_k is None):
         return factors, errors

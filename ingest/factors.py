@@ -33,8 +33,9 @@ class HeadFactors:
     """The factors of one layer's heads as the model's projections apply them; query head h reads key head h // (H/G).
 
     w_q (head, feature, hidden) · w_k (kv head, feature, hidden) · b_q, b_k (head, feature), zero where the model has
-    none · layout: how they were found · q_scale: what the module itself multiplies q with · rope_scale (feature,):
-    the rotary module's attention scaling on the dimensions it rotates, 1 elsewhere · norm_follows_rope: their order.
+    none · layout: how they were found · q_scale, k_scale: what the module itself multiplies q and k with ·
+    rope_scale (feature,): the rotary module's attention scaling on the dimensions it rotates, 1 elsewhere ·
+    norm_follows_rope: their order.
     The metric is made of w_q and w_k alone; the rest serves to prove them against captured q and k.
     """
 
@@ -46,6 +47,7 @@ class HeadFactors:
     norm_q: HeadNorm | None = None
     norm_k: HeadNorm | None = None
     q_scale: float = 1.0
+    k_scale: float = 1.0
     rope_scale: np.ndarray | None = None
     norm_follows_rope: bool = False
 
@@ -55,7 +57,7 @@ class HeadFactors:
 
     def key(self, x: np.ndarray) -> np.ndarray:
         """Captured k at position 0, (position, kv head, feature) float64."""
-        return self._apply(x, self.w_k, self.b_k, self.norm_k)
+        return self._apply(x, self.w_k, self.b_k, self.norm_k) * self.k_scale
 
     def linear_part(self) -> HeadFactors:
         """The same without bias and norms: what a module with identity norms does beyond its response to 0."""

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ingest.attention import STATS, AttentionCall, head_stats
+from ingest.attention import AttentionCall, head_stats
 from ingest.capture import Site, listening
 from ingest.errors import EigenhouseError
-from ingest.loading import LoadedModel
+from ingest.loading import LoadedModel, first_line
 from ingest.prompts import PromptSet
 
 MAX_BATCH = 8  # prompts
@@ -66,8 +66,12 @@ def tokenize(
     return tokenized
 
 
-def longest_text(config: Any, tokenizer: Any) -> int | None:
-    """Positions the model has, or None where there is no bound."""
+def longest_text(body: Any, config: Any, tokenizer: Any) -> int | None:
+    """Positions the model has, or None where there is no bound. RoBERTa's kin count them from behind the padding id."""
+    tables = [module for name, module in body.named_modules() if name.endswith("position_embeddings")]
+    padded = [table for table in tables if getattr(table, "padding_idx", None) is not None]
+    if padded:
+        return min(int(table.num_embeddings) - int(table.padding_idx) - 1 for table in padded)
     bounds = [getattr(config, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len")]
     bounds.append(getattr(tokenizer, "model_max_length", None))
     known = [int(bound) for bound in bounds if isinstance(bound, int | float) and 0 < bound < 1e9]
@@ -123,6 +127,13 @@ def _forward(loaded: LoadedModel, inputs: dict[str, torch.Tensor], measure: Call
             f"out of memory on {inputs['input_ids'].device} at {inputs['input_ids'].numel()} tokens; "
             "use DEVICE=cpu, shorter prompts, or STATIC_ONLY=1"
         ) from error
+    except EigenhouseError:
+        raise
+    except Exception as error:
+        raise EigenhouseError(
+            f"want {type(loaded.model).__name__} to run {inputs['input_ids'].numel()} tokens of text, but it raised "
+            f"{type(error).__name__}: {first_line(error)}; STATIC_ONLY=1 does without"
+        ) from error
 
 
 def _takes_cache(loaded: LoadedModel) -> bool:
@@ -159,6 +170,3 @@ def _numbered(sites: list[Site]) -> Iterator[tuple[Site, int]]:
     for site in sites:
         yield site, seen[site.path]
         seen[site.path] += 1
-
-
-__all__ = ["STATS", "TokenizedPrompt", "longest_text", "run_prompts", "tokenize", "usable_device"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,6 +76,10 @@ def ingest(options: Options) -> dict[str, int]:
     if options.static_only and options.dynamic_only:
         raise EigenhouseError("want STATIC_ONLY or DYNAMIC_ONLY, got both, which leaves nothing to do")
     options.max_experts  # noqa: B018  (refused before anything is fetched)
+    if options.eigenvectors not in ("auto", "all", "none"):
+        raise EigenhouseError(f"want EIGENVECTORS=auto, all or none, got {options.eigenvectors!r}")
+    if not os.access(options.warehouse.absolute().parent, os.W_OK):
+        raise EigenhouseError(f"want a folder to write {options.warehouse} in; it doesn't exist, or is read-only")
     prompts = read_prompts(options.prompts or STANDARD)
     source = resolve(
         options.model,
@@ -85,7 +90,7 @@ def ingest(options: Options) -> dict[str, int]:
     )
     weights = weights_sha256(source)
     marks = _fingerprints(options, source, weights, prompts)
-    due = _due(options, source, weights, marks)
+    due = _due(options, source, weights, marks, prompts)
     if not due:
         console.say(f"{source.model_id} is already ingested: same weights, options and code. FORCE=1 measures it again")
         return {}
@@ -169,6 +174,18 @@ class Run:
         console.summary(f"{names} is in the warehouse", written, seconds, worst, self.options.warehouse)
         return written
 
+    @property
+    def _identity(self) -> dict[str, object]:
+        """The columns of `models` that say whose run this is: staged factors may be of an earlier one."""
+        return {
+            "name": self.source.name,
+            "revision": self.source.revision,
+            "revision_order": None,
+            "source": self.source.origin,
+            "checkpoint": self.source.model_id,
+            "weights_sha256": self.weights,
+        }
+
     def _stack_load(self, stack: dict[str, Any], due: list[str], finished_at: datetime) -> store.StackLoad:
         staged: dict[str, list[Path]] = {}
         expected: dict[str, int] = {}
@@ -195,9 +212,9 @@ class Run:
         suffix = f"#{stack['model']['stack']}" if stack["model"]["stack"] else ""
         return store.StackLoad(
             model_id=self.source.model_id + suffix,
-            model=stack["model"] | {"weights_sha256": self.weights, "checkpoint": self.source.model_id},
+            model=stack["model"] | self._identity,
             run=run,
-            fingerprints={stage: self.marks[stage] for stage in due},
+            fingerprints={_ledger_name(stage, self.prompts): self.marks[stage] for stage in due},
             staged=staged,
             expected_rows=expected,
         )
@@ -209,8 +226,8 @@ def _fingerprints(options: Options, source: Source, weights: str, prompts: Promp
     common = {
         "weights": weights,
         "config": config,
-        "code": staging.code_version(),
-        "remote": options.trust_remote_code,
+        "versions": _versions(),
+        "remote": options.trust_remote_code and [path.read_text() for path in sorted(source.folder.glob("*.py"))],
     }
     return {
         "factors": fingerprint(stage="factors", **common),
@@ -229,9 +246,9 @@ def _fingerprints(options: Options, source: Source, weights: str, prompts: Promp
     }
 
 
-def _due(options: Options, source: Source, weights: str, marks: dict[str, str]) -> list[str]:
+def _due(options: Options, source: Source, weights: str, marks: dict[str, str], prompts: PromptSet) -> list[str]:
     """The stages asked for that the warehouse doesn't hold in this very form. Refuses a name bound to other weights."""
-    if not options.warehouse.exists():
+    if not store.holds_warehouse(options.warehouse, wait_seconds=options.wait_seconds, say=console.say):
         return list(options.stages)
     with _reading(options) as con:
         bound = store.stack_ids(con, source.model_id)
@@ -240,7 +257,13 @@ def _due(options: Options, source: Source, weights: str, marks: dict[str, str]) 
         held = [store.ingested(con, model_id)[1] for model_id in bound]
     if options.force or not held:
         return list(options.stages)
-    return [stage for stage in options.stages if any(stages.get(stage) != marks[stage] for stages in held)]
+    names = {stage: _ledger_name(stage, prompts) for stage in options.stages}
+    return [stage for stage in options.stages if any(ledger.get(names[stage]) != marks[stage] for ledger in held)]
+
+
+def _ledger_name(stage: str, prompts: PromptSet) -> str:
+    """How the warehouse notes a finished stage: prompt sets stand beside one another, each with its own note."""
+    return f"attention:{prompts.name}" if stage == "attention" else stage
 
 
 @contextmanager

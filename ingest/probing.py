@@ -16,17 +16,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from ingest.capture import Site
+from ingest.capture import Site, Unreadable
 from ingest.factors import HeadFactors, HeadNorm
 
 GAIN = 64.0  # inputs of the linear readings are this much larger, so that a bias many times W x can't drown it
 LINEARITY = 1e-3
 CHUNK = 512
 _NORM_NAME = re.compile(r"^(q|k|query|key|qk)_?(layer_?)?(norm|ln)")
-
-
-class Unreadable(Exception):
-    """A module whose heads can't be measured; the message is the reason that goes to `skipped_modules`."""
 
 
 def captured(site: Site, hidden: np.ndarray, key_hidden: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -117,8 +113,11 @@ def read_rope_scale(site: Site) -> np.ndarray | None:
     return np.where(np.abs(ratio - scale) < np.abs(ratio - 1), scale, 1.0)
 
 
-def read_q_scale(site: Site) -> float:
-    """What the module multiplies q with before handing it over: its own scaling, where the kernel is told 1."""
+def told_q_scale(site: Site) -> float:
+    """What the module says it multiplies q with: its own scaling, where the kernel is told 1.
+
+    For factors that are read by basis vectors, where no weight is known that the captured q could be held against.
+    """
     own = getattr(site.module, "scaling", None)
     return float(own) if site.call.scaling == 1.0 and isinstance(own, float) else 1.0
 
@@ -149,8 +148,8 @@ def read_factors(site: Site, rope_scale: np.ndarray | None, q_scale: float) -> H
     return HeadFactors(weights[0], weights[1], biases[0], biases[1], layout="read by basis vectors")
 
 
-def with_surroundings(factors: HeadFactors, site: Site, rope_scale: np.ndarray | None, q_scale: float) -> HeadFactors:
-    """Factors with the norms and scalings of the module they were cut from."""
+def with_surroundings(factors: HeadFactors, site: Site, rope_scale: np.ndarray | None) -> HeadFactors:
+    """Factors with the norms and rotary scaling of the module they were cut from."""
     norms = norm_modules(site)
     n_heads, n_kv_heads = len(factors.w_q), len(factors.w_k)
     return replace(
@@ -158,7 +157,6 @@ def with_surroundings(factors: HeadFactors, site: Site, rope_scale: np.ndarray |
         norm_q=read_norm(site, norms["q"], n_heads) if "q" in norms else None,
         norm_k=read_norm(site, norms["k"], n_kv_heads) if "k" in norms else None,
         rope_scale=rope_scale,
-        q_scale=q_scale,
     )
 
 
@@ -177,6 +175,8 @@ def _check_linear(site: Site, zero: list[np.ndarray]) -> None:
     for side, name in enumerate("qk"):
         at_x, at_y, at_both = (response[side][:, :, 0] - zero[side] for response in (f_x, f_y, f_both))
         want = 2 * at_x - at_y
+        if not want.any() and zero[side].any():
+            raise Unreadable(f"its {name} is the same whatever the hidden states (that of another layer?)")
         if np.abs(at_both - want).max() > LINEARITY * np.abs(want).max():
             raise Unreadable(f"its {name} is not linear in the hidden states: f(2x - y) is not 2 f(x) - f(y)")
 

@@ -107,7 +107,7 @@ def _unmeasured(model: Any, stack: Stack) -> dict[str, str]:
 def _name(stacks: list[Stack]) -> None:
     for stack in stacks:
         words = [name for name, pattern in _NAMES if re.search(pattern, stack.prefix)]
-        words += [word for word in ("encoder", "decoder") if word in stack.prefix.split(".") and not words]
+        words += [word for word in stack.prefix.split(".") if word in ("encoder", "decoder")]
         stack.suffix = "cross" if stack.is_cross else (words or [stack.prefix.replace(".", "-") or "attention"])[0]
     taken: dict[str, int] = defaultdict(int)
     for stack in stacks:

@@ -14,11 +14,12 @@ import numpy as np
 import polars as pl
 
 from ingest import console, grams, identities, spectra
+from ingest.attention import STATS
+from ingest.capture import Unreadable
 from ingest.conformance import TOLERANCE, proven_factors
 from ingest.errors import EigenhouseError
 from ingest.factors import HeadFactors
-from ingest.forward import STATS, longest_text, run_prompts, tokenize, usable_device
-from ingest.probing import Unreadable
+from ingest.forward import longest_text, run_prompts, tokenize, usable_device
 from ingest.prompts import PromptSet
 from ingest.spectra import LayerHeads
 from ingest.stacks import Stack, attention_kind
@@ -54,8 +55,6 @@ def write_factors(bench: Workbench, out: Path) -> None:
                 np.save(folder / f"w_q_{layer:04d}.npy", factors.w_q.astype(np.float32))
                 np.save(folder / f"w_k_{layer:04d}.npy", factors.w_k.astype(np.float32))
             skipped = stack.skipped | (bench.left_out if number == 0 else {})
-            if bench.forward_refusal and number == 0:
-                skipped["attention_stats"] = bench.forward_refusal
             if first is None:
                 raise EigenhouseError(_nothing_measured(stack, skipped))
             _write_structure(bench, stack, folder, shapes, errors, skipped)
@@ -286,10 +285,17 @@ def _stack_of_gang(folder: Path, layers: list[int], heads: list[int]) -> tuple[l
 
 
 def write_attention(bench: Workbench, out: Path, prompts: PromptSet) -> None:
-    """Stage `attention_stats` of every stack that the prompts reach, and the prompts themselves."""
+    """Stage `attention_stats` of every stack that the prompts reach, and the prompts themselves.
+
+    A model that can't be run on text here has a row in `skipped_modules` instead.
+    """
+    if bench.forward_refusal:
+        console.say(f"{bench.forward_refusal}: no attention statistics")
+        _write_refusal(bench, out)
+        return
     device = usable_device(bench.options.device)
     bench.loaded.model.to(device)
-    longest = longest_text(bench.loaded.config, bench.tokenizer)
+    longest = longest_text(bench.loaded.body, bench.loaded.config, bench.tokenizer)
     tokenized = tokenize(bench.tokenizer, prompts, longest, console.say)
     pad_id = getattr(bench.tokenizer, "pad_token_id", None) or 0
     with console.stage("attention (prompts)", len(tokenized)) as advance:
@@ -304,10 +310,19 @@ def write_attention(bench: Workbench, out: Path, prompts: PromptSet) -> None:
             frames += [_stats_frame(prompts.name, prompt, layer, stats) for prompt, stats in enumerate(by_site[index])]
         keys = ["prompt_set", "prompt", "layer", "head"]
         write_table(out / f"stack{number}", "attention_stats", frames, keys)
-        expected[f"stack{number}"] = {"attention_stats": n_heads * len(prompts.texts)}
+        expected[f"stack{number}"] = {"attention_stats": n_heads * len(prompts.texts), "skipped_modules": 0}
     table = pl.DataFrame({"text": prompts.texts, "sha256": prompts.sha256s}).with_row_index("prompt")
     named = table.select(pl.lit(prompts.name).alias("prompt_set"), pl.col("prompt").cast(pl.Int32), "text", "sha256")
     named.write_parquet(out / "prompts.parquet")
+    (out / "expected.json").write_text(json.dumps(expected))
+
+
+def _write_refusal(bench: Workbench, out: Path) -> None:
+    expected = {}
+    for number in range(len(bench.stacks)):
+        row = {"module": ["attention_stats"], "reason": [bench.forward_refusal], "stage": ["attention"]}
+        write_table(out / f"stack{number}", "skipped_modules", [pl.DataFrame(row)], ["module"])
+        expected[f"stack{number}"] = {"skipped_modules": 1}
     (out / "expected.json").write_text(json.dumps(expected))
 
 
@@ -320,17 +335,13 @@ def _stats_frame(prompt_set: str, prompt: int, layer: int, stats: dict[str, np.n
 
 
 def describe_stack(bench: Workbench, stack: Stack, factors: HeadFactors, shapes: dict[int, Any]) -> dict[str, object]:
-    """The columns of `models` that the stack's shape, config and first measured layer tell."""
+    """The columns of `models` that the stack's shape, config and first measured layer tell; no names of the run."""
     from ingest.checkpoint import weight_format
     from ingest.stacks import position_encoding
 
     dtype, quantization = weight_format(bench.source)
     site = bench.sites[next(iter(stack.sites.values()))]
     return {
-        "name": bench.source.name,
-        "revision": bench.source.revision,
-        "revision_order": None,
-        "source": bench.source.origin,
         "stack": stack.suffix or None,
         "architecture": bench.loaded.model.config.model_type,
         "n_layers": stack.n_layers,
@@ -341,7 +352,7 @@ def describe_stack(bench: Workbench, stack: Stack, factors: HeadFactors, shapes:
         "ffn_size": _ffn_size(bench.loaded.config),
         "dtype": dtype,
         "quantization": quantization,
-        "attention_scale": site.call.scaling * factors.q_scale,
+        "attention_scale": site.call.scaling * factors.q_scale * factors.k_scale,
         "has_qk_norm": factors.norm_q is not None or factors.norm_k is not None,
         "has_qk_bias": bool(np.any(factors.b_q) or np.any(factors.b_k)),
         "position_encoding": position_encoding(bench.loaded.model, site),

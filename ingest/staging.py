@@ -6,6 +6,7 @@ Its name carries a fingerprint of the weights, the stage's options and the code,
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -112,10 +113,17 @@ def long_frame(keys: Mapping[str, object], axes: tuple[str, ...], **arrays: np.n
 
 
 def write_table(folder: Path, table: str, frames: list[pl.DataFrame], sort: list[str]) -> None:
-    """Stage one table's rows, sorted by key."""
+    """Stage one table's rows, sorted by key. A full disk is an OSError here as everywhere; polars has its own."""
     folder.mkdir(parents=True, exist_ok=True)
-    if frames:
-        pl.concat(frames).sort(sort).write_parquet(folder / f"{table}.parquet")
+    if not frames:
+        return
+    path = folder / f"{table}.parquet"
+    try:
+        pl.concat(frames).sort(sort).write_parquet(path)
+    except pl.exceptions.ComputeError as error:
+        if "No space left" not in str(error):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
 
 
 @contextmanager

@@ -17,12 +17,23 @@ from ingest.warehouse_file import (
     Connection,
     Say,
     connect,
+    holds_warehouse,
     refusals,
     say_on_stderr,
     transaction,
+    writing,
 )
 
-__all__ = ["SCHEMA_VERSION", "StackLoad", "check_name", "connect", "ingested", "load", "stack_ids"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "StackLoad",
+    "check_name",
+    "connect",
+    "holds_warehouse",
+    "ingested",
+    "load",
+    "stack_ids",
+]
 
 
 @dataclass(frozen=True)
@@ -78,20 +89,18 @@ def load(
     say: Say = say_on_stderr,
 ) -> dict[str, int]:
     """Write all stacks of a checkpoint in one transaction, or nothing. Returns the rows written, by table."""
-    con = connect(path, read_only=False, wait_seconds=wait_seconds, say=say)
-    try:
-        with refusals(path):
-            written: Counter[str] = Counter()
-            with transaction(con):
-                if prompts:
-                    written["prompts"] = _insert_prompts(con, prompts)
-                for stack in stacks:
-                    written.update(_load_stack(con, stack, force))
-                _drop_other_stacks(con, stacks)
-            _want_committed(con, path, stacks)
-        return dict(written)
-    finally:
-        con.close()
+    written: Counter[str] = Counter()
+    with writing(path, wait_seconds, say) as con:
+        with refusals(path), transaction(con):
+            if prompts:
+                written["prompts"] = _insert_prompts(con, prompts)
+            for stack in stacks:
+                written.update(_load_stack(con, stack, force))
+            _drop_other_stacks(con, stacks)
+        _want_committed(con, path, stacks)
+        with refusals(path, f"the new rows wait in {path.name}.wal beside it: keep both files and make room"):
+            con.execute("checkpoint")  # close would do it too, and tell nobody of a full disk
+    return dict(written)
 
 
 def _want_committed(con: Connection, path: Path, stacks: list[StackLoad]) -> None:
@@ -237,7 +246,7 @@ class _Replacement:
             self.scoped["prompt_sets"] = [row[0] for row in sets]
         if "stage" in sqlfiles.tables()[table]["columns"]:
             self.scope += " and list_contains($stages, stage)"
-            self.scoped["stages"] = list(stack.fingerprints)
+            self.scoped["stages"] = [stage.partition(":")[0] for stage in stack.fingerprints]
 
     def write(self, expected_rows: int | None) -> int:
         """Put the staged rows in place of the old ones, in the order of the key; their number."""

@@ -26,11 +26,13 @@ def say_on_stderr(message: str) -> None:
 
 def connect(path: Path, *, read_only: bool, wait_seconds: float = WAIT_SECONDS, say: Say = say_on_stderr) -> Connection:
     """Open the warehouse; for writing, make it where there is none and bring its views up to date."""
-    if path.exists():
+    is_new = not path.exists()
+    if not is_new:
         _want_duckdb_file(path)
     elif read_only:
         raise _no_warehouse(path)
     con = _open(path, read_only, wait_seconds, say)
+    found = True
     try:
         found = _is_warehouse(con, path)
         if not read_only:
@@ -39,9 +41,51 @@ def connect(path: Path, *, read_only: bool, wait_seconds: float = WAIT_SECONDS, 
         elif not found:
             raise _no_warehouse(path)
     except BaseException:
+        if is_new and not found:
+            _remove(path)
         con.close()
         raise
     return con
+
+
+@contextlib.contextmanager
+def writing(path: Path, wait_seconds: float, say: Say) -> Iterator[Connection]:
+    """The warehouse open for writing; one that is made here goes again if the block fails and leaves no row in it."""
+    is_new = not path.exists()
+    con = connect(path, read_only=False, wait_seconds=wait_seconds, say=say)
+    try:
+        yield con
+    except BaseException:
+        if is_new and _has_no_rows(con):
+            _remove(path)
+        raise
+    finally:
+        con.close()
+
+
+def _has_no_rows(con: Connection) -> bool:
+    try:
+        return not con.execute("select 1 from ingest_runs union all select 1 from prompts").fetchall()
+    except duckdb.Error:  # after some errors DuckDB answers no more: then nothing is known
+        return False
+
+
+def _remove(path: Path) -> None:
+    """Called while the file is open, and so locked: nobody else can have written to it."""
+    path.unlink(missing_ok=True)
+    path.with_name(f"{path.name}.wal").unlink(missing_ok=True)
+
+
+def holds_warehouse(path: Path, *, wait_seconds: float = WAIT_SECONDS, say: Say = say_on_stderr) -> bool:
+    """Whether connect would open it for reading: not where there is no file, or one without tables. Else refuses."""
+    if not path.exists():
+        return False
+    _want_duckdb_file(path)
+    con = _open(path, True, wait_seconds, say)
+    try:
+        return _is_warehouse(con, path)
+    finally:
+        con.close()
 
 
 def _no_warehouse(path: Path) -> EigenhouseError:
@@ -108,27 +152,46 @@ def _is_warehouse(con: Connection, path: Path) -> bool:
 
 
 def _build(con: Connection) -> None:
-    """Make what is missing, refresh every view, and copy the headers' texts into comments."""
-    with transaction(con):
-        for path in [*sqlfiles.files("tables"), *sqlfiles.views_in_order()]:
-            con.execute(path.read_text(encoding="utf-8"))
-        if con.execute("select count(*) from warehouse_info").fetchall() == [(0,)]:
-            con.execute("insert into warehouse_info values (?, ?)", [SCHEMA_VERSION, f"eigenhouse {__version__}"])
-        there = _comments_there(con)
-        for (kind, name, column), text in sqlfiles.comments().items():
-            if there.get((name, column)) != text:
-                target = f"column {name}.{column}" if column else f"{kind} {name}"
-                quoted = text.replace("'", "''")
-                con.execute(f"comment on {target} is '{quoted}'")
+    """Make what is missing, refresh every view, and copy the headers' texts into comments.
+
+    DuckDB 1.5.5 cannot replay a WAL with a comment on a table whose check calls a function, so no check in
+    sql/tables/ may call one (a regular expression or `like` does), no comment is written that is there, and none
+    stays in the WAL.
+    """
+    before = _catalog(con)
+    with contextlib.suppress(_NothingNewError):
+        with transaction(con):
+            _declare(con)
+            if _catalog(con) == before:
+                raise _NothingNewError
+        con.execute("checkpoint")
 
 
-def _comments_there(con: Connection) -> dict[tuple[str, str | None], str | None]:
+class _NothingNewError(Exception):
+    """The warehouse is up to date: what was declared again is rolled back."""
+
+
+def _declare(con: Connection) -> None:
+    for path in [*sqlfiles.files("tables"), *sqlfiles.views_in_order()]:
+        con.execute(path.read_text(encoding="utf-8"))
+    if con.execute("select count(*) from warehouse_info").fetchall() == [(0,)]:
+        con.execute("insert into warehouse_info values (?, ?)", [SCHEMA_VERSION, f"eigenhouse {__version__}"])
+    there = {(name, column): comment for name, column, comment, _ in _catalog(con)}
+    for (kind, name, column), text in sqlfiles.comments().items():
+        if there.get((name, column)) != text:
+            target = f"column {name}.{column}" if column else f"{kind} {name}"
+            quoted = text.replace("'", "''")
+            con.execute(f"comment on {target} is '{quoted}'")
+
+
+def _catalog(con: Connection) -> set[tuple[str, str | None, str | None, str | None]]:
+    """Every table, view and column: name, column or None, comment, definition."""
     rows = con.execute(
-        "select table_name, column_name, comment from duckdb_columns() "
-        "union all select table_name, null, comment from duckdb_tables() "
-        "union all select view_name, null, comment from duckdb_views() where not internal"
+        "select table_name, column_name, comment, data_type from duckdb_columns() where not internal "
+        "union all select table_name, null, comment, sql from duckdb_tables() where not internal "
+        "union all select view_name, null, comment, sql from duckdb_views() where not internal"
     ).fetchall()
-    return {(name, column): comment for name, column, comment in rows}
+    return set(rows)
 
 
 @contextlib.contextmanager
@@ -144,15 +207,15 @@ def transaction(con: Connection) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def refusals(path: Path) -> Iterator[None]:
+def refusals(path: Path, outcome: str = "nothing was written") -> Iterator[None]:
     """Say in a line what a user can mend: no room on the disk or in memory, a row that a table forbids."""
     try:
         yield
     except duckdb.ConstraintException as error:
-        raise EigenhouseError(f"{path}: a table refuses a row, nothing was written: {_first_line(error)}") from error
+        raise EigenhouseError(f"{path}: a table refuses a row, {outcome}: {_first_line(error)}") from error
     except duckdb.Error as error:
         if "No space left" in str(error):
-            raise EigenhouseError(f"{path}: the disk is full, nothing was written") from error
+            raise EigenhouseError(f"{path}: the disk is full, {outcome}") from error
         if isinstance(error, duckdb.OutOfMemoryException):
-            raise EigenhouseError(f"{path}: out of memory, nothing was written: {_first_line(error)}") from error
+            raise EigenhouseError(f"{path}: out of memory, {outcome}: {_first_line(error)}") from error
         raise

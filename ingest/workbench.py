@@ -12,6 +12,7 @@ from ingest import capture, console
 from ingest.capture import Site
 from ingest.conformance import QUERY_POSITION
 from ingest.errors import EigenhouseError
+from ingest.forward import usable_device
 from ingest.loading import LoadedModel, first_line, fits_in_memory, load_model, load_tokenizer
 from ingest.sources import Source
 from ingest.stacks import Stack, find_stacks
@@ -29,20 +30,25 @@ class Workbench:
         self.source, self.options = source, options
         console.say(f"loading {source.origin}")
         self.loaded = load_model(source, options.trust_remote_code, whole=False)
-        self.forward_refusal: str | None = None
         if needs_forward:
-            self._require_memory()
+            usable_device(options.device)
+        self.forward_refusal = self._why_not_run() if needs_forward else None
+        if self.forward_refusal and options.dynamic_only:
+            raise EigenhouseError(f"want attention statistics, but {self.forward_refusal}")
         if needs_forward and self.forward_refusal is None:
+            self.tokenizer  # noqa: B018  (refused before the heavy work)
             self.loaded = load_model(source, options.trust_remote_code, whole=True)
 
-    def _require_memory(self) -> None:
-        """Note why the model can't be run here, where it can't."""
+    def _why_not_run(self) -> str | None:
+        """Why prompts can't be run through the model here, where they can't."""
+        wanted = getattr(self.loaded.body, "main_input_name", "input_ids")
+        if wanted != "input_ids":
+            return f"prompts are text, and this model takes {wanted}"
         if not fits_in_memory(self.loaded.model):
-            wanted = 4 * sum(parameter.numel() for parameter in self.loaded.model.parameters()) / 2**30
-            self.forward_refusal = (
-                f"attention statistics need the whole model, {wanted:.1f} GB in float32, with "
-                f"{psutil.virtual_memory().available / 2**30:.1f} GB free"
-            )
+            size = 4 * sum(parameter.numel() for parameter in self.loaded.model.parameters()) / 2**30
+            free = psutil.virtual_memory().available / 2**30
+            return f"prompts need the whole model, {size:.1f} GB in float32, with {free:.1f} GB free"
+        return None
 
     @cached_property
     def tokenizer(self) -> Any:

@@ -7,9 +7,9 @@ import pytest
 import tiny_models
 import torch
 
-from ingest import conformance, layouts, probing
+from ingest import capture, conformance, layouts, probing
+from ingest.capture import Unreadable
 from ingest.conformance import TOLERANCE, Evidence, proven_factors
-from ingest.probing import Unreadable
 
 
 def only_site(kind, index=0):
@@ -35,9 +35,14 @@ def test_every_head_is_proved_and_equals_the_basis_vectors(kind):
         factors, errors = proven_factors(site, single)
         assert errors.max() < 1e-5
         assert "basis vectors" not in factors.layout
-        read = probing.read_factors(single, probing.read_rope_scale(site), probing.read_q_scale(site))
+        scale = factors.q_scale * factors.k_scale
+        read = probing.read_factors(single, probing.read_rope_scale(site), 1.0)
         for ours, theirs in zip(dense_sigma(factors), dense_sigma(read), strict=True):
-            assert ours == pytest.approx(theirs, abs=1e-4 * ours[0])
+            assert ours * scale == pytest.approx(theirs, abs=1e-4 * theirs[0])
+        for w, name in ((factors.w_q, "q_proj.weight"), (factors.w_k, "k_proj.weight")):
+            stored = dict(site.module.named_parameters()).get(name)
+            if stored is not None and stored.numel() == w.size:  # a double-width q_proj holds a gate as well
+                assert np.array_equal(w.reshape(stored.shape), stored.numpy())
 
 
 def shuffled_groups(factors):
@@ -76,7 +81,7 @@ def test_a_wrong_cut_of_right_shape_is_refused(kind):
         )
         cuts = layouts.layouts(parameters, n_heads, n_kv_heads, head_dim, (site.hidden_size, site.hidden_size))
         wrong = next(cut for cut in cuts if cut.layout != right.layout)
-        wrong = probing.with_surroundings(wrong, site, None, 1.0)
+        wrong = probing.with_surroundings(wrong, site, None)
     assert wrong.w_q.shape == right.w_q.shape
     # by row, six heads over two key heads: only 1 and 4 meet another's; a gate taken to stand behind all heads
     # leaves head 0 where it was
@@ -174,9 +179,14 @@ def test_scalings_are_read_from_the_model():
     """YaRN times eight: 0.1 ln 8 + 1 on all dimensions; OPT multiplies q by c^-1/2 itself."""
     site, _ = only_site("scaled rope")
     assert probing.read_rope_scale(site) == pytest.approx(np.full(8, 0.1 * np.log(8) + 1), rel=1e-5)
-    assert probing.read_q_scale(only_site("own q scaling")[0]) == pytest.approx(14**-0.5)
-    plain, _ = only_site("grouped heads")
-    assert probing.read_rope_scale(plain) is None and probing.read_q_scale(plain) == 1.0
+    for kind, q_scale, k_scale in (
+        ("own q scaling", 14**-0.5, 1.0),
+        ("own k scaling", 1.0, 0.3),
+        ("grouped heads", 1.0, 1.0),
+    ):
+        factors, _ = proven_factors(*only_site(kind))
+        assert (factors.q_scale, factors.k_scale) == pytest.approx((q_scale, k_scale), rel=1e-5)
+        assert factors.rope_scale is None
 
 
 @pytest.mark.parametrize(
@@ -196,3 +206,35 @@ def test_norm_gains_are_what_is_applied(kind, convention, spans_heads):
             np.tile(stored, (norm.gain.size // len(stored), 1)), rel=1e-4
         )
         assert norm.spans_heads == spans_heads and not norm.is_centred and norm.offset == pytest.approx(0, abs=1e-3)
+
+
+def test_keys_of_another_layer_are_unreadable():
+    """Layers that take the keys of an earlier one have no key factor of their own."""
+    model = tiny_models.build("grouped heads")
+    attention, donor = model.layers[1].self_attn, torch.randn(1, 1, 16)
+
+    class Donated(torch.nn.Module):
+        def forward(self, hidden):
+            return donor.expand(hidden.shape[0], hidden.shape[1], -1)
+
+    attention.k_proj = Donated()
+    site, single = tiny_models.sites(model)[1]
+    with pytest.raises(Unreadable, match="k is the same whatever the hidden states"):
+        proven_factors(site, single)
+
+
+class Sharing(torch.nn.Module):
+    """Hands over the key of an earlier layer's forward pass, of one text whatever the batch."""
+
+    def forward(self, hidden):
+        key = torch.ones(1, 3, hidden.shape[1], 7)
+        query = hidden.unflatten(-1, (3, 7)).transpose(1, 2)
+        return capture.attention_function(self, query, key, key, None)[0].flatten(2)
+
+
+def test_a_recorded_batch_does_not_pass_for_the_modules_own():
+    module = torch.nn.Sequential(Sharing())
+    [site], left_out = capture.record_sites(module, module, {"input": torch.randn(1, 13, 21)})
+    assert not left_out
+    with pytest.raises(Unreadable, match="not made of its own hidden states"):
+        proven_factors(site, site)

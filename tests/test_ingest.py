@@ -121,6 +121,8 @@ def test_padding_and_batching_change_nothing(ingest, ask, tmp_path):
     assert [name.split("@")[0] for name in sets] == ["alone", "tiny"]  # a second set stands beside the first
     by_head = "order by layer, head"
     columns = "entropy_nats, logit_std, logit_std_pooled, top1_weight, sink_weight, entropy_without_sink_nats"
+    status, said = ingest(folder, "--prompts", together)
+    assert status == 0 and "already ingested" in said
     rows = [
         ask(f"select {columns} from attention_stats where prompt_set = '{name}' and prompt = {prompt} {by_head}")
         for name, prompt in zip(sets, (0, 1), strict=True)
@@ -285,6 +287,8 @@ def tiny_with(tmp_path, **config):
     [
         (lambda folder: None, ("--device", "cuda"), "this machine offers cpu"),
         (lambda folder: None, ("--device", "tpu9"), "DEVICE"),
+        (lambda folder: None, ("--eigenvectors", "some"), "EIGENVECTORS"),
+        (lambda folder: None, ("--warehouse", "/no/such/folder/w.duckdb"), "folder"),
         (lambda folder: None, ("--prompts", "nowhere.txt"), "nowhere.txt"),
         (lambda folder: None, ("--revision", "main"), "REVISION|revision"),
         (lambda folder: None, ("--name", "a#b"), "#"),
@@ -322,6 +326,38 @@ def test_refusals_are_short_and_write_nothing(ingest, tmp_path, break_it, argume
 def test_configs_that_fit_nothing(ingest, tmp_path, config, said):
     status, output = ingest(tiny_with(tmp_path, **config))
     assert status == 1 and said in output and "Traceback" not in output
+
+
+def test_an_image_model_has_no_attention_on_text(ingest, ask, tmp_path):
+    sizes = {"hidden_size": 42, "num_attention_heads": 3, "num_hidden_layers": 2, "intermediate_size": 40}
+    vit = transformers.ViTModel(transformers.ViTConfig(**sizes, image_size=6, patch_size=3))  # five positions
+    tiny_models.randomize(vit).save_pretrained(tmp_path / "vit")
+    assert ingest(tmp_path / "vit")[0] == 0
+    assert ask("select count(*) from conformance where max_rel_error < 1e-5") == [(6,)]
+    [(reason,)] = ask("select reason from skipped_modules where module = 'attention_stats'")
+    assert "takes pixel_values" in reason
+
+
+def test_positions_behind_the_padding_id(ingest, ask, tmp_path):
+    """RoBERTa counts positions from padding_idx + 1: 64 rows of the table hold 62 tokens."""
+    config = transformers.RobertaConfig(**tiny_models.PLAIN, pad_token_id=1)
+    tiny_models.randomize(transformers.RobertaModel(config)).save_pretrained(tmp_path / "roberta")
+    tiny_models.save_tokenizer(tmp_path / "roberta")
+    prompts = tiny_models.prompts(tmp_path, 70)
+    assert ingest(tmp_path / "roberta", "--dynamic-only", "--prompts", prompts)[0] == 0
+    assert ask("select distinct n_queries from attention_stats") == [(62,)]
+
+
+def test_a_staged_run_of_another_name_lends_only_its_numbers(ingest, ask, tmp_path, monkeypatch):
+    first = tiny_models.save("grouped heads", tmp_path / "first")
+    with monkeypatch.context() as patched:
+        patched.setattr(stages, "write_grams", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert ingest(first, "--static-only")[0] == 130
+    shutil.copytree(first, tmp_path / "second")
+    status, said = ingest(tmp_path / "second", "--static-only")
+    assert status == 0 and "going on after" in said
+    [row] = ask("select model_id, name, checkpoint, source from models")
+    assert row == ("second", "second", "second", str(tmp_path / "second"))
 
 
 def test_a_full_disk_is_told(ingest, tmp_path, monkeypatch):
@@ -364,10 +400,15 @@ def test_a_model_larger_than_memory_gives_its_static_geometry(ingest, ask, tmp_p
     status, said = ingest(folder, "--dynamic-only")
     assert status == 1 and "need the whole model" in said and not (tmp_path / "warehouse.duckdb").exists()
     status, said = ingest(folder)
-    assert status == 0 and "the static geometry alone goes in" in said
+    assert status == 0 and "no attention statistics" in said
     assert ask("select count(*) from grams") == [(18,)] and ask("select count(*) from attention_stats") == [(0,)]
     [(module, reason)] = ask("select module, reason from skipped_modules")
     assert module == "attention_stats" and "GB in float32" in reason
+    assert "already ingested" in ingest(folder)[1]
+    monkeypatch.undo()
+    monkeypatch.setenv("EIGENHOUSE_CACHE", str(tmp_path / "cache"))
+    assert ingest(folder, "--force", "--prompts", tiny_models.prompts(tmp_path, 7))[0] == 0
+    assert ask("select count(*) from attention_stats") == [(12,)] and ask("select * from skipped_modules") == []
 
 
 def test_a_changed_tokenizer_is_another_measurement(ingest, ask, tmp_path):

@@ -12,6 +12,10 @@ from ingest.errors import EigenhouseError
 VIEWS = sqlfiles.files("views")
 TABLES = sqlfiles.files("tables")
 REL = 1e-12  # double arithmetic on the same float32 values
+MODEL = (
+    "('m', 1, 'm', null, null, null, 'm', null, null, null, 1, 1, null, null, null, null, null, null, {}, "
+    "null, null, null)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -120,10 +124,15 @@ def test_a_rollup_and_its_view_say_the_same():
         ("layers", "(1, 0, 1, 1, 1, 'round', null, true)"),
         ("layers", "(1, -1, 1, 1, 1, 'full', null, true)"),
         ("prompts", "('s', 0, '', repeat('0', 64))"),
-        ("prompts", "('s', 0, 'text', 'short')"),
+        ("prompts", "('s', 0, 'text', '')"),
         ("ingest_runs", "('r', 1, now()::timestamp, now()::timestamp, 'begun', 1, 1, '{}', '{}', '{}')"),
         ("ingest_runs", "('r', 1, now()::timestamp, now()::timestamp, 'done', 'nan', 1, '{}', '{}', '{}')"),
-        ("ingest_runs", "('r', 1, now()::timestamp, now()::timestamp, 'done', 1, 1, '{', '{}', '{}')"),
+        ("ingest_runs", "('r', 1, now()::timestamp, now()::timestamp, 'done', 'inf', 1, '{}', '{}', '{}')"),
+        ("ingest_runs", "('r', 1, now()::timestamp, now()::timestamp, 'done', -1, 1, '{}', '{}', '{}')"),
+        ("ingest_runs", "('r', 1, now()::timestamp, now()::timestamp, 'done', 1, 'nan', '{}', '{}', '{}')"),
+        ("models", MODEL.format("'nan'")),
+        ("models", MODEL.format("'inf'")),
+        ("models", MODEL.format("'-inf'")),
         ("skipped_modules", "(1, 'module', '', 'factors')"),
     ],
 )
@@ -132,6 +141,14 @@ def test_small_tables_refuse_what_may_not_be(table, row):
         fresh.execute((sqlfiles.SQL_DIR / "tables" / f"{table}.sql").read_text())
         with pytest.raises(duckdb.ConstraintException, match="CHECK"):
             fresh.execute(f"insert into {table} values {row}")
+
+
+@pytest.mark.parametrize("scale", ["null", "0.125", "-1.7976931348623157e308"])
+def test_models_take_any_finite_scale(scale):
+    with duckdb.connect() as fresh:
+        fresh.execute((sqlfiles.SQL_DIR / "tables" / "models.sql").read_text())
+        fresh.execute(f"insert into models values {MODEL.format(scale)}")
+        assert fresh.execute("select count(*) from models").fetchall() == [(1,)]
 
 
 # --- rollups ---

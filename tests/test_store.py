@@ -1,5 +1,6 @@
 """The warehouse file: who may open it, what a load replaces, and that a refused load changes nothing."""
 
+import errno
 import os
 import shutil
 import signal
@@ -14,7 +15,7 @@ import polars as pl
 import pytest
 import warehouse_fixture as fixture
 
-from ingest import sqlfiles, store
+from ingest import sqlfiles, staging, store, warehouse_file
 from ingest.errors import EigenhouseError
 
 REPOSITORY = sqlfiles.SQL_DIR.parent
@@ -153,6 +154,38 @@ def test_opening_for_writing_refreshes_views_and_tables(loaded):
     assert rows(loaded, "select count(op_norm) > 0 from head_descriptors") == [(True,)]
     assert rows(loaded, "select count(*) from conformance") == [(0,)]
     assert rows(loaded, "select comment from duckdb_views() where view_name = 'head_descriptors'") != [(None,)]
+
+
+def test_opening_an_up_to_date_warehouse_writes_nothing(loaded):
+    before = loaded.read_bytes()
+    con = store.connect(loaded, read_only=False)
+    assert os.listdir(loaded.parent) == ["warehouse.duckdb"]
+    con.close()
+    assert loaded.read_bytes() == before
+
+
+def test_holds_warehouse(loaded, tmp_path):
+    assert store.holds_warehouse(loaded)
+    assert not store.holds_warehouse(tmp_path / "none.duckdb")
+    bare = tmp_path / "bare.duckdb"
+    duckdb.connect(str(bare)).close()
+    assert not store.holds_warehouse(bare)
+    with duckdb.connect(str(bare)) as con:
+        con.execute("create table recipes as select 1 as salt")
+    with pytest.raises(EigenhouseError, match="not a warehouse"):
+        store.holds_warehouse(bare)
+    bare.write_text("a diary, not a database")
+    with pytest.raises(EigenhouseError, match="not a DuckDB file"):
+        store.holds_warehouse(bare)
+    assert sorted(os.listdir(tmp_path)) == ["bare.duckdb", "warehouse.duckdb"]
+
+
+def test_holds_warehouse_waits_for_a_held_file(held):
+    path, process = held
+    said = []
+    with pytest.raises(EigenhouseError, match=f"in use by process {process.pid}"):
+        store.holds_warehouse(path, wait_seconds=0.1, say=said.append)
+    assert len(said) == 1
 
 
 def test_import_is_light():
@@ -439,3 +472,120 @@ store.load(Path({str(loaded)!r}), [load], None, force=False)
     before = contents(loaded)
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == -signal.SIGKILL
     assert contents(loaded) == before
+
+
+def refused(kind, folder):
+    """A load that is refused while its rows are checked, or before there is any."""
+    if kind == "rows":
+        table, frame, _ = bad_frames()["nan"]
+        return fixture.stack("org/new", fixture.staged(folder, **{table: frame}))
+    return replace(fixture.stack("org/new", {}), expected_rows={"grams": 11})
+
+
+@pytest.mark.parametrize("kind", ["rows", "no files"])
+def test_a_refused_load_leaves_no_new_file(tmp_path, kind):
+    path = tmp_path / "new" / "warehouse.duckdb"
+    path.parent.mkdir()
+    with pytest.raises(EigenhouseError):
+        store.load(path, [refused(kind, tmp_path / "staged")], None, force=False)
+    assert os.listdir(path.parent) == []
+
+
+def test_a_warehouse_that_cannot_be_built_leaves_no_new_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(warehouse_file, "_declare", no_room)
+    with pytest.raises(EigenhouseError, match="disk is full, nothing was written"):
+        store.connect(tmp_path / "warehouse.duckdb", read_only=False)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_refused_load_keeps_an_empty_file_that_was_there(tmp_path):
+    path = tmp_path / "warehouse.duckdb"
+    duckdb.connect(str(path)).close()
+    with pytest.raises(EigenhouseError):
+        store.load(path, [refused("no files", tmp_path)], None, force=False)
+    assert rows(path, "select count(*) from models") == [(0,)]
+
+
+# --- killed, or out of room, once the rows are committed ---
+
+KILLED = """
+import os, sys
+from contextlib import contextmanager
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import warehouse_fixture as fixture
+from ingest import sqlfiles, store, warehouse_file
+_, _, folder, path, after, suffix = sys.argv
+texts = sqlfiles.comments()
+sqlfiles.comments = lambda: {key: text + suffix for key, text in texts.items()}
+kill = lambda *args: os._exit(9)
+if after == "load":
+    store._want_committed = kill
+else:
+    real = warehouse_file.transaction
+    @contextmanager
+    def transaction(con):
+        with real(con):
+            yield
+        kill()
+    warehouse_file.transaction = transaction
+store.load(Path(path), [fixture.full_load(Path(folder), "org/new", 9)], None, force=False)
+"""
+
+
+@pytest.mark.parametrize("after", ["build", "load"])
+@pytest.mark.parametrize("there", [False, True])
+def test_killed_right_after_a_commit(loaded, tmp_path, there, after):
+    """On a fresh path, and where every comment changed: it opens again, and has what was committed."""
+    path = loaded if there else tmp_path / "fresh.duckdb"
+    arguments = [os.path.dirname(__file__), tmp_path / "new", path, after, " (now)" if there else ""]
+    assert subprocess.run([sys.executable, "-c", KILLED, *arguments], cwd=REPOSITORY).returncode == 9
+    models = ["org/decoy", "org/ours"] * there + ["org/new"] * (after == "load")
+    assert rows(path, "select model_id from models order by model_id") == [(name,) for name in sorted(models)]
+    assert rows(path, "select count(*) from duckdb_columns() where not internal and comment is null") == [(0,)]
+    store.connect(path, read_only=False).close()
+    n_values = 2 * fixture.N_LAYERS * fixture.N_HEADS * 7
+    assert rows(path, "select count(*) from singular_values") == [(n_values * len(models),)]
+
+
+def no_room(*args):
+    raise duckdb.IOException("IO Error: Could not write file: No space left on device")
+
+
+class FullAtCheckpoint:
+    """A connection to a disk that the rows' log still fits, and the checkpoint after them does not."""
+
+    def __init__(self, con):
+        self.con = con
+
+    def __getattr__(self, name):
+        return getattr(self.con, name)
+
+    def execute(self, statement, *args):
+        return no_room() if statement == "checkpoint" else self.con.execute(statement, *args)
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_full_disk_after_the_commit_is_told_and_the_rows_kept(loaded, tmp_path, monkeypatch, there):
+    path = loaded if there else tmp_path / "fresh.duckdb"
+    real = warehouse_file.connect
+    monkeypatch.setattr(warehouse_file, "connect", lambda *args, **named: FullAtCheckpoint(real(*args, **named)))
+    with pytest.raises(EigenhouseError, match=rf"disk is full, the new rows wait in {path.name}\.wal"):
+        store.load(path, [fixture.full_load(tmp_path / "new", "org/new", 9)], None, force=False)
+    assert rows(path, "select count(*) from models where model_id = 'org/new'") == [(1,)]
+
+
+def test_staging_on_a_full_disk_is_an_os_error(tmp_path, monkeypatch):
+    message = "No space left on device (os error 28)"
+
+    def full(*args):
+        raise pl.exceptions.ComputeError(message)
+
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        staging.write_table(tmp_path, "singular_values", [fixture.singular_values(1)], ["layer"])
+    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.filename == str(tmp_path / "singular_values.parquet")
+    message = "another fault"
+    with pytest.raises(pl.exceptions.ComputeError, match="another fault"):
+        staging.write_table(tmp_path, "singular_values", [fixture.singular_values(1)], ["layer"])

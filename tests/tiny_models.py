@@ -33,6 +33,7 @@ CONFIGS = {
     ),
     "fused grouped": ("Phi3Config", GROUPED | {"pad_token_id": 0}),
     "own q scaling": ("OPTConfig", PLAIN | {"ffn_dim": 40, "word_embed_proj_dim": 42}),
+    "own k scaling": ("FalconH1Config", GROUPED | {"key_multiplier": 0.3, "pad_token_id": 0}),
     "encoder": ("BertConfig", PLAIN),
     "shared layers": ("AlbertConfig", PLAIN | {"embedding_size": 10}),
     "sinks": (

@@ -17,10 +17,10 @@ create table if not exists ingest_runs (
     started_at  timestamp not null,
     finished_at timestamp not null check (finished_at >= started_at),
     status      varchar not null check (status in ('done', 'replaced')),
-    seconds     double not null check (isfinite(seconds) and seconds >= 0),
-    peak_rss_mb double check (isfinite(peak_rss_mb) and peak_rss_mb >= 0),
-    options     varchar not null check (json_valid(options)),
-    versions    varchar not null check (json_valid(versions)),
-    stages      varchar not null check (json_valid(stages)),
+    seconds     double not null check (seconds >= 0 and seconds < 'infinity'),
+    peak_rss_mb double check (peak_rss_mb >= 0 and peak_rss_mb < 'infinity'),
+    options     varchar not null,
+    versions    varchar not null,
+    stages      varchar not null,
     primary key (run_id)
 );

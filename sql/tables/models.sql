@@ -42,7 +42,7 @@ create table if not exists models (
     ffn_size          integer check (ffn_size > 0),
     dtype             varchar,
     quantization      varchar,
-    attention_scale   double check (isfinite(attention_scale)),
+    attention_scale   double check (attention_scale > '-infinity' and attention_scale < 'infinity'),
     has_qk_norm       boolean,
     has_qk_bias       boolean,
     position_encoding varchar,

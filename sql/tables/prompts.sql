@@ -8,7 +8,7 @@
 create table if not exists prompts (
     prompt_set varchar not null,
     prompt     integer not null check (prompt >= 0),
-    text       varchar not null check (length(text) > 0),
-    sha256     varchar not null check (length(sha256) = 64),
+    text       varchar not null check (text <> ''),
+    sha256     varchar not null check (sha256 <> ''),
     primary key (prompt_set, prompt)
 );

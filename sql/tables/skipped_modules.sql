@@ -8,7 +8,7 @@
 create table if not exists skipped_modules (
     model_key bigint not null,
     module    varchar not null,
-    reason    varchar not null check (length(reason) > 0),
+    reason    varchar not null check (reason <> ''),
     stage     varchar not null,
     primary key (model_key, module, stage)
 );
