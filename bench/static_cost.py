@@ -10,6 +10,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 import numpy as np
 
@@ -30,9 +31,10 @@ def main() -> None:
     print(
         f"L={N_LAYERS} d={HIDDEN} {N_HEADS} heads of {HEAD_DIM}, {N_KV_HEADS} key heads, ffn {FFN}; {threads} thread(s)"
     )
-    rows = {name: (seconds, note) for name, seconds, note in (*ours(told.layers), *dense(told.dense))}
-    for name, (seconds, note) in rows.items():
-        print(f"{name:<48}{seconds:8.1f} s   {note}")
+    rows = {}
+    for name, seconds, note in chain(ours(told.layers), dense(told.dense)):
+        rows[name] = (seconds, note)
+        print(f"{name:<48}{seconds:8.1f} s   {note}", flush=True)
     asked = sum(rows[name][0] for name in ("overlaps", "principal cosines", "alignments with gate and up"))
     print(f"\n{'overlaps + cosines + alignments':<48}{asked:8.1f} s")
     everything = asked + sum(rows[name][0] for name in ("nearest heads", "side bases", "eigen bases"))

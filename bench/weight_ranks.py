@@ -10,6 +10,7 @@ import duckdb
 import torch
 from transformers import AutoModelForCausalLM
 
+from ingest.loading import quiet
 from ingest.sources import resolve
 
 TOLERANCE = 1e-5  # relative
@@ -24,6 +25,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m", help="a model with Llama's module names")
     parser.add_argument("--warehouse", type=Path, default=Path("warehouse.duckdb"))
     told = parser.parse_args()
+    quiet()
     source = resolve(told.model)
     ours = stored_ranks(told.warehouse, source.model_id)
     model = AutoModelForCausalLM.from_pretrained(

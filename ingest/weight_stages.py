@@ -1,6 +1,7 @@
 """The stages that read whole weight matrices: their spectra, and how much of an MLP's input a head attends by.
 
-One matrix is in memory at a time, with the layer's bases. Layers that share one module (ALBERT) each have their rows.
+One parameter is in memory at a time (of a layer's stacked experts, all of them), with the layer's bases. Layers that
+share one module (ALBERT) each have their rows.
 """
 
 from __future__ import annotations
