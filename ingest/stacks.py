@@ -10,6 +10,7 @@ from typing import Any
 from transformers import PretrainedConfig
 
 from ingest.capture import Site
+from ingest.layouts import FUSED, SEPARATE
 
 _KINDS = {"sliding": "sliding", "chunked": "chunked", "linear": "linear", "full": "full"}
 _NAMES = (("vision", r"vision|visual|image"), ("audio", r"audio|speech"), ("text", r"text|language"))
@@ -53,6 +54,23 @@ def find_stacks(model: Any, sites: list[Site]) -> list[Stack]:
     if len(stacks) > 1:
         _name(stacks)
     return stacks
+
+
+def unreached(model: Any, stacks: list[Stack], sites: list[Site]) -> dict[str, str]:
+    """Towers with projections of a known name that no probe reached, such as a vision part: module → reason."""
+    called = {site.path for site in sites}
+    names = {name for pair in SEPARATE for name in pair[:1]} | set(FUSED)
+    towers = {
+        _list_prefix(path): type(module).__name__
+        for path, module in model.named_modules()
+        if path not in called and any(name in names for name, _ in module.named_children())
+    }
+    known = {stack.prefix for stack in stacks} | {""}
+    return {
+        prefix: f"its {kind} made no call to transformers' attention interface when text ran through the model"
+        for prefix, kind in towers.items()
+        if prefix not in known
+    }
 
 
 def attention_kind(config: PretrainedConfig, stack: Stack, layer: int, sites: list[Site]) -> tuple[str, int | None]:

@@ -54,7 +54,7 @@ def write_factors(bench: Workbench, out: Path) -> None:
                 errors.append((layer, rel_errors, factors.layout))
                 np.save(folder / f"w_q_{layer:04d}.npy", factors.w_q.astype(np.float32))
                 np.save(folder / f"w_k_{layer:04d}.npy", factors.w_k.astype(np.float32))
-            skipped = stack.skipped | (bench.left_out if number == 0 else {})
+            skipped = stack.skipped
             if first is None:
                 raise EigenhouseError(_nothing_measured(stack, skipped))
             _write_structure(bench, stack, folder, shapes, errors, skipped)

@@ -15,7 +15,7 @@ from ingest.errors import EigenhouseError
 from ingest.forward import usable_device
 from ingest.loading import LoadedModel, first_line, fits_in_memory, load_model, load_tokenizer
 from ingest.sources import Source
-from ingest.stacks import Stack, find_stacks
+from ingest.stacks import Stack, find_stacks, unreached
 
 if TYPE_CHECKING:
     from ingest.pipeline import Options
@@ -84,7 +84,9 @@ class Workbench:
                 "want attention that passes through transformers' attention interface, but "
                 f"{type(self.loaded.model).__name__} made no such call ({why})"
             )
-        return find_stacks(self.loaded.model, self.sites)
+        stacks = find_stacks(self.loaded.model, self.sites)
+        stacks[0].skipped |= self.left_out | unreached(self.loaded.model, stacks, self.sites)
+        return stacks
 
     def _record(self, n_positions: int) -> tuple[list[Site], dict[str, str]]:
         try:
