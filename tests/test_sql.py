@@ -133,7 +133,7 @@ def test_a_rollup_and_its_view_say_the_same():
         ("models", MODEL.format("'nan'")),
         ("models", MODEL.format("'inf'")),
         ("models", MODEL.format("'-inf'")),
-        ("skipped_modules", "(1, 'module', '', 'factors')"),
+        ("skipped_modules", "(1, 'module', 'factors', '')"),
     ],
 )
 def test_small_tables_refuse_what_may_not_be(table, row):
