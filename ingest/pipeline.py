@@ -135,7 +135,7 @@ class Run:
                 self._write(stage, out)
 
     def _write(self, stage: str, out: Path) -> None:
-        from ingest import stages, subspace_stage, weight_stages
+        from ingest import attention_stage, stages, subspace_stage, weight_stages
 
         factors = self.folder.path("factors", self.marks["factors"])
         if stage == "factors":
@@ -152,7 +152,7 @@ class Run:
         elif stage == "weights":
             weight_stages.write_weights(self.bench, factors, out, self.options.max_experts)
         else:
-            stages.write_attention(self.bench, out, self.prompts)
+            attention_stage.write_attention(self.bench, out, self.prompts)
 
     def load(self, due: list[str]) -> dict[str, int]:
         """Hand the staged stages to the warehouse and tell what was written."""

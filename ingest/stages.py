@@ -1,4 +1,4 @@
-"""The four stages of an ingest, each from arrays or a model to staged Parquet files and the row counts to expect.
+"""The stages that prove factors and measure heads: from a model or arrays to staged Parquet and the rows to expect.
 
 A stage writes one folder a stack, `expected.json` (stack folder → table → rows that the shapes predict) beside them.
 """
@@ -14,13 +14,10 @@ import numpy as np
 import polars as pl
 
 from ingest import console, grams, identities, spectra
-from ingest.attention import STATS
 from ingest.capture import Unreadable
 from ingest.conformance import TOLERANCE, proven_factors
 from ingest.errors import EigenhouseError
 from ingest.factors import HeadFactors
-from ingest.forward import longest_text, run_prompts, tokenize, usable_device
-from ingest.prompts import PromptSet
 from ingest.spectra import LayerHeads
 from ingest.stacks import Stack, attention_kind
 from ingest.staging import long_frame, write_table
@@ -282,56 +279,6 @@ def _stack_of_gang(folder: Path, layers: list[int], heads: list[int]) -> tuple[l
         w_q.append(queries[heads[0] : heads[-1] + 1])
         w_k.append(keys[heads[0] // (len(queries) // len(keys))])
     return w_q, w_k
-
-
-def write_attention(bench: Workbench, out: Path, prompts: PromptSet) -> None:
-    """Stage `attention_stats` of every stack that the prompts reach, and the prompts themselves.
-
-    A model that can't be run on text here has a row in `skipped_modules` instead.
-    """
-    if bench.forward_refusal:
-        console.say(f"{bench.forward_refusal}: no attention statistics")
-        _write_refusal(bench, out)
-        return
-    device = usable_device(bench.options.device)
-    bench.loaded.model.to(device)
-    longest = longest_text(bench.loaded.body, bench.loaded.config, bench.tokenizer)
-    tokenized = tokenize(bench.tokenizer, prompts, longest, console.say)
-    pad_id = getattr(bench.tokenizer, "pad_token_id", None) or 0
-    with console.stage("attention (prompts)", len(tokenized)) as advance:
-        by_site = run_prompts(bench.loaded, bench.sites, tokenized, pad_id, advance)
-    expected = {}
-    for number, stack in enumerate(bench.stacks):
-        frames, n_heads = [], 0
-        for layer, index in stack.sites.items():
-            if index not in by_site:
-                continue
-            n_heads += bench.sites[index].call.query.shape[1]
-            frames += [_stats_frame(prompts.name, prompt, layer, stats) for prompt, stats in enumerate(by_site[index])]
-        keys = ["prompt_set", "prompt", "layer", "head"]
-        write_table(out / f"stack{number}", "attention_stats", frames, keys)
-        expected[f"stack{number}"] = {"attention_stats": n_heads * len(prompts.texts), "skipped_modules": 0}
-    table = pl.DataFrame({"text": prompts.texts, "sha256": prompts.sha256s}).with_row_index("prompt")
-    named = table.select(pl.lit(prompts.name).alias("prompt_set"), pl.col("prompt").cast(pl.Int32), "text", "sha256")
-    named.write_parquet(out / "prompts.parquet")
-    (out / "expected.json").write_text(json.dumps(expected))
-
-
-def _write_refusal(bench: Workbench, out: Path) -> None:
-    expected = {}
-    for number in range(len(bench.stacks)):
-        row = {"module": ["attention_stats"], "reason": [bench.forward_refusal], "stage": ["attention"]}
-        write_table(out / f"stack{number}", "skipped_modules", [pl.DataFrame(row)], ["module"])
-        expected[f"stack{number}"] = {"skipped_modules": 1}
-    (out / "expected.json").write_text(json.dumps(expected))
-
-
-def _stats_frame(prompt_set: str, prompt: int, layer: int, stats: dict[str, np.ndarray]) -> pl.DataFrame:
-    counts = {name: stats[name].astype(np.int32) for name in ("n_queries", "n_multi_queries")}
-    values = {name: stats[name].astype(np.float32) for name in STATS}
-    return long_frame(
-        {"prompt_set": prompt_set, "prompt": prompt, "layer": layer}, ("head",), **counts, **values
-    ).fill_nan(None)
 
 
 def describe_stack(bench: Workbench, stack: Stack, factors: HeadFactors, shapes: dict[int, Any]) -> dict[str, object]:
