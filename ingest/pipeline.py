@@ -159,11 +159,12 @@ class Run:
         stacks = json.loads((self.folder.path("factors", self.marks["factors"]) / "stacks.json").read_text())
         finished_at = datetime.now(UTC)
         loads = [self._stack_load(stack, due, finished_at) for stack in stacks]
-        prompts = self.folder.path("attention", self.marks["attention"]) / "prompts.parquet"
+        folders = [self.folder.path(stage, self.marks[stage]) for stage in due]
+        shared = {table: file for folder in folders for table, file in staging.staged_tables(folder).items()}
         written = store.load(
             self.options.warehouse,
             loads,
-            prompts if "attention" in due and prompts.exists() else None,
+            shared,
             force=self.options.force,
             wait_seconds=self.options.wait_seconds,
             say=console.say,

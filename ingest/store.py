@@ -82,18 +82,21 @@ def _short(weights_sha256: str | None) -> str:
 def load(
     path: Path,
     stacks: list[StackLoad],
-    prompts: Path | None,
+    shared: dict[str, Path],
     *,
     force: bool,
     wait_seconds: float = WAIT_SECONDS,
     say: Say = say_on_stderr,
 ) -> dict[str, int]:
-    """Write all stacks of a checkpoint in one transaction, or nothing. Returns the rows written, by table."""
+    """Write all stacks of a checkpoint in one transaction, or nothing. Returns the rows written, by table.
+
+    shared: tables that belong to no model (prompts, null_spectra) → file; rows that are there already are kept.
+    """
     written: Counter[str] = Counter()
     with writing(path, wait_seconds, say) as con:
         with refusals(path), transaction(con):
-            if prompts:
-                written["prompts"] = _insert_prompts(con, prompts)
+            for table, file in shared.items():
+                written[table] = _insert_shared(con, table, file)
             for stack in stacks:
                 written.update(_load_stack(con, stack, force))
             _drop_other_stacks(con, stacks)
@@ -193,9 +196,10 @@ def _in_utc(value: object) -> object:
     return value
 
 
-def _insert_prompts(con: Connection, file: Path) -> int:
-    _want_columns(con, "prompts", [str(file)])
-    return _count(con.execute(_sql("load/insert_prompts"), {"files": [str(file)]}))
+def _insert_shared(con: Connection, table: str, file: Path) -> int:
+    _want_columns(con, table, [str(file)])
+    keys = ", ".join(sqlfiles.tables()[table]["grain"])
+    return _count(con.execute(_sql("load/insert_shared", table=table, keys=keys), {"files": [str(file)]}))
 
 
 def _roll_up(con: Connection, model_key: int, changed: set[str]) -> dict[str, int]:

@@ -12,7 +12,7 @@ import duckdb
 from ingest import __version__, sqlfiles
 from ingest.errors import EigenhouseError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 WAIT_SECONDS = 120.0
 RETRY_SECONDS = 0.25
 

@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import replace
 
+import experiment_fixture
 import polars as pl
 import pytest
 import warehouse_fixture as fixture
@@ -43,8 +44,18 @@ def warehouse(tmp_path_factory):
     static = fixture.staged(folder / "static", singular_values=fixture.singular_values(2))
     stacks.append(fixture.stack("org/static", static))
     path = folder / "warehouse.duckdb"
-    store.load(path, stacks, None, force=False)
+    store.load(path, stacks, {}, force=False)
     return path
+
+
+@pytest.fixture(scope="session")
+def experiments(tmp_path_factory):
+    """The warehouse of experiment_fixture.MODELS, open for reading."""
+    folder = tmp_path_factory.mktemp("experiments")
+    experiment_fixture.build(folder / "warehouse.duckdb", folder / "staged")
+    con = store.connect(folder / "warehouse.duckdb", read_only=True)
+    yield con
+    con.close()
 
 
 @pytest.fixture

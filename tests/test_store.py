@@ -47,7 +47,7 @@ def template(tmp_path_factory):
         fixture.full_load(folder / "decoy", "org/decoy", 2),
     ]
     fixture.prompts().write_parquet(folder / "prompts.parquet")
-    store.load(folder / "warehouse.duckdb", stacks, folder / "prompts.parquet", force=False)
+    store.load(folder / "warehouse.duckdb", stacks, {"prompts": folder / "prompts.parquet"}, force=False)
     return folder / "warehouse.duckdb"
 
 
@@ -95,7 +95,7 @@ def test_empty_database_is_filled_by_a_writer_only(tmp_path):
         ("folder", "Is a directory"),
         ("other tables", "not a warehouse"),
         ("no version row", "not a warehouse"),
-        ("other version", "has schema version 999, this program works with 2"),
+        ("other version", "has schema version 999, this program works with 3"),
     ],
 )
 def test_wrong_files_are_refused_and_left_alone(tmp_path, read_only, kind, message):
@@ -215,7 +215,7 @@ def test_name_bound_to_other_weights_is_refused(loaded, tmp_path):
     con.close()
     before = contents(loaded)
     with pytest.raises(EigenhouseError, match="sha256 aaaaaaaaaaaa, these are sha256 bbbbbbbbbbbb"):
-        store.load(loaded, [fixture.full_load(tmp_path, "org/ours", 3, weights="b" * 64)], None, force=False)
+        store.load(loaded, [fixture.full_load(tmp_path, "org/ours", 3, weights="b" * 64)], {}, force=False)
     assert contents(loaded) == before
 
 
@@ -224,7 +224,7 @@ def test_force_replaces_everything_of_the_name(loaded, tmp_path):
     before = contents(loaded)
     keys = dict(rows(loaded, "select model_id, model_key from models"))
     tables = fixture.staged(tmp_path / "new", singular_values=fixture.singular_values(3))
-    store.load(loaded, [fixture.stack("org/ours", tables, weights="b" * 64)], None, force=True)
+    store.load(loaded, [fixture.stack("org/ours", tables, weights="b" * 64)], {}, force=True)
     after = contents(loaded)
     new_keys = dict(rows(loaded, "select model_id, model_key from models"))
     assert new_keys["org/ours"] > max(keys.values())
@@ -247,7 +247,7 @@ def test_model_keys_rise_even_when_the_clock_went_back(loaded, tmp_path, monkeyp
     newest = rows(loaded, "select max(model_key) from models")[0][0]
     monkeypatch.setattr(time, "time_ns", lambda: 1_000_000)
     stacks = [fixture.full_load(tmp_path / name, name, 4) for name in ("org/a", "org/b")]
-    store.load(loaded, stacks, None, force=False)
+    store.load(loaded, stacks, {}, force=False)
     assert rows(loaded, "select model_key from models where model_id in ('org/a', 'org/b') order by model_id") == [
         (newest + 1,),
         (newest + 2,),
@@ -263,7 +263,7 @@ def test_same_weights_replace_only_what_is_staged(loaded, tmp_path):
     frame = fixture.singular_values(5).filter(pl.col("head") < 3)
     again = fixture.stack("org/ours", fixture.staged(tmp_path / "again", singular_values=frame))
     again = replace(again, model={**again.model, "dtype": "bfloat16"}, fingerprints={"spectra": "f9"})
-    written = store.load(loaded, [again], None, force=False)
+    written = store.load(loaded, [again], {}, force=False)
     after = contents(loaded)
     assert written == {"singular_values": 2 * 3 * 3 * 7, "head_descriptor_rollup": 2 * 3 * 3}
     changed = {table for table in before if before[table] != after[table]}
@@ -282,7 +282,7 @@ def test_other_prompt_sets_stay(loaded, tmp_path):
     tables = fixture.staged(tmp_path / "again", attention_stats=frame)
     again = replace(fixture.stack("org/ours", tables), expected_rows={"attention_stats": 3 * 3 * 5})
     before = contents(loaded)
-    assert store.load(loaded, [again], None, force=False)["attention_stats"] == 3 * 3 * 5
+    assert store.load(loaded, [again], {}, force=False)["attention_stats"] == 3 * 3 * 5
     after = contents(loaded)
 
     def of_set(tables, name):
@@ -296,11 +296,11 @@ def test_other_prompt_sets_stay(loaded, tmp_path):
 
 def test_no_files_leave_a_table_without_rows(loaded, tmp_path):
     again = fixture.stack("org/ours", {"skipped_modules": [], "attention_stats": [], "eigenvectors": []})
-    store.load(loaded, [again], None, force=False)
+    store.load(loaded, [again], {}, force=False)
     assert rows(loaded, "select model_id from skipped_modules inner join models using (model_key)") == [("org/decoy",)]
     assert rows(loaded, "select distinct model_id from head_attention") == [("org/decoy",)]
     empty = fixture.staged(tmp_path / "empty", attention_stats=fixture.attention_stats(1).head(0))
-    store.load(loaded, [fixture.stack("org/decoy", empty)], None, force=False)
+    store.load(loaded, [fixture.stack("org/decoy", empty)], {}, force=False)
     assert rows(loaded, "select count(*) from attention_stats") == [(45,)]
 
 
@@ -311,14 +311,14 @@ def test_rows_are_stored_sorted_whatever_the_order_of_the_files(loaded, tmp_path
     for layer, part in enumerate(layers):
         files += fixture.staged(tmp_path / f"part{layer}", singular_values=part)["singular_values"]
     again = replace(fixture.stack("org/ours", {"singular_values": files}), expected_rows={"singular_values": 210})
-    store.load(loaded, [again], None, force=False)
+    store.load(loaded, [again], {}, force=False)
     ours = "from singular_values where model_key = (select model_key from models where model_id = 'org/ours')"
     assert rows(loaded, "select operator, layer, head, k, sigma " + ours) == frame.rows()
 
 
 def test_files_out_of_order_are_no_fault_in_a_table_with_a_primary_key(loaded, tmp_path):
     tables = fixture.staged(tmp_path / "new", skipped_modules=fixture.skipped_modules("z", "metric_folded", "a"))
-    store.load(loaded, [fixture.stack("org/ours", tables)], None, force=False)
+    store.load(loaded, [fixture.stack("org/ours", tables)], {}, force=False)
     ours = "select module from skipped_modules inner join models using (model_key) where model_id = 'org/ours'"
     assert rows(loaded, ours) == [("a",), ("metric_folded",), ("z",)]
 
@@ -326,7 +326,7 @@ def test_files_out_of_order_are_no_fault_in_a_table_with_a_primary_key(loaded, t
 def test_prompts_that_are_there_are_kept(loaded, tmp_path):
     more = pl.concat([fixture.prompts(), fixture.prompts().with_columns(prompt_set=pl.lit("new@00000000")).head(1)])
     more.write_parquet(tmp_path / "more.parquet")
-    assert store.load(loaded, [], tmp_path / "more.parquet", force=False) == {"prompts": 1}
+    assert store.load(loaded, [], {"prompts": tmp_path / "more.parquet"}, force=False) == {"prompts": 1}
     assert rows(loaded, "select count(*) from prompts") == [(4,)]
 
 
@@ -401,7 +401,7 @@ def test_bad_rows_are_refused_and_nothing_changes(loaded, tmp_path, kind):
         bad = replace(bad, expected_rows={table: 210})
     before = contents(loaded)
     with pytest.raises(EigenhouseError, match=message) as caught:
-        store.load(loaded, [good, bad], None, force=False)
+        store.load(loaded, [good, bad], {}, force=False)
     assert table in str(caught.value)
     assert contents(loaded) == before
 
@@ -409,14 +409,14 @@ def test_bad_rows_are_refused_and_nothing_changes(loaded, tmp_path, kind):
 def test_expected_rows_without_files_are_refused(loaded):
     load = replace(fixture.stack("org/ours", {}), expected_rows={"grams": 11, "eigenvalues": 0})
     with pytest.raises(EigenhouseError, match=r"rows are expected in \['grams'\]"):
-        store.load(loaded, [load], None, force=False)
+        store.load(loaded, [load], {}, force=False)
 
 
 def test_other_exceptions_roll_back_and_come_through(loaded, tmp_path):
     load = fixture.full_load(tmp_path / "new", "org/new", 9)
     before = contents(loaded)
     with pytest.raises(ValueError, match=r"models wants exactly its columns.*'colour'"):
-        store.load(loaded, [load, replace(load, model={**load.model, "colour": "red"})], None, force=False)
+        store.load(loaded, [load, replace(load, model={**load.model, "colour": "red"})], {}, force=False)
     assert contents(loaded) == before
 
 
@@ -430,7 +430,7 @@ def test_commit_that_kept_nothing_is_noticed(loaded, tmp_path, monkeypatch):
     monkeypatch.setattr(store, "_drop_other_stacks", swallow)
     before = contents(loaded)
     with pytest.raises(EigenhouseError, match="kept nothing of org/new"):
-        store.load(loaded, [fixture.full_load(tmp_path / "new", "org/new", 9)], None, force=False)
+        store.load(loaded, [fixture.full_load(tmp_path / "new", "org/new", 9)], {}, force=False)
     assert contents(loaded) == before
 
 
@@ -448,7 +448,7 @@ def test_no_room_is_said_in_a_line(loaded, tmp_path, monkeypatch, error, message
     monkeypatch.setattr(store, "_roll_up", fail)
     before = contents(loaded)
     with pytest.raises(EigenhouseError, match=message) as caught:
-        store.load(loaded, [fixture.full_load(tmp_path / "new", "org/new", 9)], None, force=False)
+        store.load(loaded, [fixture.full_load(tmp_path / "new", "org/new", 9)], {}, force=False)
     assert len(str(caught.value).splitlines()) == 1
     assert contents(loaded) == before
 
@@ -463,7 +463,7 @@ import warehouse_fixture as fixture
 from ingest import store
 store._roll_up = lambda *args: os.kill(os.getpid(), {int(signal.SIGKILL)})
 load = fixture.full_load(Path({str(tmp_path / "new")!r}), "org/ours", 9)
-store.load(Path({str(loaded)!r}), [load], None, force=False)
+store.load(Path({str(loaded)!r}), [load], {{}}, force=False)
 """
     before = contents(loaded)
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == -signal.SIGKILL
@@ -483,7 +483,7 @@ def test_a_refused_load_leaves_no_new_file(tmp_path, kind):
     path = tmp_path / "new" / "warehouse.duckdb"
     path.parent.mkdir()
     with pytest.raises(EigenhouseError):
-        store.load(path, [refused(kind, tmp_path / "staged")], None, force=False)
+        store.load(path, [refused(kind, tmp_path / "staged")], {}, force=False)
     assert os.listdir(path.parent) == []
 
 
@@ -498,7 +498,7 @@ def test_a_refused_load_keeps_an_empty_file_that_was_there(tmp_path):
     path = tmp_path / "warehouse.duckdb"
     duckdb.connect(str(path)).close()
     with pytest.raises(EigenhouseError):
-        store.load(path, [refused("no files", tmp_path)], None, force=False)
+        store.load(path, [refused("no files", tmp_path)], {}, force=False)
     assert rows(path, "select count(*) from models") == [(0,)]
 
 
@@ -525,7 +525,7 @@ else:
             yield
         kill()
     warehouse_file.transaction = transaction
-store.load(Path(path), [fixture.full_load(Path(folder), "org/new", 9)], None, force=False)
+store.load(Path(path), [fixture.full_load(Path(folder), "org/new", 9)], {}, force=False)
 """
 
 
@@ -567,7 +567,7 @@ def test_full_disk_after_the_commit_is_told_and_the_rows_kept(loaded, tmp_path, 
     real = warehouse_file.connect
     monkeypatch.setattr(warehouse_file, "connect", lambda *args, **named: FullAtCheckpoint(real(*args, **named)))
     with pytest.raises(EigenhouseError, match=rf"disk is full, the new rows wait in {path.name}\.wal"):
-        store.load(path, [fixture.full_load(tmp_path / "new", "org/new", 9)], None, force=False)
+        store.load(path, [fixture.full_load(tmp_path / "new", "org/new", 9)], {}, force=False)
     assert rows(path, "select count(*) from models where model_id = 'org/new'") == [(1,)]
 
 
