@@ -177,7 +177,7 @@ def test_parameters_fill_what_the_sql_asks_for(rows):
         (["--sql", "selec 1"], ["Parser Error", "selec"]),
         (["--sql", "from singular_value"], ["hint: near: singular_values"]),
         (["--sql", "from zzz"], ["hint: there are ", "head_descriptors"]),
-        (["--sql", "select sigma from models"], ["hint: near: sigma in singular_values"]),
+        (["--sql", "select sigma from models"], ["hint: near: sigma in null_spectra, singular_values"]),
         (["--sql", "select models.entropy from models"], ["hint: near: ", "entropy_nats in attention_stats"]),
         (["--sql", "select 'x'::integer"], ["Conversion Error"]),
         (["--sql", "create table mine as select 1"], ["read-only"]),
