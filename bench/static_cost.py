@@ -15,7 +15,7 @@ from itertools import chain
 import numpy as np
 
 from ingest import subspaces
-from ingest.alignment import energy_fractions
+from ingest.alignment import energy_fractions, span_sum, summed_fractions
 from ingest.spectra import LayerHeads
 
 N_LAYERS, N_HEADS, N_KV_HEADS, HEAD_DIM, HIDDEN, FFN = 36, 32, 8, 128, 2560, 9728
@@ -70,6 +70,11 @@ def ours(n_layers: int) -> Iterator[tuple[str, float, str]]:
     both = [np.concatenate([side[layer] for side in sides]) for layer in range(n_layers)]
     shares = timed(lambda: [energy_fractions(weight, bases) for bases in both for weight in (gate, up)])
     yield "alignments with gate and up", scale * shares, note
+    spans = [span_sum(one) for one in of_heads[0][:2]]
+    summing = timed(lambda: [span_sum(one) for one in of_heads[0][:2]]) * N_HEADS
+    gram = timed(lambda: [summed_fractions(weight, []) for weight in (gate, up)]) * N_LAYERS
+    products = (timed(lambda: summed_fractions(gate, spans)) - gram / 2 / N_LAYERS) * 2 * N_LAYERS * N_HEADS
+    yield "the same with all other layers' subspaces", summing + gram + products, "2 heads of one side and layer"
     yield "nearest heads", 2 * timed(lambda: subspaces.nearest_heads(list(sides[0]))), "all heads; one side, doubled"
 
 

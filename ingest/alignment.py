@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 
@@ -21,3 +23,21 @@ def energy_fractions(weight: np.ndarray, bases: np.ndarray) -> np.ndarray:
     energies = np.square(products, out=products).sum(0, dtype=np.float64).reshape(n_bases, size).sum(1)
     total = np.einsum("rd,rd->", weight, weight, dtype=np.float64)
     return energies / total if total > 0 else np.full(n_bases, np.nan)
+
+
+def span_sum(bases: np.ndarray) -> np.ndarray:
+    """Σ_l U_lᵀ U_l of one head's bases (layer, vector, hidden): what stands for all its layers in one product."""
+    rows = bases.reshape(-1, bases.shape[2])
+    return rows.T @ rows
+
+
+def summed_fractions(weight: np.ndarray, sums: Iterable[np.ndarray]) -> np.ndarray:
+    """Σ_l ‖W U_l‖²/‖W‖² for every span sum (hidden, hidden), float64; nan where W is zero.
+
+    weight: (row, hidden). Identity: Σ_l ‖W U_l‖² = ⟨Wᵀ W, Σ_l U_lᵀ U_l⟩, so that the cost does not grow with the
+    number of layers. float32 costs 2e-6 of a fraction a layer.
+    """
+    gram = weight.T @ weight
+    energies = np.array([np.einsum("ij,ij->i", gram, span).sum(dtype=np.float64) for span in sums])
+    total = np.trace(gram, dtype=np.float64)
+    return energies / total if total > 0 else np.full(len(energies), np.nan)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ingest import console, grams, identities, spectra
+from ingest import console, grams, identities, null_spectra, spectra
 from ingest.capture import Unreadable
 from ingest.conformance import TOLERANCE, proven_factors
 from ingest.errors import EigenhouseError
@@ -25,6 +25,7 @@ from ingest.workbench import Workbench
 
 EIGENVECTOR_BYTES = 64 * 2**20  # kept by default up to this size a model
 OPERATOR = {"operator": "metric"}
+NULL_KEYS = ["hidden_size", "head_dim", "sample", "k"]
 HEAD_NORMS = ("metric_fro_sq", "trace", "w_q_fro_sq", "w_k_fro_sq", "head_product_fro_sq")
 
 
@@ -130,8 +131,11 @@ def _write_structure(
 
 
 def write_spectra(factors: Path, out: Path, eigenvectors: str) -> None:
-    """Stage `singular_values`, `eigenvalues`, `eigenvectors`, `head_norms` and `spectral_grams`, identities checked."""
-    expected = {}
+    """Stage `singular_values`, `eigenvalues`, `eigenvectors`, `head_norms` and `spectral_grams`, identities checked.
+
+    And `null_spectra` of the layers' shapes, which belong to no model.
+    """
+    expected, shapes = {}, set()
     stacks = json.loads((factors / "stacks.json").read_text())
     with console.stage(
         "spectra (layers)", sum(len(measured_layers(factors / stack["folder"])) for stack in stacks)
@@ -148,6 +152,8 @@ def write_spectra(factors: Path, out: Path, eigenvectors: str) -> None:
             )
             for layer in measured_layers(folder):
                 heads = LayerHeads.of(*load_factors(folder, layer), is_cross=stack["is_cross"])
+                if heads.w_q.shape[2] == heads.w_k.shape[2]:
+                    shapes.add((heads.w_q.shape[2], heads.w_q.shape[1]))
                 for operator, sigma in _spectra_of_layer(heads, layer, keeps_vectors, frames, counts).items():
                     sigmas[operator][layer] = sigma
                 advance(1)
@@ -170,6 +176,8 @@ def write_spectra(factors: Path, out: Path, eigenvectors: str) -> None:
             )
             pairs = _pairs_of_layers(folder) * sum(1 for by_layer in sigmas.values() if by_layer)
             expected[stack["folder"]] = {name: counts[name] for name in frames} | {"spectral_grams": pairs}
+    if shapes:
+        write_table(out, "null_spectra", [null_spectra.null_frame(shapes)], NULL_KEYS)
     (out / "expected.json").write_text(json.dumps(expected))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from ingest import console
-from ingest.alignment import energy_fractions
+from ingest.alignment import energy_fractions, span_sum, summed_fractions
 from ingest.layer_weights import Mlp, Piece, find_mlp, find_value_and_output
 from ingest.layouts import fused_values
 from ingest.loading import LoadedModel
@@ -40,6 +40,7 @@ def write_alignments(bench: Workbench, subspaces: Path, out: Path, max_experts: 
             skipped: dict[str, str] = {}
             # a cross stack's key side lies in the space of the other stack, which its MLP doesn't read
             sides = ("query",) if stack.is_cross else SIDES
+            sums = _SpanSums(bases, sides, folder)
             with growing_table(folder, "ffn_alignments") as append:
                 for layer in range(stack.n_layers):
                     mlp = _mlp(bench, stack, layer, max_experts)
@@ -47,25 +48,55 @@ def write_alignments(bench: Workbench, subspaces: Path, out: Path, max_experts: 
                         skipped |= mlp.left_out if mlp.pieces else {f"{_layer_path(bench, stack, layer)}.mlp": NO_MLP}
                     if layer in bases.layers and mlp.pieces:
                         inputs = [piece for piece in mlp.pieces if piece.weight != "down"]
-                        append(_alignments_of_layer(bench.loaded, bases, layer, inputs, sides))
+                        append(_alignments_of_layer(bench.loaded, sums, layer, inputs))
                         count += bases.n_heads(layer) * len(sides) * len(inputs)
                     advance(1)
+            sums.remove()
             _write_skipped(folder, "alignments", skipped)
             expected[folder.name] = {"ffn_alignments": count, "skipped_modules": len(skipped)}
     (out / "expected.json").write_text(json.dumps(expected))
 
 
-def _alignments_of_layer(
-    loaded: LoadedModel, bases: StackBases, layer: int, inputs: list[Piece], sides: tuple[str, ...]
-) -> pl.DataFrame:
-    of_sides = [bases(side, layer) for side in sides]
+class _SpanSums:
+    """The span sums of every (side, head) of a stack, on disk: together they may be larger than any layer."""
+
+    def __init__(self, bases: StackBases, sides: tuple[str, ...], folder: Path) -> None:
+        self.bases, self.sides, self.path = bases, sides, folder / "span_sums.npy"
+        self.n_heads = max(map(bases.n_heads, bases.layers))
+        self.n_layers = np.zeros(self.n_heads, dtype=int)
+        folder.mkdir(parents=True, exist_ok=True)
+        with self.path.open("wb") as file:
+            for side in sides:
+                for head in range(self.n_heads):
+                    layers, vectors, _ = bases.of_head(side, head)
+                    self.n_layers[head] = len(layers)
+                    np.save(file, span_sum(vectors))
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """One after the other, (hidden, hidden), side by side and head by head."""
+        with self.path.open("rb") as file:
+            for _ in range(len(self.sides) * self.n_heads):
+                yield np.load(file)
+
+    def remove(self) -> None:
+        self.path.unlink()
+
+
+def _alignments_of_layer(loaded: LoadedModel, sums: _SpanSums, layer: int, inputs: list[Piece]) -> pl.DataFrame:
+    sides, of_sides = sums.sides, [sums.bases(side, layer) for side in sums.sides]
     vectors = np.concatenate([basis.vectors for basis in of_sides])
     tied = np.stack([basis.is_degenerate for basis in of_sides], axis=1)
+    n_others = sums.n_layers[: len(tied)] - 1
     frames = []
     for piece, matrix in _matrices(loaded, inputs):
-        shares = within_unit(energy_fractions(matrix, vectors), f"layer {layer}, {piece.weight}")
-        shares = shares.reshape(len(sides), -1).T.astype(np.float32)
-        frame = long_frame({"layer": layer}, ("head", "number"), energy_fraction=shares, is_degenerate=tied)
+        where = f"layer {layer}, {piece.weight}"
+        own = within_unit(energy_fractions(matrix, vectors), where).reshape(len(sides), -1)
+        all_layers = summed_fractions(matrix, sums).reshape(len(sides), -1)[:, : len(tied)]
+        with np.errstate(invalid="ignore"):  # 0/0 where there is no other layer: nan, and so null
+            others = within_unit((all_layers - own) * (n_others > 0) / n_others, where)
+        values = {"energy_fraction": own, "other_layers_mean": others}
+        columns = {name: array.T.astype(np.float32) for name, array in values.items()}
+        frame = long_frame({"layer": layer}, ("head", "number"), **columns, is_degenerate=tied)
         frames.append(frame.with_columns(weight=pl.lit(piece.weight), expert=pl.lit(piece.expert)))
     names = pl.DataFrame({"number": range(len(sides)), "side": sides}, schema_overrides={"number": pl.Int32})
     size = pl.lit(vectors.shape[1]).alias("subspace_size")

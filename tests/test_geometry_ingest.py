@@ -189,6 +189,14 @@ def test_every_row_against_dense_loops(ingest, tmp_path, kind):
         if name in ("gate", "up")
     }
     keyed(ask("select layer, head, side, weight, expert, energy_fraction from ffn_alignments"), shares)
+    of_others = {}
+    for layer, head, side, name, expert in shares:
+        weight = layers[layer][name, expert]
+        energies = [np.linalg.norm(weight @ bases[i][head][side].T) ** 2 for i in range(len(layers)) if i != layer]
+        if energies:
+            of_others[layer, head, side, name, expert] = np.mean(energies) / np.linalg.norm(weight) ** 2
+    found = "from ffn_alignments where other_layers_mean is not null"
+    keyed(ask(f"select layer, head, side, weight, expert, other_layers_mean {found}"), of_others)
 
     sigmas, shapes = {}, {}
     for layer, weights in enumerate(layers):

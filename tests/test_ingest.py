@@ -90,6 +90,8 @@ def test_every_number_against_the_dense_metric(ingest, ask, tmp_path):
     ):
         spectra = [np.linalg.svd(metrics[at, head], compute_uv=False)[:10] for at in (layer, other)]
         assert gram == pytest.approx(np.dot(*spectra), rel=1e-6)
+    shapes = ask("select hidden_size, head_dim, count(distinct sample), count(*) from null_spectra group by all")
+    assert shapes == [(48, 10, 16, 160)]
     [row] = ask(
         "select n_layers, n_heads, n_kv_heads, head_dim, hidden_size, ffn_size, has_qk_norm, has_qk_bias from models"
     )

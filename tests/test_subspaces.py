@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ingest import subspaces
-from ingest.alignment import energy_fractions
+from ingest.alignment import energy_fractions, span_sum, summed_fractions
 from ingest.spectra import LayerHeads
 from ingest.weight_spectra import MARGIN, gram_rounding, weight_sigmas
 
@@ -121,6 +121,20 @@ def test_energy_fractions_against_loops():
     assert np.isnan(energy_fractions(0 * weight, bases)).all()
     with pytest.raises(ValueError, match="transposed"):
         energy_fractions(weight.T, bases)
+
+
+def test_summed_fractions_against_loops():
+    """Two heads, one in seven layers and one in three; float32 as promised, a layer."""
+    draw = np.random.default_rng(5)
+    weight, bases = draw.standard_normal((13, HIDDEN)), random_bases(7, SIZE, HIDDEN)
+    dense = [
+        sum(np.linalg.norm(weight @ rows.T) ** 2 for rows in of_head) / np.linalg.norm(weight) ** 2
+        for of_head in (bases, bases[:3])
+    ]
+    assert summed_fractions(weight, map(span_sum, (bases, bases[:3]))) == pytest.approx(dense, rel=1e-12)
+    single = [span_sum(of_head.astype(np.float32)) for of_head in (bases, bases[:3])]
+    assert summed_fractions(weight.astype(np.float32), single) == pytest.approx(dense, abs=7 * 2e-6)
+    assert np.isnan(summed_fractions(0 * weight, single)).all()
 
 
 def conditioned(n_rows, n_cols, smallest, seed=4):
