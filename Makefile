@@ -58,9 +58,10 @@ queries: $(READY)   ## the saved queries and their parameters
 views: $(READY)   ## bring the views of an existing warehouse up to date
 	@$(RUN) -m analyses views
 
-bench: $(READY)   ## what the static geometry costs beside dense SVDs, and its memory by number of layers
+bench: $(READY)   ## what the static geometry costs beside dense SVDs, its memory by layers, what each view takes
 	@$(RUN) -m bench.static_cost
 	@$(RUN) -m bench.static_memory
+	@$(RUN) -m bench.view_cost
 
 test: lint   ## what CI runs: lint, then every test
 	@$(RUN) -m pytest
