@@ -10,6 +10,7 @@ import experiment_fixture as fixture
 import pytest
 from experiment_fixture import BY_ID, MODELS, OPERATORS
 
+from analyses import saved
 from ingest import sqlfiles
 
 REL = 1e-9
@@ -64,10 +65,18 @@ def entropies(toy, prompt_set):
     return {place: total / n for place, (total, n) in sums.items()}
 
 
-def null_cosine(toy):
+def null_pairs(toy):
     null = fixture.null_sigma()
     samples = [values for (*shape, _), values in null.items() if shape == [toy.hidden_size, toy.head_dim]]
-    return mean(cosine(*pair) for pair in combinations(samples, 2))
+    return [*combinations(samples, 2)]
+
+
+def null_cosine(toy):
+    return mean(cosine(*pair) for pair in null_pairs(toy))
+
+
+def null_residual(toy):
+    return mean(fit(*pair)[1] for pair in null_pairs(toy))
 
 
 def chance(toy, operator):
@@ -302,9 +311,12 @@ def test_cross_head_shape(experiments):
 def test_null_cosines(experiments):
     """No row for org/one, whose shape has no null spectra."""
     expected = {
-        (toy.model_id, toy.head_dim): (null_cosine(toy), fixture.N_NULL) for toy in MODELS if toy.model_id != "org/one"
+        (toy.model_id, toy.head_dim): (null_cosine(toy), null_residual(toy), fixture.N_NULL)
+        for toy in MODELS
+        if toy.model_id != "org/one"
     }
-    compare(experiments, "null_cosines", ["model_id", "head_dim"], expected, ["null_mean", "n_samples"])
+    columns = ["null_mean", "null_residual", "n_samples"]
+    compare(experiments, "null_cosines", ["model_id", "head_dim"], expected, columns)
 
 
 def test_null_head_spectra(experiments):
@@ -438,3 +450,115 @@ def test_heads_without_attention_count_in_the_residuals(by_hand):
     found = by_hand.execute(f"{asked} where anchor = 'last'").fetchall()
     residuals = [fit(values, [4, 0])[1] for values in ([3, 1], [2, 2], [4, 0])]
     assert found == [("s", 2, 2, 3, pytest.approx(-1, rel=REL), pytest.approx(mean(residuals), rel=REL))]
+
+
+# --- what the saved queries compute beyond the views ---
+
+
+def ask(con, name, **given):
+    """The answer's rows as dictionaries."""
+    query = saved.find(name)
+    return con.execute(query.sql, query.bind(given)).pl().rows(named=True)
+
+
+def test_the_spectrum_beside_chance(experiments):
+    """Every head of a shape has the same null shares; head_product and org/one have none."""
+    found = {
+        (row["model_id"], row["operator"], row["k"]): row
+        for row in ask(experiments, "singular_spectrum")
+        if row["series"] == "chance"
+    }
+    null, n_rows = fixture.null_sigma(), 0
+    for toy in MODELS:
+        samples = [values for (*shape, _), values in null.items() if shape == [toy.hidden_size, toy.head_dim]]
+        means = [mean(values) for values in zip(*samples, strict=True)]
+        n_heads = sum(query > 0 for _, _, query, _ in toy.norms.values())
+        for k, value in enumerate(means):
+            row = found[toy.model_id, "metric", k]
+            assert row["median_relative_sigma"] == pytest.approx(value / means[0], rel=REL)
+            assert row["n_heads"] == n_heads
+            n_rows += 1
+    assert len(found) == n_rows > 0
+
+
+@pytest.mark.parametrize(("anchor", "layer"), [("last", 10), ("middle", 5), ("3", 3)])
+def test_an_anchor_by_name_or_number(experiments, anchor, layer):
+    for name, column in (
+        ("rescale_residual_by_layer", "mean_residual"),
+        ("rescale_temperature_by_layer", "mean_temperature"),
+    ):
+        rows = ask(experiments, name, model="org/main", anchor=anchor)
+        assert {row["anchor_layer"] for row in rows} == {layer}
+        found = {(row["operator"], row["layer"]): row[column] for row in rows if row["series"] == "measured"}
+        view = f"select operator, layer, {column} from rescale_by_layer where model_id = 'org/main'"
+        expected = experiments.execute(f"{view} and anchor_layer = {layer}").fetchall()
+        assert found == {(operator, at): pytest.approx(value, rel=REL) for operator, at, value in expected}
+
+
+def test_temperatures_of_random_heads(experiments):
+    """The quotient of the norms of the weights, over the heads that the anchor has; its zero head gives none."""
+    for toy, anchor in ((BY_ID["org/hybrid"], "5"), (BY_ID["org/zero"], "2")):
+        rows = ask(experiments, "rescale_temperature_by_layer", model=toy.model_id, anchor=anchor)
+        found = {row["layer"]: (row["mean_temperature"], row["n_heads"]) for row in rows if row["series"] == "chance"}
+        assert found.keys() == {*toy.layers}
+        for layer in toy.layers:
+            sizes = [
+                [math.sqrt(toy.norms[at, head][2] * toy.norms[at, head][3]) for at in (layer, int(anchor))]
+                for head in range(min(toy.heads_of[layer], toy.heads_of[int(anchor)]))
+            ]
+            quotients = [own / other for own, other in sizes if other]
+            assert found[layer] == (pytest.approx(mean(quotients), rel=REL), len(quotients))
+
+
+def test_residuals_of_random_heads(experiments):
+    rows = ask(experiments, "rescale_residual_by_layer", anchor="last")
+    found = {(row["model_id"], row["operator"], row["layer"]): row for row in rows if row["series"] == "chance"}
+    toys = [toy for toy in MODELS if toy.model_id != "org/one"]
+    assert found.keys() == {(toy.model_id, "metric", layer) for toy in toys for layer in toy.layers}
+    for toy in toys:
+        for layer in toy.layers:
+            expected = 0 if layer == toy.layers[-1] else null_residual(toy)
+            assert found[toy.model_id, "metric", layer]["mean_residual"] == pytest.approx(expected, rel=REL)
+    assert all(
+        row["chance_residual"] == (pytest.approx(null_residual(BY_ID[row["model_id"]]), rel=REL))
+        for row in ask(experiments, "rescale_summary")
+        if row["operator"] == "metric" and row["model_id"] != "org/one"
+    )
+
+
+def test_largest_values_beside_chance(experiments):
+    rows = ask(experiments, "sigma_by_layer")
+    assert len(rows) == sum(len(toy.heads) for toy in MODELS)
+    null = fixture.null_sigma()
+    for row in rows:
+        toy, place = BY_ID[row["model_id"]], (row["layer"], row["head"])
+        largest = max(toy.sigma["metric", *place]) or None
+        assert row["op_norm"] == (largest and pytest.approx(largest, rel=REL))
+        firsts = [values[0] for (*shape, _), values in null.items() if shape == [toy.hidden_size, toy.head_dim]]
+        _, _, query, key = toy.norms[place]
+        chance_norm = mean(firsts) and mean(firsts) * math.sqrt(query * key) / (toy.head_dim * toy.hidden_size)
+        assert row["chance_op_norm"] == (chance_norm if chance_norm is None else pytest.approx(chance_norm, rel=REL))
+        times = largest / chance_norm if largest and chance_norm else None
+        assert row["times_chance"] == (times and pytest.approx(times, rel=REL))
+
+
+def test_a_file_without_the_metric_is_drawn_by_what_it_has(by_hand):
+    add_spectra(by_hand, {(0, 0): [2, 1], (1, 0): [2, 2]})
+    for table in ("spectral_grams", "singular_values", "head_descriptor_rollup"):
+        by_hand.execute(f"update {table} set operator = 'head_product'")
+    for name in ("sigma_by_layer", "shape_cosine_matrix"):
+        rows = ask(by_hand, name)
+        assert {(row["operator"], row["label"]) for row in rows} == {("head_product", "m · head_product")}
+        assert len(rows) == (2 if name == "sigma_by_layer" else 4)
+    [row] = [row for row in ask(by_hand, "shape_cosine_matrix") if (row["layer"], row["other_layer"]) == (0, 1)]
+    assert row["mean_cosine"] == pytest.approx(cosine([2, 1], [2, 2]), rel=REL)
+
+
+def test_a_matrix_names_its_chance_level(experiments):
+    rows = ask(experiments, "shape_cosine_matrix", model="org/main")
+    toy = BY_ID["org/main"]
+    assert {row["label"] for row in rows} == {f"org/main · chance {null_cosine(toy):.5f}"}
+    assert len(rows) == len(toy.layers) ** 2
+    for row in rows:
+        cosines = [FITS["org/main", "metric", head, row["layer"], row["other_layer"]][0] for head in range(3)]
+        assert row["mean_cosine"] == pytest.approx(mean(cosines), rel=REL)
