@@ -5,7 +5,7 @@
 --| pair = "two columns of layer_profiles: effective_rank~bottleneck_overlap, effective_rank~ffn_alignment, bottleneck_overlap~ffn_alignment"
 --| [columns]
 --| n = "layers that have both"
---| pearson_r = "Pearson correlation over those layers, -1 to 1; null under two, or where one is constant"
+--| pearson_r = "Pearson correlation over those layers, -1 to 1; null under three, or where one is constant"
 --| pearson_low = "lower end of Fisher's 95 % interval, as if layers were independent; null under n = 4"
 --| pearson_high = "upper end of it"
 create or replace view profile_correlations as
@@ -26,8 +26,8 @@ correlations as (
     select
         model_id, side, pair,
         count(*) filter (one is not null and other is not null) as n,
-        -- corr of a constant is NaN
-        nullif(corr(one, other), 'nan') as pearson_r
+        -- corr of a constant is NaN, and of two points 1 or -1
+        if(n < 3, null, nullif(corr(one, other), 'nan')) as pearson_r
     from pairs
     group by model_id, side, pair
 ),
@@ -35,7 +35,8 @@ correlations as (
 intervals as (
     select
         *,
-        atanh(pearson_r) as z,
+        -- rounding must not lift a correlation above 1, where atanh ends
+        atanh(if(abs(pearson_r) > 1, sign(pearson_r), pearson_r)) as z,
         -- 0.975 quantile of the normal distribution over the standard error of z
         case when n > 3 then 1.959963984540054 / sqrt(n - 3) end as margin
     from correlations
