@@ -68,12 +68,14 @@ def _band(query: SavedQuery, channels: Channels) -> list[Any]:
         return []
     low, high = query.chart["band"]
     along = {name: channels[name] for name in ("x", "color", "detail", "strokeDash") if name in channels}
-    # a dashed line's area is split like the line, but has no dashes
+    # a dashed line's area is split like the line, but has no dashes; the legend is as dark as the lines
+    if "color" in along:
+        along["color"] = along["color"] | {"legend": {"symbolOpacity": 1}}
     if dash := along.pop("strokeDash", None):
-        along["detail"] = dash
+        along["detail"] = {name: dash[name] for name in ("field", "type")}
     bounds = {"y": channels["y"] | {"field": low}, "y2": {"field": high}}
     encoding = {name: _class(name)(**channel) for name, channel in {**along, **bounds}.items()}
-    return [alt.Chart().mark_area(opacity=0.18, line=False, tooltip=None).encode(**encoding)]
+    return [alt.Chart().mark_area(opacity=0.18).encode(**encoding)]
 
 
 def _tooltip(query: SavedQuery, types: dict[str, str]) -> list[Any]:
