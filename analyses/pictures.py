@@ -72,9 +72,9 @@ def _band(query: SavedQuery, channels: Channels) -> list[Any]:
     if "color" in along:
         along["color"] = along["color"] | {"legend": {"symbolOpacity": 1}}
     if dash := along.pop("strokeDash", None):
-        along["detail"] = {name: dash[name] for name in ("field", "type")}
-    bounds = {"y": channels["y"] | {"field": low}, "y2": {"field": high}}
-    encoding = {name: _class(name)(**channel) for name, channel in {**along, **bounds}.items()}
+        along["detail"] = {"field": dash["field"], "type": dash["type"]}
+    along |= {"y": channels["y"] | {"field": low}, "y2": {"field": high}}
+    encoding = {name: _class(name)(**channel) for name, channel in along.items()}
     return [alt.Chart().mark_area(opacity=0.18).encode(**encoding)]
 
 

@@ -7,6 +7,7 @@ import duckdb
 import experiment_fixture as fixture
 import pytest
 
+from analyses import saved
 from ingest import sqlfiles
 
 REL = 1e-9  # double arithmetic on the same float32 values
@@ -468,3 +469,128 @@ def test_what_was_not_measured_is_not_there(altered):
     altered.execute("delete from ffn_alignments")
     for view in ("layer_profiles", "profile_correlations", "overlap_summary", "bottleneck_trends", "best_matches"):
         assert altered.execute(f"from {view}").fetchall() == []
+
+
+def answer(con, name, **given):
+    """The rows of a saved query, by column."""
+    query = saved.find(name)
+    found = con.execute(query.sql, query.bind(given))
+    names = [column[0] for column in found.description]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+def check_means(rows, names, expected, value):
+    """Mean, std over heads and band of every row against the heads' own values, none missing and none more."""
+    found = {tuple(row[name] for name in names): row for row in rows}
+    assert len(found) == len(rows)
+    assert found.keys() == expected.keys()
+    for key, values in expected.items():
+        known = [value for value in values if value is not None]
+        average, spread = mean(known), std(known)
+        row = found[key]
+        assert row["n_heads"] == len(known)
+        assert (row[value], row["std_over_heads"]) == (near(average), near(spread)), key
+        if known and row["low"] is not None:
+            assert (row["low"], row["high"]) == (near(average - spread), near(average + spread)), key
+
+
+def test_overlap_by_distance_over_heads(experiments):
+    expected = {}
+    for toy in fixture.MODELS:
+        for head, side in sided_heads(toy):
+            for apart, values in mean_by_distance(toy, head, side).items():
+                expected.setdefault((toy.model_id, side, apart), []).append(mean(values))
+    found = answer(experiments, "overlap_by_distance")
+    check_means(found, ["model_id", "side", "distance"], expected, "mean_overlap")
+
+
+@pytest.mark.parametrize("anchor", ["2", "last"])
+def test_overlap_to_layer_takes_a_number_or_a_name(experiments, anchor):
+    expected = {}
+    for toy in fixture.MODELS:
+        center = toy.layers[-1] if anchor == "last" else int(anchor)
+        for side in fixture.SIDES if sided_heads(toy) and center in toy.layers else ():
+            for layer in set(toy.layers) - {center}:
+                heads = [head for head in range(toy.n_heads) if {layer, center} <= set(toy.layers_of(head))]
+                values = [overlap(toy, head, side, layer, center) for head in heads]
+                expected[toy.model_id, side, center, layer] = values
+    found = answer(experiments, "overlap_to_layer", anchor=anchor)
+    check_means(found, ["model_id", "side", "anchor_layer", "layer"], expected, "mean_overlap")
+
+
+def test_best_matches_beside_the_next_layer_and_all_heads(experiments):
+    expected = {}
+    for toy in fixture.MODELS:
+        for (side, layer, head), (average, matches) in toy.match.items():
+            known = not is_zero(toy, layer, head)
+            values = {"nearest head": matches[0][2] if known else None, "all heads": average if known else None}
+            following = toy.layers[toy.layers.index(layer) + 1 :][:1]
+            if following and following[0] in toy.layers_of(head):
+                values["same head, next layer"] = overlap(toy, head, side, layer, following[0])
+            for compared_with, value in values.items():
+                expected.setdefault((toy.model_id, side, layer, compared_with), []).append(value)
+    found = answer(experiments, "best_matches")
+    check_means(found, ["model_id", "side", "layer", "compared_with"], expected, "mean_overlap")
+
+
+def test_ffn_alignment_by_layer_beside_other_layers(experiments):
+    """Models with one expert, where a row's values are heads."""
+    expected = {}
+    models = {toy.model_id for toy in fixture.MODELS} - {"org/experts"}
+    for toy in (fixture.BY_ID[model_id] for model_id in models):
+        for (layer, head, side, weight, expert), (_, others) in toy.alignment.items():
+            energy = share(toy, (layer, head, side, weight, expert))
+            for heads_of, value in {"the same layer": energy, "other layers": others}.items():
+                ratio = None if None in (energy, value) else value / chance(toy)
+                expected.setdefault((toy.model_id, side, layer, weight, heads_of), []).append(ratio)
+    found = [row for row in answer(experiments, "ffn_alignment_by_layer") if row["model_id"] in models]
+    check_means(found, ["model_id", "side", "layer", "weight", "heads_of"], expected, "mean_ratio")
+
+
+def test_layer_profile_is_stretched_to_0_and_1(experiments):
+    names = {
+        "effective rank of weights": 0,
+        "overlap with the next layer": 1,
+        "overlap with the bottleneck": 2,
+        "MLP alignment": 3,
+    }
+    found = answer(experiments, "layer_profile")
+    expected = {}
+    for toy in fixture.MODELS:
+        for side in fixture.SIDES:
+            for name, column in names.items():
+                values = {layer: row[column] for layer, row in profile(toy, side).items()}
+                known = [value for value in values.values() if value is not None]
+                for layer, value in values.items():
+                    varies = value is not None and max(known) > min(known)
+                    stretched = (value - min(known)) / (max(known) - min(known)) if varies else None
+                    expected[toy.model_id, side, name, layer] = (stretched, bottleneck(toy))
+    keys = ["model_id", "side", "profile", "layer"]
+    assert len(found) == len(expected)
+    for row in found:
+        wanted, layer = expected[tuple(row[key] for key in keys)]
+        assert row["normalized"] == (None if wanted is None else pytest.approx(wanted, rel=1e-7, abs=1e-9))
+        assert row["bottleneck_layer"] == layer
+
+
+def test_bottleneck_trends_over_heads(experiments):
+    """Against the view, which has its own test."""
+    columns = {
+        ("as measured", "before"): ("pre_trend", "verdict"),
+        ("as measured", "after"): ("post_trend", "verdict"),
+        ("minus its mean at the distance", "before"): ("pre_trend_detrended", "verdict_detrended"),
+        ("minus its mean at the distance", "after"): ("post_trend_detrended", "verdict_detrended"),
+    }
+    expected, points = {}, {}
+    rows = experiments.execute("from bottleneck_trends")
+    names = [column[0] for column in rows.description]
+    for row in (dict(zip(names, values, strict=True)) for values in rows.fetchall()):
+        for kind, (trend, named) in columns.items():
+            key = (row["model_id"], row["side"], *kind, row["bottleneck_layer"])
+            expected.setdefault(key, []).append(row[trend])
+            points[key] = points.get(key, 0) + (row[named] == "convergence point")
+    keys = ["model_id", "side", "overlap", "layers", "bottleneck_layer"]
+    found = answer(experiments, "bottleneck_trends")
+    check_means(found, keys, expected, "mean_trend")
+    assert {tuple(row[key] for key in keys): row["n_convergence_points"] for row in found} == points
+    assert sum(points.values()) > 0
