@@ -67,7 +67,7 @@ def _band(query: SavedQuery, channels: Channels) -> list[Any]:
     if "band" not in query.chart:
         return []
     low, high = query.chart["band"]
-    along = {name: channels[name] for name in ("x", "color", "detail", "strokeDash") if name in channels}
+    along: Channels = {name: channels[name] for name in ("x", "color", "detail", "strokeDash") if name in channels}
     # a dashed line's area is split like the line, but has no dashes; the legend is as dark as the lines
     if "color" in along:
         along["color"] = along["color"] | {"legend": {"symbolOpacity": 1}}
@@ -97,7 +97,7 @@ def _rules(query: SavedQuery, channels: Channels) -> list[Any]:
         place = {axis: alt.datum(rule[axis], type=channels[axis]["type"])}
         once: Any = alt.Chart().transform_aggregate(n="count()")
         if isinstance(rule[axis], str):
-            once = alt.Chart().transform_aggregate(level=f"mean({rule[axis]})").transform_filter("isValid(datum.level)")
+            once = alt.Chart().transform_aggregate(level=f"mean({rule[axis]})")
             place = {axis: _class(axis)(field="level", type="quantitative", title=channels[axis]["title"])}
         start = {"y" if axis == "x" else "x": alt.value(4)}
         shift = {"dx": 4, "baseline": "top"} if axis == "x" else {"dy": -3, "baseline": "bottom"}

@@ -322,6 +322,12 @@ def test_a_band_is_shaded_and_a_rule_follows_its_column():
     rules = [{"y": "level", "label": "the level"}]
     picture = svg(a_chart(sql, **settings, band=["low", "high"], rules=rules))
     assert marks(picture)["area"] == 2 * 2
+    for area in [path for path in picture.iter() if path.get("aria-roledescription") == "area mark"]:
+        places = [place.split(",") for place in re.findall(r"-?[\d.]+,-?[\d.]+", area.get("d"))]
+        heights = {x: {float(y) for at, y in places if at == x} for x, _ in places}
+        # from 1 below to 1 above, on an axis of at least 5 and 260 pixels at most
+        assert len(heights) == 3
+        assert all(40 < max(ys) - min(ys) < 2 / 5 * 260 + 1 for ys in heights.values())
     assert marks(picture)["line"] == 2 * 2
     assert marks(picture)["rule"] == 1
     assert texts(picture).count("the level") == 1
