@@ -2,8 +2,10 @@
 
 import contextlib
 import difflib
+import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -11,17 +13,35 @@ import duckdb
 from ingest.errors import EigenhouseError
 
 MISSING_TABLE = re.compile(r"Table with name (\S+) does not exist")
+ANSWER = "answer"
 MISSING_COLUMN = re.compile(r'(?:Referenced column|does not have a column named) "([^"]+)"')
 
 
-def ask(con: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any]) -> None:
-    """Run every statement; the last one's rows are left in `con`. A mistake is refused with a hint."""
+def ask(con: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any], routine: str = "") -> None:
+    """Run every statement; the last one's rows are left in `con`. A mistake is refused with a hint.
+
+    With a routine, the first statement's rows go through it, and what comes back is the relation `answer`: what
+    further statements may read, and what is left in `con` where there are none.
+    """
     with explained(con):
         statements = con.extract_statements(sql)
         if not statements:
             raise EigenhouseError("the SQL holds no statement")
-        for statement in statements:
+        function = _routine(routine) if routine else None
+        for place, statement in enumerate(statements):
             con.execute(statement, _values(statement.named_parameters, parameters))
+            if function and place == 0:
+                con.register(ANSWER, function(con.pl()))
+                con.execute(f"from {ANSWER}")
+
+
+def _routine(name: str) -> Callable[[Any], Any]:
+    """The function `name` of analyses/<name>.py: a polars frame in, a polars frame out."""
+    is_there = name in {path.stem for path in Path(__file__).parent.glob("*.py")}
+    function = getattr(importlib.import_module(f"analyses.{name}"), name, None) if is_there else None
+    if function is None:
+        raise EigenhouseError(f"there is no routine {name}: wanted a function {name} in analyses/{name}.py")
+    return function
 
 
 def _values(names: set[str], parameters: dict[str, Any]) -> dict[str, Any]:

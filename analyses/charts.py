@@ -48,7 +48,7 @@ def targets(name: str, out: Path | None) -> list[Path]:
 
 def draw(con: duckdb.DuckDBPyConnection, query: SavedQuery, given: dict[str, Any]) -> Spec:
     """The chart of the query's answer."""
-    asking.ask(con, query.sql, query.bind(given))
+    asking.ask(con, query.sql, query.bind(given), query.routine)
     with asking.explained(con):
         types = dict(zip(formats.names(con), (_type(str(column[1])) for column in con.description), strict=True))
         rows = list(formats.records(con))
@@ -118,7 +118,7 @@ def _elsewhere(con: duckdb.DuckDBPyConnection, query: SavedQuery, given: dict[st
     asked = [f"{name.upper()}={value}" for name, value in given.items()]
     models: list[str] = []
     if "model" in given:
-        asking.ask(con, query.sql, query.bind({**given, "model": None}))
+        asking.ask(con, query.sql, query.bind({**given, "model": None}), query.routine)
         models = list(dict.fromkeys(str(row.get("model_id")) for row in formats.records(con)))
     there = "there are rows for MODEL="
     if not models:

@@ -19,6 +19,7 @@ class SavedQuery:
     reading: str
     parameters: dict[str, Any]  # name → default; None where it has none
     chart: dict[str, Any] = field(default_factory=dict)  # how analyses/charts.py draws it; empty where it does not
+    routine: str = ""  # the function of analyses/<routine>.py that turns the SQL's rows into the answer
 
     def bind(self, given: dict[str, Any]) -> dict[str, Any]:
         """The value of each of the query's parameters; refuses one that it does not have."""
@@ -37,7 +38,8 @@ def read(path: Path) -> SavedQuery:
     meta = sqlfiles.header(path)
     parameters = {name: about.get("default") for name, about in meta.get("parameters", {}).items()}
     sql = path.read_text(encoding="utf-8")
-    return SavedQuery(path.stem, sql, meta["title"], meta["reading"], parameters, meta.get("chart", {}))
+    chart, routine = meta.get("chart", {}), meta.get("routine", "")
+    return SavedQuery(path.stem, sql, meta["title"], meta["reading"], parameters, chart, routine)
 
 
 def every() -> list[SavedQuery]:

@@ -223,8 +223,12 @@ def test_a_layer_without_numbers_is_none():
     ]
     heads = [("holes", *row) for row in holes]
     heads += [("large", layer, head, x + 1e6, y) for layer, head, x, y in some]
-    heads += [("third", layer, head, 0.1, y) for layer, head, _, y in some]
-    heads += [("carried", layer, head, x if layer == 3 else 0.1, y) for layer, head, x, y in some]
+    # in binary none of these is a number of few digits, so that their means are rounded
+    constants = [1 / 3, 0.1, 1e6 / 7, 1.1e-7]
+    uneven = [(layer, head, *map(float, draw.normal(size=2))) for layer in range(5) for head in range(2 * layer + 1)]
+    for x in constants:
+        heads += [(f"constant {x}", layer, head, x, y) for layer, head, _, y in uneven]
+        heads += [(f"carried {x}", layer, head, x * (1 + (layer == 3) * more), y) for layer, head, more, y in uneven]
     found = {row[0]: row[1:] for row in of_heads(heads)}
     kept = {
         layer: [(x, y) for at, _, x, y in holes if at == layer and x is not None and y is not None]
@@ -234,9 +238,10 @@ def test_a_layer_without_numbers_is_none():
     assert found["holes"][:3] == (8, 3, near(pearson(flat(kept))))
     assert_interval(dict(zip(("pearson_low", "pearson_high"), found["holes"][3:], strict=True)), (z, error, freedom))
     assert found["large"][2] == near(pearson([(x, y) for *_, x, y in some]), rel=1e-7)
-    assert found["third"] == (12, 4, None, None, None)
-    carried = pearson([(x if layer == 3 else 0.1, y) for layer, _, x, y in some])
-    assert found["carried"] == (12, 4, near(carried), None, None)  # without layer 3 nothing varies
+    for x in constants:
+        assert found[f"constant {x}"] == (25, 5, None, None, None)
+        carried = pearson([(1 + (layer == 3) * more, y) for layer, _, more, y in uneven])
+        assert found[f"carried {x}"] == (25, 5, near(carried), None, None)  # without layer 3 nothing varies
 
 
 def test_the_interval_covers_what_it_promises():
