@@ -70,11 +70,10 @@ def query(
     if bool(sql.strip()) == bool(q):
         came = "both" if q else "neither"
         raise EigenhouseError(f'wanted SQL="…" or Q=<saved query>, {came} came; `make queries` lists the saved ones')
-    routine = ""
     if q:
         known = saved.find(q)
-        sql, given, routine = known.sql, known.bind(given), known.routine
-    answer(warehouse, sql, given, fmt, out, routine)
+        sql, given = known.sql, known.bind(given)
+    answer(warehouse, sql, given, fmt, out)
 
 
 @app.command()
@@ -131,9 +130,7 @@ def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def answer(
-    warehouse: Path, sql: str, parameters: dict[str, Any], fmt: Format, out: Path | None, routine: str = ""
-) -> None:
+def answer(warehouse: Path, sql: str, parameters: dict[str, Any], fmt: Format, out: Path | None) -> None:
     """Ask, read-only, and write what comes back."""
     if out is None and fmt in BINARY and sys.stdout.isatty():
         raise EigenhouseError(f"{fmt} is not for a terminal; give OUT=<file>, or send it on with > or |")
@@ -141,7 +138,7 @@ def answer(
         raise EigenhouseError(f"OUT={out} is the warehouse itself; give another file")
     con = store.connect(warehouse, read_only=True)
     try:
-        asking.ask(con, sql, parameters, routine)
+        asking.ask(con, sql, parameters)
         with asking.explained(con), _destination(out) as file:
             WRITERS[fmt](con, file)
     finally:

@@ -10,6 +10,7 @@ from typing import Any
 
 import duckdb
 
+from ingest import sqlfiles
 from ingest.errors import EigenhouseError
 
 MISSING_TABLE = re.compile(r"Table with name (\S+) does not exist")
@@ -17,21 +18,22 @@ ANSWER = "answer"
 MISSING_COLUMN = re.compile(r'(?:Referenced column|does not have a column named) "([^"]+)"')
 
 
-def ask(con: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any], routine: str = "") -> None:
+def ask(con: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any]) -> None:
     """Run every statement; the last one's rows are left in `con`. A mistake is refused with a hint.
 
-    With a routine, the first statement's rows go through it, and what comes back is the relation `answer`: what
-    further statements may read, and what is left in `con` where there are none.
+    Where the SQL's header names a routine, the first statement's rows go through it, and what comes back is the
+    relation `answer`: what further statements may read, and what is left in `con` where there are none.
     """
+    name = sqlfiles.header_of(sql).get("routine")
+    routine = _routine(name) if name else None
     with explained(con):
         statements = con.extract_statements(sql)
         if not statements:
             raise EigenhouseError("the SQL holds no statement")
-        function = _routine(routine) if routine else None
         for place, statement in enumerate(statements):
             con.execute(statement, _values(statement.named_parameters, parameters))
-            if function and place == 0:
-                con.register(ANSWER, function(con.pl()))
+            if routine and place == 0:
+                con.register(ANSWER, routine(con.pl()))
                 con.execute(f"from {ANSWER}")
 
 

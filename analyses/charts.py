@@ -2,7 +2,9 @@
 
 Keys of `chart`: `mark`, and Altair's channels, each a shorthand ("layer:O") or a table of the channel's own settings
 with the shorthand among them. `x_title` and the like set a title; `rules = [{y = 1, label = "…"}]` are reference
-lines; `independent = ["x"]` gives every facet its own axis; `width`, `height` and `columns` (of facets) are numbers.
+lines; `layers = [{mark = "rule", x = "low", x2 = "high"}]` are further marks, drawn as the first but for the columns
+that they name; `independent = ["x"]` gives every facet its own axis; `width`, `height` and `columns` (of facets) are
+numbers.
 """
 
 import difflib
@@ -20,8 +22,23 @@ from ingest.errors import EigenhouseError
 
 FOLDER = Path("charts")
 COMPARED = (*FACETS, "shape", "strokeDash")
-CHANNELS = (*COMPARED, "x", "y", "x2", "y2", "color", "size", "opacity", "detail", "order", "text", "tooltip")
-SETTINGS = ("mark", "rules", "independent", "width", "height", "columns")
+CHANNELS = (
+    *COMPARED,
+    "x",
+    "y",
+    "x2",
+    "y2",
+    "xOffset",
+    "yOffset",
+    "color",
+    "size",
+    "opacity",
+    "detail",
+    "order",
+    "text",
+    "tooltip",
+)
+SETTINGS = ("mark", "rules", "layers", "independent", "width", "height", "columns")
 UNITS = {"nats": "nats", "bits": "bits", "deg": "degrees", "seconds": "s", "mb": "MB"}
 MOST_MODELS = 20  # named in an error
 
@@ -48,7 +65,7 @@ def targets(name: str, out: Path | None) -> list[Path]:
 
 def draw(con: duckdb.DuckDBPyConnection, query: SavedQuery, given: dict[str, Any]) -> Spec:
     """The chart of the query's answer."""
-    asking.ask(con, query.sql, query.bind(given), query.routine)
+    asking.ask(con, query.sql, query.bind(given))
     with asking.explained(con):
         types = dict(zip(formats.names(con), (_type(str(column[1])) for column in con.description), strict=True))
         rows = list(formats.records(con))
@@ -86,7 +103,8 @@ def _channels(query: SavedQuery, types: dict[str, str]) -> Channels:
     for key in query.chart:
         if key not in (*CHANNELS, *SETTINGS, *titles):
             raise _refusal(query, f"key {key}", key, [*CHANNELS, *SETTINGS])
-    for column in query.chart.get("tooltip", []):
+    of_layers = [layer[name] for layer in query.chart.get("layers", []) for name in layer if name != "mark"]
+    for column in [*query.chart.get("tooltip", []), *of_layers]:
         if column not in types:
             raise _refusal(query, f"column {column}", column, list(types))
     names = [name for name in query.chart if name in CHANNELS and name != "tooltip"]
@@ -118,7 +136,7 @@ def _elsewhere(con: duckdb.DuckDBPyConnection, query: SavedQuery, given: dict[st
     asked = [f"{name.upper()}={value}" for name, value in given.items()]
     models: list[str] = []
     if "model" in given:
-        asking.ask(con, query.sql, query.bind({**given, "model": None}), query.routine)
+        asking.ask(con, query.sql, query.bind({**given, "model": None}))
         models = list(dict.fromkeys(str(row.get("model_id")) for row in formats.records(con)))
     there = "there are rows for MODEL="
     if not models:

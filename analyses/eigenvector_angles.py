@@ -38,7 +38,9 @@ def eigenvector_angles(vectors: pl.DataFrame) -> pl.DataFrame:
 def _span(vectors: pl.DataFrame) -> np.ndarray | None:
     """(dimensions, vectors), orthonormal in float64; None without vectors. QR mends what float32 rounded."""
     known = vectors["vector"].drop_nulls()
-    return np.linalg.qr(np.array(known.to_list(), np.float64).T)[0] if len(known) else None
+    if not len(known):
+        return None
+    return np.linalg.qr(known.list.to_array(len(known[0])).to_numpy().T.astype(np.float64))[0]
 
 
 def principal_angles_deg(span: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -19,7 +19,6 @@ class SavedQuery:
     reading: str
     parameters: dict[str, Any]  # name → default; None where it has none
     chart: dict[str, Any] = field(default_factory=dict)  # how analyses/charts.py draws it; empty where it does not
-    routine: str = ""  # the function of analyses/<routine>.py that turns the SQL's rows into the answer
 
     def bind(self, given: dict[str, Any]) -> dict[str, Any]:
         """The value of each of the query's parameters; refuses one that it does not have."""
@@ -38,8 +37,7 @@ def read(path: Path) -> SavedQuery:
     meta = sqlfiles.header(path)
     parameters = {name: about.get("default") for name, about in meta.get("parameters", {}).items()}
     sql = path.read_text(encoding="utf-8")
-    chart, routine = meta.get("chart", {}), meta.get("routine", "")
-    return SavedQuery(path.stem, sql, meta["title"], meta["reading"], parameters, chart, routine)
+    return SavedQuery(path.stem, sql, meta["title"], meta["reading"], parameters, meta.get("chart", {}))
 
 
 def every() -> list[SavedQuery]:

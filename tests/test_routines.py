@@ -15,6 +15,7 @@ from analyses.eigenvector_angles import eigenvector_angles
 from analyses.entropy_predictors import DESCRIPTORS, N_PERMUTATIONS, N_RESAMPLES, SEED, entropy_predictors
 from analyses.entropy_regression import DESCRIPTORS as FOUR
 from analyses.entropy_regression import entropy_regression
+from ingest import sqlfiles
 from ingest.errors import EigenhouseError
 
 KEY = {"model_id": "m", "operator": "metric", "prompt_set": "s"}
@@ -23,40 +24,44 @@ KEY = {"model_id": "m", "operator": "metric", "prompt_set": "s"}
 # --- what names a routine ---
 
 
-def a_query(routine, sql="select 'm' as model_id, 1 as a, 2.5 as b where $model is null"):
-    return saved.SavedQuery(
-        "mine", sql, "Mine", "A row.", {"model": None}, {"mark": "point", "x": "a", "y": "b"}, routine
-    )
-
-
 @pytest.mark.parametrize("name", ["no_such_routine", "charts", "../analyses/charts", "tables"])
 def test_an_unknown_routine_is_told(name):
-    with (
-        duckdb.connect() as con,
-        pytest.raises(EigenhouseError, match=f"no routine {name}: wanted a function {name} in"),
-    ):
-        asking.ask(con, "select 1 as a", {}, name)
+    wanted = f"no routine {name}: wanted a function {name} in"
+    with duckdb.connect() as con, pytest.raises(EigenhouseError, match=wanted):
+        asking.ask(con, f'--| routine = "{name}"\nselect 1 as a', {})
 
 
 def test_a_routine_stands_between_the_first_statement_and_the_rest(monkeypatch):
     """The relation `answer` is what the routine gave; charts draw it; parameters reach both statements."""
-    monkeypatch.setattr(
-        asking, "_routine", lambda name: lambda frame: frame.with_columns(pl.col("b") * 2, c=pl.lit(name))
-    )
-    query = a_query("doubled")
+
+    def doubled(frame):
+        return frame.with_columns(pl.col("b") * 2, c=pl.lit("done"))
+
+    monkeypatch.setattr(asking, "_routine", {"doubled": doubled}.get)
+    header = '--| routine = "doubled"\n'
+    sql = f"{header}select 'm' as model_id, 1 as a, 2.5::double as b where $model is null"
+    chart = {"mark": "point", "x": "a", "y": "b"}
+    query = saved.SavedQuery("mine", sql, "Mine", "A row.", {"model": None}, chart)
     with duckdb.connect() as con:
-        asking.ask(con, query.sql, {"model": None}, query.routine)
-        assert con.fetchall() == [("m", 1, 5.0, "doubled")]
-        asking.ask(con, "select 3.5::double as b where $k = 7; select b + $k as d from answer", {"k": 7}, query.routine)
+        asking.ask(con, sql, {"model": None})
+        assert con.fetchall() == [("m", 1, 5.0, "done")]
+        asking.ask(con, f"{header}select 3.5::double as b where $k = 7; select b + $k as d from answer", {"k": 7})
         assert con.fetchall() == [(14.0,)]
-        assert charts.draw(con, query, {})["datasets"]["rows"] == [{"model_id": "m", "a": 1, "b": 5.0, "c": "doubled"}]
+        assert charts.draw(con, query, {})["datasets"]["rows"] == [{"model_id": "m", "a": 1, "b": 5.0, "c": "done"}]
         with pytest.raises(EigenhouseError, match="nothing to draw for MODEL=x; there are rows for MODEL=m"):
             charts.draw(con, query, {"model": "x"})
 
 
 def test_every_routine_is_named_by_a_query():
-    named = {query.routine for query in saved.every() if query.routine}
-    assert named == {"entropy_regression", "entropy_predictors", "eigenvector_angles"}
+    named = {sqlfiles.header_of(query.sql).get("routine") for query in saved.every()}
+    assert named == {None, "entropy_regression", "entropy_predictors", "eigenvector_angles"}
+
+
+@pytest.mark.parametrize("fmt", ["csv", "json", "parquet", "npy", "table"])
+def test_every_format_takes_a_routine_s_answer(run, fmt):
+    status, out, err = run("query", "--q", "entropy_regression", "--format", fmt)
+    assert (status, err) == (0, "")
+    assert b"design_condition" in out
 
 
 @pytest.mark.parametrize("routine", [entropy_regression, entropy_predictors, eigenvector_angles])
