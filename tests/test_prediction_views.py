@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from analyses import asking, formats, saved
 from ingest import sqlfiles
 
 TARGETS = {"entropy_nats": "n_queries", "logit_std": "n_multi_queries", "entropy_without_sink_nats": "n_multi_queries"}
@@ -260,3 +261,43 @@ def test_the_interval_covers_what_it_promises():
     covered_by_heads = statistics.fmean(abs(math.atanh(r) - math.atanh(truth)) <= naive for *_, r, _, _ in rows)
     assert covered_by_heads < 0.85
     assert 0.92 <= covered <= 0.98
+
+
+# --- saved queries that compute ---
+
+
+def quantile(values, share):
+    """Between the two nearest of the sorted values, in proportion."""
+    ordered, at = sorted(values), share * (len(values) - 1)
+    below, above = ordered[math.floor(at)], ordered[math.ceil(at)]
+    return below + (at - math.floor(at)) * (above - below)
+
+
+def test_model_against_model(experiments):
+    """Medians and quartiles over the heads that have both; chance is the mean entropy of the null spectra's shares."""
+    asking.ask(experiments, saved.find("model_against_model").sql, {"model": None})
+    found = {row["model_id"]: row for row in formats.records(experiments) if row["prompt_set"] == "std@0a1b2c3d"}
+    assert found.keys() == {toy.model_id for toy in fixture.MODELS if toy.attention}
+    nulls = fixture.null_sigma()
+    for toy in [toy for toy in fixture.MODELS if toy.attention]:
+        shares, entropies = [], []
+        for layer, head in toy.heads:
+            rank = descriptors(toy.sigma["metric", layer, head])["effective_rank"]
+            if rank is None:
+                continue
+            prompts = [toy.attention["std@0a1b2c3d", prompt, layer, head] for prompt in range(2)]
+            weighted = math.fsum(row["entropy_fraction"] * row["n_multi_queries"] for row in prompts)
+            shares.append(rank / min(toy.head_dim, toy.hidden_size))
+            entropies.append(weighted / sum(row["n_multi_queries"] for row in prompts))
+        logs = [
+            math.log(descriptors(sigma)["effective_rank"])
+            for (hidden_size, head_dim, _), sigma in nulls.items()
+            if (hidden_size, head_dim) == (toy.hidden_size, toy.head_dim)
+        ]
+        row, parts = found[toy.model_id], {"rank": shares, "entropy": entropies}
+        assert row["n_heads"] == len(shares)
+        for name, share in {"lower": 0.25, "median": 0.5, "upper": 0.75}.items():
+            for part, values in parts.items():
+                assert row[f"{name}_{part}_fraction"] == near(quantile(values, share))
+        chance = math.exp(statistics.fmean(logs)) / toy.head_dim if logs else None
+        assert row["chance_rank_fraction"] == near(chance)

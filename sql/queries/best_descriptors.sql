@@ -12,7 +12,7 @@
 --| column = "target:N"
 --| row = "operator:N"
 --| width = 200
---| height = {step = 26}
+--| height = {step = 44}
 --| [parameters]
 --| model = {}
 select model_id, operator, prompt_set, target, descriptor, n, n_layers, pearson_r, pearson_low, pearson_high

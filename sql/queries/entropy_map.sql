@@ -7,6 +7,7 @@
 --| color = {shorthand = "entropy_fraction:Q", scale = {domain = [0, 1]}, legend = {format = "%"}}
 --| color_title = "share of ln(keys in sight)"
 --| facet = "panel:N"
+--| facet_title = "model"
 --| independent = ["x", "y"]
 --| tooltip = ["model_id", "prompt_set", "layer", "head", "entropy_fraction", "n_queries"]
 --| [parameters]

@@ -7,6 +7,7 @@
 --| color = {shorthand = "logit_std:Q", scale = {type = "log"}}
 --| color_title = "logit std (logarithmic)"
 --| facet = "panel:N"
+--| facet_title = "model"
 --| independent = ["x", "y"]
 --| tooltip = ["model_id", "prompt_set", "layer", "head", "logit_std", "n_queries"]
 --| [parameters]

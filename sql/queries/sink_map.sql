@@ -7,6 +7,7 @@
 --| color = {shorthand = "sink_weight:Q", scale = {domain = [0, 1]}, legend = {format = "%"}}
 --| color_title = "weight on key 0"
 --| facet = "panel:N"
+--| facet_title = "model"
 --| independent = ["x", "y"]
 --| tooltip = ["model_id", "prompt_set", "layer", "head", "sink_weight", "n_queries"]
 --| [parameters]

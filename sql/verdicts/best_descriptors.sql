@@ -20,8 +20,8 @@ sets as (
 select
     model_id,
     format(
-        'Of ten descriptors of the metric the best over {} heads, with a 95% interval that does not pay for the choice: {}; '
-        || 'chance is 0 for any one of them.',
+        'Of ten descriptors of the metric the best over {} heads, with a 95% interval that does not pay '
+        || 'for the choice: {}; chance is 0 for any one of them.',
         n, parts
     ) as sentence
 from sets

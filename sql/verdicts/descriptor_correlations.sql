@@ -34,8 +34,8 @@ counts as (
 select
     model_id,
     format(
-        'Over {} heads of {} layers, {} of {} descriptors have a correlation with entropy whose 95% interval leaves out '
-        || 'chance, 0{}; {} of these keep their sign in every third of the layers.',
+        'Over {} heads of {} layers, {} of {} descriptors have a correlation with entropy whose 95% interval leaves '
+        || 'out chance, 0{}; {} of these keep their sign in every third of the layers.',
         n, n_layers, n_sure, n_intervals, coalesce(' (' || named || ')', ''), n_keeping
     ) as sentence
 from counts

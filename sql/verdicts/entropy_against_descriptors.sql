@@ -2,7 +2,8 @@
 select
     model_id,
     format(
-        'Of ten descriptors of the metric, {} goes best with attention entropy: r = {:.2f} over {} heads of {} layers ({}).',
+        'Of ten descriptors of the metric, {} goes best with attention entropy: r = {:.2f} over {} heads '
+        || 'of {} layers ({}).',
         descriptor, pearson_r, n, n_layers, case
         when pearson_low is null then 'no interval, for want of layers'
         else format('95% interval {:.2f} to {:.2f}, which ', pearson_low, pearson_high)

@@ -33,7 +33,8 @@ sets as (
 select
     model_id,
     format(
-        'Over {} layers with {} heads, mean attention entropy is lowest in layer {}, {:.2f} nats{}, and highest in layer {}, {:.2f} nats.',
+        'Over {} layers with {} heads, mean attention entropy is lowest in layer {}, {:.2f} nats{}, '
+        || 'and highest in layer {}, {:.2f} nats.',
         n_layers, n_heads, lowest_layer, lowest,
         coalesce(format(' with {:.0f}% of the weight on the first token', 100 * sink), ''), highest_layer, highest
     ) as sentence

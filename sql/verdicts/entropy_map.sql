@@ -19,8 +19,8 @@ sets as (
 select
     model_id,
     format(
-        'The median of {} heads has {:.0f}% of the entropy of attention spread evenly; the narrowest, head {} of layer {}, has '
-        || '{:.0f}%, the widest, head {} of layer {}, {:.0f}%.',
+        'The median of {} heads has {:.0f}% of the entropy of attention spread evenly; the narrowest, head {} of '
+        || 'layer {}, has {:.0f}%, the widest, head {} of layer {}, {:.0f}%.',
         n_heads, 100 * middle, lowest_head, lowest_layer, 100 * lowest, highest_head, highest_layer, 100 * highest
     ) as sentence
 from sets

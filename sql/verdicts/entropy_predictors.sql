@@ -27,7 +27,10 @@ select
         'The strongest of ten correlations of the metric with entropy is that of {}, r = {:.2f} over {} heads ({}); '
         || 'were the heads exchangeable, p = {:.3f} for the best of ten, and {} of the ten have p below 0.05.',
         descriptor, pearson_r, n,
-        coalesce(format('95% interval over layers {:.2f} to {:.2f}', pearson_low, pearson_high), 'too few layers for an interval'),
+        coalesce(
+            format('95% interval over layers {:.2f} to {:.2f}', pearson_low, pearson_high),
+            'too few layers for an interval'
+        ),
         permutation_p, n_small
     ) as sentence
 from placed

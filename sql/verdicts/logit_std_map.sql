@@ -19,8 +19,8 @@ sets as (
 select
     model_id,
     format(
-        'The logits of the median of {} heads have a std of {:.2f}; it is smallest, {:.2f}, in head {} of layer {}, and '
-        || 'largest, {:.2f}, in head {} of layer {}.',
+        'The logits of the median of {} heads have a std of {:.2f}; it is smallest, {:.2f}, in head {} of layer {}, '
+        || 'and largest, {:.2f}, in head {} of layer {}.',
         n_heads, middle, lowest, lowest_head, lowest_layer, highest, highest_head, highest_layer
     ) as sentence
 from sets

@@ -19,8 +19,8 @@ sets as (
 select
     model_id,
     format(
-        'Of {} heads, {:.0f}% put more than half of their attention on the first token; the median head puts {:.0f}% there, '
-        || 'head {} of layer {} most, {:.0f}%.',
+        'Of {} heads, {:.0f}% put more than half of their attention on the first token; the median head puts {:.0f}% '
+        || 'there, head {} of layer {} most, {:.0f}%.',
         n_heads, 100 * share_above_half, 100 * middle, highest_head, highest_layer, 100 * highest
     ) as sentence
 from sets

@@ -29,10 +29,8 @@ layers_apart as (
     select
         model_id, operator, prompt_set, stratum, descriptor, target, layer,
         regr_count(y, x)::double as n,
-        coalesce(regr_avgx(y, x), 0) as mean_x,
-        coalesce(regr_avgy(y, x), 0) as mean_y,
-        coalesce(regr_sxx(y, x), 0) as xx,
-        coalesce(regr_syy(y, x), 0) as yy,
+        coalesce(regr_avgx(y, x), 0) as mean_x, coalesce(regr_avgy(y, x), 0) as mean_y,
+        coalesce(regr_sxx(y, x), 0) as xx, coalesce(regr_syy(y, x), 0) as yy,
         coalesce(regr_sxy(y, x), 0) as xy
     from pairs
     group by model_id, operator, prompt_set, stratum, descriptor, target, layer
@@ -54,8 +52,7 @@ deviations as (
 layers_together as (
     select
         *,
-        sum(n) over whole as all_n,
-        sum(xx + n * mean_x * mean_x) over whole as all_xx,
+        sum(n) over whole as all_n, sum(xx + n * mean_x * mean_x) over whole as all_xx,
         sum(yy + n * mean_y * mean_y) over whole as all_yy,
         sum(xy + n * mean_x * mean_y) over whole as all_xy,
         -- what the layer adds to those three by itself, and by being apart from the others
@@ -72,7 +69,10 @@ select
     all_n::bigint as n,
     n::bigint as n_in_layer,
     -- rounding must not lift a correlation above 1
-    if(all_xx > least_xx and all_yy > least_yy, greatest(least(all_xy / sqrt(all_xx * all_yy), 1), -1), null) as pearson_r,
+    if(
+        all_xx > least_xx and all_yy > least_yy,
+        greatest(least(all_xy / sqrt(all_xx * all_yy), 1), -1), null
+    ) as pearson_r,
     if(
         pearson_r is not null and other_xx > 1e-12 * all_xx and other_yy > 1e-12 * all_yy,
         greatest(least(other_xy / sqrt(other_xx * other_yy), 1), -1), null
