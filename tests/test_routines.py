@@ -283,7 +283,8 @@ def test_predictors_that_are_not_determined():
     """A constant has no r; two layers no interval; a model without attention keeps its rows; no model moves another."""
     draw = np.random.default_rng(7)
     outcome, layers = draw.normal(size=9).tolist(), [0, 0, 1, 1, 1, 2, 2, 2, 2]
-    columns = {"op_norm": [1 / 3] * 9}
+    constants = {"op_norm": 1 / 3, "fro_norm": 0.1, "nuclear_norm": 1e6 / 7, "stable_rank": 1.1e-7}  # no mean is exact
+    columns = {name: [value] * 9 for name, value in constants.items()}
     whole = described(columns, outcome, layers)
     two = described(columns, outcome, [0] * 5 + [3] * 4, model_id="two")
     silent = described(columns, [None] * 9, layers, model_id="silent").with_columns(
@@ -294,8 +295,8 @@ def test_predictors_that_are_not_determined():
     assert len(together) == 4 * len(DESCRIPTORS)
     assert together.filter(model_id="m").equals(entropy_predictors(whole.sample(fraction=1, shuffle=True, seed=1)))
     known = together.drop_nulls("pearson_r")
-    assert set(known["model_id"]) == {"m", "two"} and "op_norm" not in known["descriptor"]
-    assert known.filter(model_id="two")["spearman_low"].null_count() == 9
+    assert set(known["model_id"]) == {"m", "two"} and set(known["descriptor"]) == {*DESCRIPTORS} - {*constants}
+    assert known.filter(model_id="two")["spearman_low"].null_count() == 6
     assert known.filter(model_id="m")["spearman_low"].null_count() == 0
     assert together.filter(model_id="silent")["n"].to_list() == [0] * 10
     assert together.drop_nulls("permutation_p").height == known.height
@@ -335,7 +336,15 @@ def test_angles_of_planes_turned_by_hand():
     assert eigenvector_angles(vectors_of(spans, anchor=1)).null_count()["mean_angle_deg"].item() == 5
 
 
-def test_the_mean_square_of_chance_is_known():
+def test_a_small_angle_is_not_lost_in_rounding():
+    """The same span from other vectors is 0 away to 1e-10 degrees, where a cosine alone would say 1e-6."""
+    draw = np.random.default_rng(9)
+    span = np.linalg.qr(draw.standard_normal((50, 4)))[0].T.astype(np.float32)
+    found = eigenvector_angles(vectors_of({0: span, 1: -span[::-1]}, anchor=0))
+    assert found["largest_angle_deg"].max() < 1e-10
+
+
+def test_the_mean_of_chance_is_known():
     """A line against a line: the mean angle by the integral of its density, sin^(d - 2), over 0 to 90 degrees."""
     for n_dimensions in (3, 40):
         grid = (np.arange(100_000) + 0.5) * math.pi / 200_000
