@@ -1,6 +1,9 @@
 """The saved queries on operators of two layers: what they compute beyond the views, and which anchor they take."""
 
+from itertools import combinations
+
 import experiment_fixture as fixture
+import numpy as np
 import pytest
 from test_operator_views import REL, agreements, is_zero, layer_pairs, mean, operator_cosine
 
@@ -83,6 +86,13 @@ def test_mean_positive_mass(experiments):
         assert (overall, n_heads) == (pytest.approx(mean(there), rel=REL), len(there))
 
 
+def null_cosine(toy):
+    """The mean cosine over pairs of the null spectra of the model's shape."""
+    shape = (toy.hidden_size, toy.head_dim)
+    spectra = [np.array(sigma) for (*at, _), sigma in fixture.null_sigma().items() if (*at,) == shape]
+    return mean(one @ two / np.linalg.norm(one) / np.linalg.norm(two) for one, two in combinations(spectra, 2))
+
+
 def test_spectra_and_operators_by_distance(experiments):
     """Means of the view's rows over the pairs of a distance, each beside its chance."""
     experiments.execute("select columns(*) from spectrum_against_operator where layer < other_layer")
@@ -90,14 +100,11 @@ def test_spectra_and_operators_by_distance(experiments):
     groups = {}
     for row in (dict(zip(names, row, strict=True)) for row in experiments.fetchall()):
         groups.setdefault((row["model_id"], row["distance"]), []).append(row)
-    chance = dict(
-        experiments.execute("select model_id, null_mean from shape_stability where operator = 'metric'").fetchall()
-    )
     wanted = {}
     for (model_id, distance), rows in groups.items():
         wanted[model_id, distance, "spectra", "measured"] = mean(row["mean_shape_cosine"] for row in rows)
         wanted[model_id, distance, "operators", "measured"] = mean(row["mean_operator_cosine"] for row in rows)
-        wanted[model_id, distance, "spectra", "chance"] = chance[model_id]
+        wanted[model_id, distance, "spectra", "chance"] = null_cosine(fixture.BY_ID[model_id])
         wanted[model_id, distance, "operators", "chance"] = 0
     found = ask(experiments, "spectrum_against_operator")
     keys = ("model_id", "distance", "object", "series")

@@ -7,7 +7,7 @@
 --| y_title = "mean cosine of principal angles"
 --| color = {shorthand = "series:N", scale = {domain = ["mean over heads", "chance", "one head"], range = ["#0072B2", "#000000", "#BBBBBB"]}}
 --| color_title = " "
---| strokeWidth = {shorthand = "series:N", scale = {domain = ["mean over heads", "chance", "one head"], range = [2.5, 1.65, 0.8]}}
+--| strokeWidth = {shorthand = "series:N", scale = {domain = ["mean over heads", "chance", "one head"], range = [2.5, 0.8]}}
 --| strokeWidth_title = " "
 --| strokeDash = {shorthand = "series:N", scale = {domain = ["mean over heads", "chance", "one head"], range = [[1, 0], [4, 3], [1, 0]]}}
 --| strokeDash_title = " "
@@ -33,6 +33,7 @@ anchored as (
         on eigenspace_angles.model_id = anchors.model_id
         and anchors.operator = 'metric'
         and anchors.anchor = $anchor
+        and ($model is null or anchors.model_id = $model)
     where
         ($model is null or eigenspace_angles.model_id = $model)
         and (

@@ -30,6 +30,7 @@ anchored as (
         on operator_cosines.model_id = anchors.model_id
         and operator_cosines.operator = anchors.operator
         and anchors.anchor = $anchor
+        and ($model is null or anchors.model_id = $model)
     where
         ($model is null or operator_cosines.model_id = $model)
         and (operator_cosines.other_layer = anchors.anchor_layer or operator_cosines.other_layer::varchar = $anchor)

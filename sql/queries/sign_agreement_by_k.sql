@@ -24,6 +24,7 @@ anchored as (
         on sign_agreement_by_stratum.model_id = anchors.model_id
         and sign_agreement_by_stratum.operator = anchors.operator
         and anchors.anchor = $anchor
+        and ($model is null or anchors.model_id = $model)
     where
         ($model is null or sign_agreement_by_stratum.model_id = $model)
         and sign_agreement_by_stratum.n_pairs > 0

@@ -25,6 +25,16 @@ distances as (
     from spectrum_against_operator
     where layer < other_layer and ($model is null or model_id = $model)
     group by model_id, operator, distance
+),
+
+-- shape_stability says the same, but reads the spectra once more, and then those of all models
+chances as (
+    select null_cosines.model_id, null_cosines.null_mean
+    from null_cosines
+    inner join models
+        on null_cosines.model_id = models.model_id
+        and null_cosines.head_dim = models.head_dim
+    where $model is null or null_cosines.model_id = $model
 )
 
 select
@@ -33,10 +43,8 @@ select
     unnest(['measured', 'measured', 'chance', 'chance']) as series,
     distances.model_id || ', ' || distances.operator as panel,
     distances.distance,
-    unnest([distances.spectra, distances.operators, shape_stability.null_mean, 0]) as cosine,
+    unnest([distances.spectra, distances.operators, chances.null_mean, 0]) as cosine,
     distances.n_pairs
 from distances
-left join shape_stability
-    on distances.model_id = shape_stability.model_id
-    and distances.operator = shape_stability.operator
+left join chances on distances.model_id = chances.model_id
 order by distances.model_id, distances.operator, series desc, object desc, distances.distance

@@ -12,6 +12,7 @@ anchored as (
         on eigenspace_angles.model_id = anchors.model_id
         and anchors.operator = 'metric'
         and anchors.anchor = $anchor
+        and ($model is null or anchors.model_id = $model)
     where
         ($model is null or eigenspace_angles.model_id = $model)
         and eigenspace_angles.layer <> eigenspace_angles.anchor_layer

@@ -11,6 +11,7 @@ anchored as (
         on operator_cosines_by_layer.model_id = anchors.model_id
         and operator_cosines_by_layer.operator = anchors.operator
         and anchors.anchor = $anchor
+        and ($model is null or anchors.model_id = $model)
     where
         ($model is null or operator_cosines_by_layer.model_id = $model)
         and operator_cosines_by_layer.operator = 'metric'
