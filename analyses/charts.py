@@ -33,6 +33,7 @@ CHANNELS = (
     "yOffset",
     "color",
     "size",
+    "strokeWidth",
     "opacity",
     "detail",
     "order",
@@ -178,8 +179,15 @@ def _without_single_values(channels: Channels, rows: Rows) -> tuple[Channels, li
 
 
 def _fitted(channels: Channels, rows: Rows) -> Channels:
-    """Logarithmic axes labelled at the powers of ten, names in the order of the rows, which the query chose."""
+    """Logarithmic axes labelled at the powers of ten, names in the order of the rows, colours even about a middle."""
     fitted = dict(channels)
+    scale = channels.get("color", {}).get("scale") or {}
+    if "domainMid" in scale and "domain" not in scale:
+        # Vega would stretch each side to its own end, so that a faint negative value looks as large as a great positive
+        middle, field = scale["domainMid"], channels["color"]["field"]
+        reach = max((abs(row[field] - middle) for row in rows if row[field] is not None), default=0) or 1
+        even = {"domain": [middle - reach, middle + reach]}
+        fitted["color"] = channels["color"] | {"scale": scale | even}
     for axis, field in _log_fields(channels).items():
         powers = [math.log10(row[field]) for row in rows if row[field] is not None]
         decades = [10.0**power for power in range(math.floor(min(powers)), math.ceil(max(powers)) + 1)]
