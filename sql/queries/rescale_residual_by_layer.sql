@@ -14,19 +14,27 @@
 --| anchor = {default = "last"}
 with
 
+-- filtered before the join, which would ask for the anchors of every model
+chosen as (
+    select model_id, operator, anchor_layer
+    from anchors
+    where
+        anchor = $anchor
+        and ($model is null or model_id = $model)
+),
+
 residuals as (
     select
         rescale_by_layer.model_id, rescale_by_layer.operator, rescale_by_layer.anchor_layer, rescale_by_layer.layer,
         rescale_by_layer.mean_residual, rescale_by_layer.max_residual, rescale_by_layer.n_heads
     from rescale_by_layer
-    left join anchors
-        on rescale_by_layer.model_id = anchors.model_id
-        and rescale_by_layer.operator = anchors.operator
-        and rescale_by_layer.anchor_layer = anchors.anchor_layer
-        and anchors.anchor = $anchor
+    left join chosen
+        on rescale_by_layer.model_id = chosen.model_id
+        and rescale_by_layer.operator = chosen.operator
+        and rescale_by_layer.anchor_layer = chosen.anchor_layer
     where
         ($model is null or rescale_by_layer.model_id = $model)
-        and (anchors.anchor is not null or rescale_by_layer.anchor_layer = try_cast($anchor as integer))
+        and (chosen.anchor_layer is not null or rescale_by_layer.anchor_layer = try_cast($anchor as integer))
 ),
 
 series as (

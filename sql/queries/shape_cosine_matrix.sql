@@ -25,15 +25,16 @@ means as (
 select
     means.model_id, means.operator,
     concat_ws(
-        ' · ', means.model_id, nullif(means.operator, 'metric'), format('chance {:.5f}', shape_stability.null_mean)
+        ' · ', means.model_id, nullif(means.operator, 'metric'), format('chance {:.5f}', null_cosines.null_mean)
     ) as label,
     means.layer, means.other_layer,
     means.mean_cosine,
-    shape_stability.null_mean as chance_cosine,
+    null_cosines.null_mean as chance_cosine,
     means.n_heads
 from means
-left join shape_stability
-    on means.model_id = shape_stability.model_id
-    and means.operator = shape_stability.operator
-where $model is null or shape_stability.model_id = $model
+inner join models on means.model_id = models.model_id
+left join null_cosines
+    on models.model_id = null_cosines.model_id
+    and models.head_dim = null_cosines.head_dim
+    and means.operator <> 'head_product'
 order by means.model_id, means.layer, means.other_layer

@@ -1,19 +1,27 @@
 --| about = "the smallest and the largest mean temperature to the anchor, and how far the sizes of the weights alone explain it"
 with
 
+-- filtered before the join, which would ask for the anchors of every model
+chosen as (
+    select model_id, operator, anchor_layer
+    from anchors
+    where
+        anchor = $anchor
+        and ($model is null or model_id = $model)
+),
+
 temperatures as (
     select
         rescale_by_layer.model_id, rescale_by_layer.operator, rescale_by_layer.anchor_layer, rescale_by_layer.layer,
         rescale_by_layer.mean_temperature
     from rescale_by_layer
-    left join anchors
-        on rescale_by_layer.model_id = anchors.model_id
-        and rescale_by_layer.operator = anchors.operator
-        and rescale_by_layer.anchor_layer = anchors.anchor_layer
-        and anchors.anchor = $anchor
+    left join chosen
+        on rescale_by_layer.model_id = chosen.model_id
+        and rescale_by_layer.operator = chosen.operator
+        and rescale_by_layer.anchor_layer = chosen.anchor_layer
     where
         ($model is null or rescale_by_layer.model_id = $model)
-        and (anchors.anchor is not null or rescale_by_layer.anchor_layer = try_cast($anchor as integer))
+        and (chosen.anchor_layer is not null or rescale_by_layer.anchor_layer = try_cast($anchor as integer))
         and rescale_by_layer.mean_temperature is not null
     -- the metric, or the first operator that an imported file has
     qualify dense_rank() over (
@@ -22,17 +30,24 @@ temperatures as (
     ) = 1
 ),
 
+null_sizes as (
+    select model_id, operator, layer, head, mean_sigma
+    from null_head_spectra
+    where
+        k = 0
+        and ($model is null or model_id = $model)
+),
+
 -- head by head the null spectra of two layers differ by one factor
 null_temperatures as (
     select
         sizes.model_id, sizes.operator, anchor_sizes.layer as anchor_layer, sizes.layer,
         avg(sizes.mean_sigma / nullif(anchor_sizes.mean_sigma, 0)) as null_temperature
-    from null_head_spectra as sizes
-    inner join null_head_spectra as anchor_sizes
+    from null_sizes as sizes
+    inner join null_sizes as anchor_sizes
         on sizes.model_id = anchor_sizes.model_id
         and sizes.operator = anchor_sizes.operator
         and sizes.head = anchor_sizes.head
-    where sizes.k = 0 and anchor_sizes.k = 0
     group by sizes.model_id, sizes.operator, anchor_sizes.layer, sizes.layer
 )
 

@@ -32,9 +32,11 @@ select
         lowest.n_pairs, lowest.operator, lowest.mean_cosine,
         lowest.lowest_pair.layer, lowest.lowest_pair.other_layer, lowest.lowest_cosine
     )
-    || coalesce(format('; random heads of the shape have {:.5f}.', shape_stability.null_mean), '.') as sentence
+    || coalesce(format('; random heads of the shape have {:.5f}.', null_cosines.null_mean), '.') as sentence
 from lowest
-left join shape_stability
-    on lowest.model_id = shape_stability.model_id
-    and lowest.operator = shape_stability.operator
+inner join models on lowest.model_id = models.model_id
+left join null_cosines
+    on models.model_id = null_cosines.model_id
+    and models.head_dim = null_cosines.head_dim
+    and lowest.operator <> 'head_product'
 order by lowest.model_id

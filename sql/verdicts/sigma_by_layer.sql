@@ -11,15 +11,22 @@ norms as (
     qualify dense_rank() over (partition by model_id order by operator <> 'metric', operator) = 1
 ),
 
+null_norms as (
+    select model_id, operator, layer, head, mean_sigma
+    from null_head_spectra
+    where
+        k = 0
+        and ($model is null or model_id = $model)
+),
+
 ratios as (
-    select norms.*, norms.op_norm / nullif(null_head_spectra.mean_sigma, 0) as times_chance
+    select norms.*, norms.op_norm / nullif(null_norms.mean_sigma, 0) as times_chance
     from norms
-    left join null_head_spectra
-        on norms.model_id = null_head_spectra.model_id
-        and norms.operator = null_head_spectra.operator
-        and norms.layer = null_head_spectra.layer
-        and norms.head = null_head_spectra.head
-        and null_head_spectra.k = 0
+    left join null_norms
+        on norms.model_id = null_norms.model_id
+        and norms.operator = null_norms.operator
+        and norms.layer = null_norms.layer
+        and norms.head = null_norms.head
 )
 
 select
