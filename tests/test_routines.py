@@ -282,15 +282,15 @@ def test_bootstrap_covers():
 def test_predictors_that_are_not_determined():
     """A constant has no r; two layers no interval; a model without attention keeps its rows; no model moves another."""
     draw = np.random.default_rng(7)
-    outcome, layers = draw.normal(size=9).tolist(), [0, 0, 1, 1, 1, 2, 2, 2, 2]
+    outcome, layers = draw.normal(size=11).tolist(), [0, 0, 1, 1, 1, 2, 2, 2, 2, 2, 2]
     constants = {"op_norm": 1 / 3, "fro_norm": 0.1, "nuclear_norm": 1e6 / 7, "stable_rank": 1.1e-7}  # no mean is exact
-    columns = {name: [value] * 9 for name, value in constants.items()}
+    columns = {name: [value] * 11 for name, value in constants.items()}
     whole = described(columns, outcome, layers)
-    two = described(columns, outcome, [0] * 5 + [3] * 4, model_id="two")
-    silent = described(columns, [None] * 9, layers, model_id="silent").with_columns(
+    two = described(columns, outcome, [0] * 5 + [3] * 6, model_id="two")
+    silent = described(columns, [None] * 11, layers, model_id="silent").with_columns(
         pl.col("outcome").cast(pl.Float64), prompt_set=pl.lit(None, pl.String)
     )
-    constant = described(columns, [0.1] * 9, layers, model_id="constant")
+    constant = described(columns, [1 / 3] * 11, layers, model_id="constant")
     together = entropy_predictors(pl.concat([whole, two, silent, constant]))
     assert len(together) == 4 * len(DESCRIPTORS)
     assert together.filter(model_id="m").equals(entropy_predictors(whole.sample(fraction=1, shuffle=True, seed=1)))
@@ -339,7 +339,7 @@ def test_angles_of_planes_turned_by_hand():
 def test_a_small_angle_is_not_lost_in_rounding():
     """The same span from other vectors is 0 away to 1e-10 degrees, where a cosine alone would say 1e-6."""
     draw = np.random.default_rng(9)
-    span = np.linalg.qr(draw.standard_normal((50, 4)))[0].T.astype(np.float32)
+    span = np.linalg.qr(draw.standard_normal((300, 8)))[0].T.astype(np.float32)
     found = eigenvector_angles(vectors_of({0: span, 1: -span[::-1]}, anchor=0))
     assert found["largest_angle_deg"].max() < 1e-10
 
