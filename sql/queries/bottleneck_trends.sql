@@ -1,6 +1,6 @@
 --| title = "Do heads converge towards a layer and part again after it?"
 --| theme = "Depth"
---| reading = "For every layer taken as a bottleneck, the mean over heads of the correlation of layer and overlap with it, over the layers before it and after it; the band is one standard deviation over heads. A convergence point has more than 0.3 before and less than -0.3 after; as measured, the decay of overlap with distance alone makes most layers pass, and only what is left on the right, where that decay is taken out and chance is about 0, can speak of the layer. Without any trend 16 % of layers pass with three others on each side, 4 % with ten."
+--| reading = "For every layer taken as a bottleneck, the mean over heads of the correlation of layer and overlap with it, over the layers before it and after it; the band is one standard deviation over heads. A convergence point has more than 0.3 before and less than -0.3 after; as measured, the decay of overlap with distance alone lets many layers pass, and only what is left on the right, where that decay is taken out and chance is about 0, can speak of the layer. Without any trend 16 % of layers pass with three others on each side, 4 % with ten."
 --| [chart]
 --| mark = {type = "line", point = {size = 20}}
 --| band = ["low", "high"]
