@@ -157,7 +157,7 @@ def _grams(model: Export, folder: Path) -> dict[Path, bytes]:
         told[column] = model.model[column]
     place = {layer: at for at, layer in enumerate(model.layers)}
     one, two = ([place[layer] for layer in rows[column]] for column in ("layer", "other_layer"))
-    gram = np.empty((n_layers, n_layers, n_heads))
+    gram = np.zeros((n_layers, n_layers, n_heads))
     gram[one, two, rows["head"]] = gram[two, one, rows["head"]] = rows["gram"]
     told["gram"] = gram.tolist()
     fro_sq = model.per_head(model.ask("norms"), "head_product_fro_sq")

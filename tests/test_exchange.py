@@ -393,7 +393,6 @@ BAD_GRAMS = {
     "head_dim": (("head_dim",), C + 1, f"wanted {L} × {H} × {2 * C + 2} numbers in sym_eigs"),
     "hidden_size": (("hidden_size",), D + 1, "numbers in eig_dirs"),
     "no such .pt": (("eigdirs_path",), "sub/gone.pt", "wanted gone.pt beside"),
-    "elsewhere": (("eigdirs_path",), "../../dirs2.pt", "wanted dirs2.pt beside"),
     "no path": (("eigdirs_path",), 3, "the path of a .pt as eigdirs_path"),
 }
 
@@ -409,6 +408,18 @@ def test_bad_grams(ingest, write, tmp_path, case):
     path, to, said = BAD_GRAMS[case]
     write("dirs.pt", Model().tensors())
     refused(ingest, tmp_path, write("bad.json", changed(Model().grams(), *path, to=to)), said)
+
+
+@pytest.mark.parametrize("named", ["../dirs.pt", "{folder}/dirs.pt"])
+def test_a_pt_that_lies_elsewhere(ingest, write, tmp_path, named):
+    """Only what is beside the JSON, or below, is read."""
+    write("dirs.pt", Model().tensors())
+    (tmp_path / "sub").mkdir()
+    path = write("sub/a.json", Model().grams() | {"eigdirs_path": named.format(folder=tmp_path)})
+    refused(ingest, tmp_path, path, "wanted dirs.pt beside")
+    path = write("a.json", Model().grams() | {"eigdirs_path": "sub/dirs.pt"})
+    (tmp_path / "dirs.pt").rename(tmp_path / "sub" / "dirs.pt")
+    assert ingest(path)[0] == 0
 
 
 def test_a_gram_that_no_operators_have(ingest, write, tmp_path):
