@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,27 +71,40 @@ def import_file(options: Options, started_at: datetime) -> dict[str, int]:
     held = Held() if clash else held
     _check_energies(found, held)
     with RunFolder(cache_dir() / "runs" / f"import-{sha256[:16]}") as folder:
-        run = f"{mark}-{started_at:%H%M%S%f}"  # what is staged depends on the warehouse too: no later run takes it up
-        with folder.writing("import", run) as out:
-            expected = _write(found, held, out, options.eigenvectors)
-        tables = staging.staged_tables(folder.path("import", run))
-        shared = {table: tables.pop(table) for table in ("null_spectra",) if table in tables}
-        told = asdict(options) | {"sha256": sha256, "has_attention": "attention_stats" in tables}
-        load = store.StackLoad(
-            model_id=name,
-            model=_model(found, held, name),
-            run=run_row(told, started_at, datetime.now(UTC), {"import": folder.cost("import", run)}),
-            fingerprints={stage: mark},
-            staged={table: [] for table in _replaced(found, before)} | {table: [tables[table]] for table in tables},
-            expected_rows=expected,
-            replaces_all=clash is not None,
-        )
-        keywords: dict[str, Any] = {"force": options.force, "wait_seconds": options.wait_seconds, "say": console.say}
-        written = store.load(options.warehouse, [load], shared, **keywords)
-        folder.remove()
+        shutil.rmtree(folder.path("import", mark), ignore_errors=True)  # of a run that was killed
+        try:
+            with folder.writing("import", mark) as out:
+                expected = _write(found, held, out, options.eigenvectors)
+            tables = staging.staged_tables(folder.path("import", mark))
+            shared = {table: tables.pop(table) for table in ("null_spectra",) if table in tables}
+            told = asdict(options) | {"sha256": sha256, "has_attention": "attention_stats" in tables}
+            load = store.StackLoad(
+                model_id=name,
+                model=_model(found, held, name),
+                run=run_row(told, started_at, datetime.now(UTC), {"import": folder.cost("import", mark)}),
+                fingerprints={stage: mark},
+                staged={table: [] for table in _replaced(found, before)}
+                | {table: [file] for table, file in tables.items()},
+                expected_rows=expected,
+                replaces_all=clash is not None,
+            )
+            written = _load(options, load, shared)
+        finally:
+            folder.remove()  # what is staged depends on the warehouse too, so no later run may take it up
     seconds = (datetime.now(UTC) - started_at).total_seconds()
     console.summary(f"{name} is in the warehouse, from {path}", written, seconds, None, options.warehouse)
     return written
+
+
+def _load(options: Options, load: store.StackLoad, shared: dict[str, Path]) -> dict[str, int]:
+    return store.load(
+        options.warehouse,
+        [load],
+        shared,
+        force=options.force,
+        wait_seconds=options.wait_seconds,
+        say=console.say,
+    )
 
 
 def _replaced(found: MeasurementFile, before: dict[str, Any]) -> tuple[str, ...]:

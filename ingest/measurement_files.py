@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -154,15 +155,9 @@ def _directions(
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever unpickling raises: the file is not what was promised
         raise EigenhouseError(f"wanted tensors in {path}; got {str(error).splitlines()[0][:120]}") from error
-    found = {}
-    shapes = {"sym_eigs": (n_layers, n_heads, 2 * head_dim), "eig_dirs": (n_layers, n_heads, None, hidden_size)}
-    for name, shape in shapes.items():
-        tensor = tensors.get(name) if isinstance(tensors, dict) else None
-        if not isinstance(tensor, torch.Tensor):
-            raise EigenhouseError(f"wanted the tensors eig_dirs and sym_eigs in {path}; there is no {name}")
-        numbers = tensor.detach().float() if tensor.is_floating_point() else tensor
-        found[name] = _numbers(f"{name} of {path}", numbers.numpy(), shape)
-    values, vectors = found["sym_eigs"], found["eig_dirs"].astype(np.float32)
+    values = np.stack(list(_rows_of(path, tensors, "sym_eigs", n_layers, (n_heads, 2 * head_dim))))
+    layers = _rows_of(path, tensors, "eig_dirs", n_layers, (n_heads, None, hidden_size))
+    vectors = np.stack([layer.astype(np.float32) for layer in layers])
     sizes = np.abs(values)
     falls = np.diff(sizes, axis=2) <= 1e-6 * sizes[:, :, :1]
     _want(falls, values[:, :, 1:], f"sym_eigs of {path}", "eigenvalues by falling magnitude")
@@ -171,6 +166,18 @@ def _directions(
         off = np.abs(products - np.eye(layer.shape[1], dtype=np.float32))
         _want(off <= SLACK, products, f"eig_dirs[{at}] of {path}", "orthonormal vectors", "inner products")
     return values[:, :, :hidden_size], vectors  # the metric has no more than hidden_size of them
+
+
+def _rows_of(path: Path, tensors: Any, name: str, n_layers: int, shape: tuple[int | None, ...]) -> Iterator[np.ndarray]:
+    """A tensor of the .pt layer by layer in float64: the vectors of a large model would take gigabytes at once."""
+    tensor = tensors.get(name) if isinstance(tensors, dict) else None
+    if tensor is None or not hasattr(tensor, "detach"):
+        raise EigenhouseError(f"wanted the tensors eig_dirs and sym_eigs in {path}; there is no {name}")
+    if tensor.shape[:1] != (n_layers,):
+        raise EigenhouseError(f"wanted {n_layers} layers in {name} of {path}; got the shape {tuple(tensor.shape)}")
+    for at, layer in enumerate(tensor.detach()):
+        numbers = layer.double() if layer.is_floating_point() else layer  # numpy has no bfloat16
+        yield _numbers(f"{name}[{at}] of {path}", numbers.numpy(), shape)
 
 
 def _layers(path: Path, content: dict[str, Any]) -> list[int]:

@@ -4,19 +4,23 @@ import csv
 import io
 import json
 import math
+import shutil
 from itertools import combinations
 
 import duckdb
 import experiment_fixture
 import numpy as np
+import polars as pl
 import pytest
 import torch
 import warehouse_fixture
 from typer.testing import CliRunner
 
 from analyses import __main__ as asking
+from analyses import saved
 from ingest import __main__ as command_line
-from ingest import store
+from ingest import sqlfiles, store
+from ingest.errors import EigenhouseError
 
 L, H, C, D, TOPK = 5, 3, 11, 29, 17
 REL = 1e-6  # FLOAT columns
@@ -234,6 +238,23 @@ def test_without_a_pt(ingest, ask, write):
     assert ask("select (select count(trace) from head_norms), (select count(*) from eigenvalues)") == [(0, 0)]
 
 
+@pytest.mark.parametrize("places", [(1,), (2,), (1, 2)], ids=["spectra", "grams", "both"])
+def test_every_view_and_query_answers(ingest, files, tmp_path, places):
+    """What needs a number that no file has is null or has no row; nothing fails, nothing is NaN."""
+    for place in places:
+        ingest(files[place])
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb"), read_only=True) as con:
+        for path in sqlfiles.files("views"):
+            found = con.execute(f"from {path.stem} where model_id = 'old'").pl()
+            for column in found.select(pl.selectors.float()):
+                assert column.is_finite().all(), (path.stem, column.name)
+        for query in saved.every():
+            given = {"model": "old"} if "model" in query.parameters else {}
+            con.execute(query.sql, query.bind(given)).fetchall()
+        there = con.execute("select distinct operator from shape_cosines").fetchall()
+        assert there == ([("head_product",)] if 1 in places else [])
+
+
 STATE = """
     select (select count(*) from singular_values), (select count(*) from attention_stats), (select count(*) from grams),
     (select count(*) from eigenvectors), (select count(*) from spectral_grams), hidden_size, head_dim from models
@@ -281,6 +302,26 @@ def test_the_same_file_again(ingest, ask, write, files):
     write("dirs.pt", model.tensors() | {"other": torch.zeros(3)})  # a changed .pt is a changed file
     status, said = ingest(grams)
     assert status == 1 and "holds grams of another file" in said
+
+
+def test_after_a_killed_import(ingest, ask, tmp_path, monkeypatch, files):
+    """What a killed run staged is not taken up, and what a refused one staged is gone."""
+
+    def killed(*_, **__):
+        for run in (tmp_path / "cache" / "runs").iterdir():
+            shutil.copytree(run, tmp_path / "kept" / run.name)
+        raise EigenhouseError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "load", killed)
+        assert ingest(files[1])[0] == 1
+    assert list((tmp_path / "cache" / "runs").iterdir()) == []
+    [run] = (tmp_path / "kept").iterdir()
+    [stage] = run.glob("import-*")
+    (stage / "singular_values.parquet").write_bytes(b"rubbish")
+    shutil.copytree(run, tmp_path / "cache" / "runs" / run.name)
+    assert ingest(files[1])[0] == 0
+    assert ask("select count(*) from singular_values") == [(L * H * C,)]
 
 
 def test_another_file_of_the_same_kind(ingest, ask, write, files):
@@ -390,7 +431,7 @@ BAD_GRAMS = {
     "fro_sq": (("fro_sq",), [[1.0] * (H + 1)] * L, f"wanted {L} × {H} numbers in fro_sq"),
     "no fro_sq": (("fro_sq",), ..., "wanted fro_sq"),
     "no hidden": (("hidden_size",), ..., "wanted hidden_size"),
-    "head_dim": (("head_dim",), C + 1, f"wanted {L} × {H} × {2 * C + 2} numbers in sym_eigs"),
+    "head_dim": (("head_dim",), C + 1, f"wanted {H} × {2 * C + 2} numbers in sym_eigs[0]"),
     "hidden_size": (("hidden_size",), D + 1, "numbers in eig_dirs"),
     "no such .pt": (("eigdirs_path",), "sub/gone.pt", "wanted gone.pt beside"),
     "no path": (("eigdirs_path",), 3, "the path of a .pt as eigdirs_path"),
@@ -433,6 +474,9 @@ def test_a_gram_that_no_operators_have(ingest, write, tmp_path):
     [
         ("eig_dirs", ..., "there is no eig_dirs"),
         ("sym_eigs", torch.zeros(L, H), "numbers in sym_eigs"),
+        ("sym_eigs", torch.zeros(L + 1, H, 2 * C), f"wanted {L} layers in sym_eigs"),
+        ("eig_dirs", [1.0], "there is no eig_dirs"),
+        ("sym_eigs", torch.zeros(L, H, 2 * C, dtype=torch.complex64), "other values"),
         ("sym_eigs", torch.arange(L * H * 2 * C).reshape(L, H, 2 * C), "falling magnitude"),
         ("eig_dirs", torch.ones(L, H, TOPK, D), "orthonormal vectors"),
         ("eig_dirs", torch.full((L, H, TOPK, D), math.nan), "finite numbers in eig_dirs"),
@@ -597,6 +641,24 @@ def test_layers_that_are_not_measured(ingest, ask, export, tmp_path):
     assert ask("select layer from layers where not is_measured order by layer") == [(0,), (3,)]
     rows = ask("select head, layer, other_layer, gram from grams order by all")
     assert rows == [(*at, pytest.approx(gram, rel=1e-12)) for at, gram in sorted(toy.gram.items())]
+
+
+@pytest.mark.parametrize(("shape", "n_values"), [((3, 2, 5, 7), 7), ((1, 1, 2, 7), 4)])
+def test_shapes_at_the_edge(ingest, ask, export, tmp_path, shape, n_values):
+    """2 head_dim above hidden_size: the format pads with zeros, the table doesn't. One layer: no pairs."""
+    toy = experiment_fixture.make("edge", 9, shape, attends=False)
+    experiment_fixture.build(tmp_path / "edge.duckdb", tmp_path / "staged", [toy])
+    status, out, _ = export("edge", warehouse=tmp_path / "edge.duckdb")
+    assert status == 0
+    padded = torch.load(out / "edge.eigdirs.pt", weights_only=True)["sym_eigs"]
+    assert padded.shape == (shape[0], shape[1], 2 * shape[2])
+    assert not padded[..., n_values:].any()
+    assert ingest(out / "edge.gram.json", "--name", "again")[0] == 0
+    rows = ask("select layer, head, k, eigenvalue from eigenvalues order by all")
+    assert rows == [(*at, k, value) for at, values in toy.eigenvalue.items() for k, value in enumerate(values)]
+    assert {row[2] for row in rows} == set(range(n_values))
+    cosines = ask("select head, layer, other_layer, list(cosine order by k) from principal_cosines group by all")
+    assert sorted(cosines) == [(*at, pytest.approx(values, abs=2e-6)) for at, values in sorted(toy.cosine.items())]
 
 
 @pytest.mark.parametrize(
