@@ -3,7 +3,8 @@ PYTHON = python3
 VENV   = .venv
 
 PASSED = MODEL REVISION NAME DEVICE PROMPTS STATIC_ONLY DYNAMIC_ONLY NO_WEIGHTS SUBSPACE_SIZE \
-         PRINCIPAL_SIDES EXPERTS EIGENVECTORS TRUST_REMOTE_CODE FORCE WAIT SQL Q FORMAT OUT ANCHOR HEAD K WAREHOUSE
+         PRINCIPAL_SIDES EXPERTS EIGENVECTORS TRUST_REMOTE_CODE OPERATOR FORCE WAIT SQL Q FORMAT OUT \
+         ANCHOR HEAD K PROMPT_SET WAREHOUSE
 KNOWN  = $(PASSED) PYTHON VENV
 
 # What is given on the command line reaches the program as typed: neither make nor the shell may read the quotes, $1
@@ -34,7 +35,7 @@ endif
 RUN   := $(VENV)/bin/python
 READY := $(if $(filter VENV,$(TYPED)),,.venv/.installed)
 
-.PHONY: help ingest models query chart queries views bench test lint clean
+.PHONY: help ingest models query chart queries export views bench test lint clean
 
 help:   ## this list
 	@awk '/^[a-z]+:.*## / { name = $$0; sub(/:.*/, "", name); sub(/.*## /, ""); printf "make %-10s %s\n", name, $$0 } \
@@ -54,6 +55,9 @@ chart: $(READY)   ## Q=<saved query> as charts/<query>.html, .png and .svg; OUT=
 
 queries: $(READY)   ## the saved queries and their parameters
 	@$(RUN) -m analyses queries
+
+export: $(READY)   ## MODEL=… OUT=<folder>: spectra and grams as JSON, effective ranks as CSV, for other tools
+	@$(RUN) -m analyses export
 
 views: $(READY)   ## bring the views of an existing warehouse up to date
 	@$(RUN) -m analyses views
@@ -76,11 +80,12 @@ clean:   ## remove .venv and caches; the warehouse and downloaded models stay
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 ##
-## What to ingest       MODEL=<hub id | folder | .safetensors | .gguf | catalog name>, REVISION, NAME
+## What to ingest       MODEL=<hub id | folder | .safetensors | .gguf | measurement .json | catalog name>, REVISION, NAME
 ##                      (without MODEL the packaged default model; FORCE=1 replaces what is there)
 ## What to measure      STATIC_ONLY=1, DYNAMIC_ONLY=1, NO_WEIGHTS=1, SUBSPACE_SIZE=20, PRINCIPAL_SIDES=1, EXPERTS=8|all,
 ##                      EIGENVECTORS=auto|all|none
 ## How                  DEVICE=cpu|cuda|mps, PROMPTS=<file>, TRUST_REMOTE_CODE=1, WAIT=<seconds for a busy warehouse>
+## Measurement files    OPERATOR=head_product|metric: what the singular values are of; PROMPT_SET=<whose attention to export>
 ## Query parameters     MODEL, ANCHOR, HEAD, K
 ## Everywhere           WAREHOUSE=<file> (default warehouse.duckdb), VENV=<an environment of your own>
 ## First run            .venv is made by PYTHON (3.11 or later) from requirements.lock, and only when that changes;

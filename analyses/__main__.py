@@ -1,4 +1,4 @@
-"""The command line of the read side: `python -m analyses query|chart|models|queries|views`."""
+"""The command line of the read side: `python -m analyses query|chart|models|queries|export|views`."""
 
 import contextlib
 import os
@@ -38,7 +38,9 @@ WAREHOUSE = Path("warehouse.duckdb")
 
 def option(name: str, text: str) -> Any:
     """An option that make hands over in the environment: --out is EIGENHOUSE_OUT."""
-    return typer.Option(f"--{name}", envvar=f"EIGENHOUSE_{name.upper()}", help=text, show_envvar=False)
+    return typer.Option(
+        f"--{name}", envvar=f"EIGENHOUSE_{name.upper().replace('-', '_')}", help=text, show_envvar=False
+    )
 
 
 Warehouse = Annotated[Path, option("warehouse", "The DuckDB file.")]
@@ -116,6 +118,29 @@ def queries() -> None:
     with _destination(None) as file:
         for known in saved.every():
             file.write(f"{known.usage()}\n    {known.title}\n    {known.reading}\n".encode())
+
+
+@app.command()
+def export(
+    model: Annotated[str, option("model", "The model_id to export.")] = "",
+    out: Annotated[Path | None, option("out", "The folder to write into; made where there is none.")] = None,
+    operator: Annotated[str, option("operator", "Whose singular values: head_product, or metric, …")] = "",
+    prompt_set: Annotated[str, option("prompt-set", "Whose attention, where there are several.")] = "",
+    warehouse: Warehouse = WAREHOUSE,
+) -> None:
+    """Write a model's measurements as files for other tools: spectra, grams, effective ranks."""
+    from analyses import export as files  # numpy and polars take their time
+
+    if not model or out is None:
+        raise EigenhouseError(
+            "wanted MODEL=<a model of the warehouse> and OUT=<folder>; `make models` lists the models"
+        )
+    con = store.connect(warehouse, read_only=True)
+    try:
+        for path in files.export(con, model, out, operator or None, prompt_set or None, store.say_on_stderr):
+            print(path)
+    finally:
+        con.close()
 
 
 @app.command()

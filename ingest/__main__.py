@@ -24,7 +24,7 @@ def main(
         str,
         _option(
             "MODEL",
-            "Hub id, folder, .safetensors, .gguf or catalog name; the packaged default where left out.",
+            "Hub id, folder, .safetensors, .gguf, measurement .json, catalog name; else the packaged default.",
         ),
     ] = "",
     warehouse: Annotated[Path, _option("WAREHOUSE", "The DuckDB file to write.")] = Path("warehouse.duckdb"),
@@ -49,6 +49,9 @@ def main(
     trust_remote_code: Annotated[
         bool, _option("TRUST_REMOTE_CODE", "Run Python code that the model's repository brings.")
     ] = False,
+    operator: Annotated[
+        str, _option("OPERATOR", "What a measurement .json's singular values are of: head_product, metric.")
+    ] = "",
     force: Annotated[bool, _option("FORCE", "Measure again, and replace what the name was bound to.")] = False,
     wait: Annotated[float, _option("WAIT", "Seconds to wait for a warehouse that another process holds.")] = 120.0,
 ) -> None:
@@ -71,6 +74,7 @@ def main(
         experts=experts,
         eigenvectors=eigenvectors,
         trust_remote_code=trust_remote_code,
+        operator=operator or None,
         force=force,
         wait_seconds=wait,
     )

@@ -49,6 +49,7 @@ class Options:
     experts: str = "8"
     eigenvectors: str = "auto"
     trust_remote_code: bool = False
+    operator: str | None = None
     force: bool = False
     wait_seconds: float = store.WAIT_SECONDS
 
@@ -80,6 +81,12 @@ def ingest(options: Options) -> dict[str, int]:
         raise EigenhouseError(f"want EIGENVECTORS=auto, all or none, got {options.eigenvectors!r}")
     if not os.access(options.warehouse.absolute().parent, os.W_OK):
         raise EigenhouseError(f"want a folder to write {options.warehouse} in; it doesn't exist, or is read-only")
+    if options.model.endswith(".json"):
+        from ingest import exchange  # it reads this module
+
+        return exchange.import_file(options, started_at)
+    if options.operator:
+        raise EigenhouseError(f"OPERATOR goes with a measurement .json; got OPERATOR={options.operator} for a model")
     prompts = read_prompts(options.prompts or STANDARD)
     source = resolve(
         options.model,
@@ -199,26 +206,32 @@ class Run:
                 staged.setdefault(table, [])
             for table, path in staging.staged_tables(folder / stack["folder"]).items():
                 staged[table].append(path)
-        run = {
-            "run_id": str(uuid.uuid4()),
-            "started_at": self.started_at,
-            "finished_at": finished_at,
-            "status": "done",
-            "seconds": (finished_at - self.started_at).total_seconds(),
-            "peak_rss_mb": max([staging.peak_rss_mb(), *(cost["peak_rss_mb"] for cost in costs.values())]),
-            "options": json.dumps(asdict(self.options), default=str),
-            "versions": json.dumps(_versions()),
-            "stages": json.dumps(costs),
-        }
         suffix = f"#{stack['model']['stack']}" if stack["model"]["stack"] else ""
         return store.StackLoad(
             model_id=self.source.model_id + suffix,
             model=stack["model"] | self._identity,
-            run=run,
+            run=run_row(asdict(self.options), self.started_at, finished_at, costs),
             fingerprints={_ledger_name(stage, self.prompts): self.marks[stage] for stage in due},
             staged=staged,
             expected_rows=expected,
         )
+
+
+def run_row(
+    options: dict[str, object], started_at: datetime, finished_at: datetime, costs: dict[str, dict[str, float]]
+) -> dict[str, object]:
+    """The columns of `ingest_runs` for a run that wrote what it set out to."""
+    return {
+        "run_id": str(uuid.uuid4()),
+        "started_at": started_at,
+        "finished_at": finished_at,
+        "status": "done",
+        "seconds": (finished_at - started_at).total_seconds(),
+        "peak_rss_mb": max([staging.peak_rss_mb(), *(cost["peak_rss_mb"] for cost in costs.values())]),
+        "options": json.dumps(options, default=str),
+        "versions": json.dumps(versions()),
+        "stages": json.dumps(costs),
+    }
 
 
 def _fingerprints(options: Options, source: Source, weights: str, prompts: PromptSet) -> dict[str, str]:
@@ -227,7 +240,7 @@ def _fingerprints(options: Options, source: Source, weights: str, prompts: Promp
     common = {
         "weights": weights,
         "config": config,
-        "versions": _versions(),
+        "versions": versions(),
         "remote": options.trust_remote_code and [path.read_text() for path in sorted(source.folder.glob("*.py"))],
     }
     return {
@@ -276,5 +289,5 @@ def _reading(options: Options) -> Iterator[Any]:
         con.close()
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     return {"eigenhouse": __version__, "code": staging.code_version()} | {name: version(name) for name in LIBRARIES}

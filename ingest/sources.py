@@ -19,7 +19,7 @@ from ingest import catalog
 from ingest.catalog import cache_dir
 from ingest.errors import EigenhouseError
 
-WANTED = "a model is wanted: hub id, folder, .safetensors, .gguf or catalog name"
+WANTED = "a model is wanted: hub id, folder, .safetensors, .gguf, measurement .json or catalog name"
 STEMS = ("model.safetensors", "pytorch_model.bin")  # what transformers looks for in a folder, in its order
 ENTRIES = tuple(stem + end for stem in STEMS for end in ("", ".index.json"))
 WEIGHT_ENDINGS = (".safetensors", ".gguf", ".bin")
@@ -89,14 +89,14 @@ def resolve(
     """Find, fetch and check the files of MODEL: a local path before a catalog name before a hub id."""
     for what, text in (("NAME", name), ("REVISION", revision)):
         if text is not None:
-            _refuse_bad_key(what, text)
+            refuse_bad_key(what, text)
     try:
         files, origin, own_name = _locate(model, revision, trust_remote_code, say)
     except OSError as error:
         got = error.strerror or error
         raise EigenhouseError(f"wanted to read {error.filename or model}; got: {got}") from error
     if name is None:
-        _refuse_bad_key("NAME", own_name, hint=" (the path's own name: give another with NAME=…)")
+        refuse_bad_key("NAME", own_name, hint=" (the path's own name: give another with NAME=…)")
     return Source(**vars(files), name=own_name if name is None else name, revision=revision, origin=origin)
 
 
@@ -113,7 +113,7 @@ def _file_sha256(path: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _refuse_bad_key(what: str, text: str, hint: str = "") -> None:
+def refuse_bad_key(what: str, text: str, hint: str = "") -> None:
     """'#' starts a model_id's stack and '@' its revision, so neither may be part of a name."""
     if not text or any(letter in "#@" or letter.isspace() or not letter.isprintable() for letter in text):
         raise EigenhouseError(f"wanted a {what} without '#', '@' or spaces, not empty; got {text!r}{hint}")
@@ -196,7 +196,7 @@ def _weights_among(names: set[str], folder: Path) -> tuple[str, tuple[str, ...]]
 
 
 def _weight_map(index: Path) -> dict:
-    weight_map = _json_object(index).get("weight_map")
+    weight_map = json_object(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise EigenhouseError(f"wanted a weight_map in {index}; got {str(weight_map)[:40]}")
     return weight_map
@@ -238,7 +238,7 @@ def _hub_files(model: str, revision: str | None, trust: bool, say: catalog.Say) 
     return _folder_files(folder, trust), folder.name
 
 
-def _json_object(path: Path) -> dict:
+def json_object(path: Path) -> dict:
     _refuse_pointer(path)
     try:
         content = json.loads(path.read_bytes())
@@ -254,7 +254,7 @@ def _check_config(folder: Path, trust: bool, names: set[str]) -> None:
     path = folder / "config.json"
     if "config.json" not in names:
         raise _no_config(names, folder)
-    config = _json_object(path)
+    config = json_object(path)
     model_type = config.get("model_type")
     if not isinstance(model_type, str):
         raise EigenhouseError(f"wanted a model_type in {path}; got {model_type!r} (no transformers config?)")

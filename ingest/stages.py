@@ -20,7 +20,7 @@ from ingest.errors import EigenhouseError
 from ingest.factors import HeadFactors
 from ingest.spectra import LayerHeads
 from ingest.stacks import Stack, attention_kind
-from ingest.staging import long_frame, write_table
+from ingest.staging import long_frame, pair_frame, vector_frame, write_table
 from ingest.workbench import Workbench
 
 EIGENVECTOR_BYTES = 64 * 2**20  # kept by default up to this size a model
@@ -211,18 +211,9 @@ def _spectra_of_layer(
         frames["eigenvalues"].append(long_frame(at, ("head", "k"), eigenvalue=eigen[0].astype(np.float32)))
         counts["eigenvalues"] += n_heads * min(2 * head_dim, hidden_size)
         if keeps_vectors:
-            frames["eigenvectors"].append(_vector_frame(layer, eigen[1]))
+            frames["eigenvectors"].append(vector_frame(layer, eigen[1]))
             counts["eigenvectors"] += n_heads * min(spectra.N_EIGENVECTORS, 2 * head_dim, hidden_size)
     return sigmas
-
-
-def _vector_frame(layer: int, vectors: np.ndarray) -> pl.DataFrame:
-    n_heads, n_vectors, hidden_size = vectors.shape
-    keys = long_frame({"layer": layer}, ("head", "k"), unused=np.zeros((n_heads, n_vectors), np.float32)).drop("unused")
-    flat = pl.Series(
-        "vector", vectors.reshape(-1, hidden_size).astype(np.float32), dtype=pl.Array(pl.Float32, hidden_size)
-    )
-    return keys.with_columns(flat.cast(pl.List(pl.Float32)))
 
 
 def _spectral_gram_frames(operator: str, by_layer: dict[int, np.ndarray]) -> list[pl.DataFrame]:
@@ -231,7 +222,7 @@ def _spectral_gram_frames(operator: str, by_layer: dict[int, np.ndarray]) -> lis
     for head in heads:
         layers = [layer for layer, sigma in by_layer.items() if head < len(sigma)]
         pairs = grams.spectral_grams([by_layer[layer][head] for layer in layers])
-        frames.append(_pair_frame({"operator": operator, "head": head}, layers, pairs))
+        frames.append(pair_frame({"operator": operator, "head": head}, layers, pairs))
     return frames
 
 
@@ -257,7 +248,7 @@ def write_grams(factors: Path, out: Path) -> None:
                         (row, column, direct),
                         f"{stack['folder']}, head {head}",
                     )
-                    frames.append(_pair_frame(OPERATOR | {"head": head}, layers, products[member]))
+                    frames.append(pair_frame(OPERATOR | {"head": head}, layers, products[member]))
                 advance(1)
             write_table(out / stack["folder"], "grams", frames, ["operator", "head", "layer", "other_layer"])
             expected[stack["folder"]] = {"grams": _pairs_of_layers(folder)}
@@ -351,10 +342,3 @@ def _pairs_of_layers(folder: Path) -> int:
     """Pairs layer <= other_layer, summed over the heads that both have."""
     counts = [load_factors(folder, layer)[0].shape[0] for layer in measured_layers(folder)]
     return sum(min(counts[i], counts[j]) for i in range(len(counts)) for j in range(i, len(counts)))
-
-
-def _pair_frame(keys: dict[str, object], layers: list[int], products: np.ndarray) -> pl.DataFrame:
-    rows, columns = np.triu_indices(len(layers))
-    numbers = np.array(layers, dtype=np.int32)
-    pairs = pl.DataFrame({"layer": numbers[rows], "other_layer": numbers[columns], "gram": products[rows, columns]})
-    return pairs.select([pl.lit(value).alias(name) for name, value in keys.items()] + [pl.all()])

@@ -15,7 +15,7 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -110,6 +110,24 @@ def long_frame(keys: Mapping[str, object], axes: tuple[str, ...], **arrays: np.n
         | {name: array.reshape(-1) for name, array in arrays.items()}
     )
     return frame.select([pl.lit(value).alias(name) for name, value in keys.items()] + [pl.all()])
+
+
+def vector_frame(layer: int, vectors: np.ndarray) -> pl.DataFrame:
+    """One layer's vectors (head, k, hidden) as rows of `eigenvectors`."""
+    n_heads, n_vectors, hidden_size = vectors.shape
+    keys = long_frame({"layer": layer}, ("head", "k"), unused=np.zeros((n_heads, n_vectors), np.float32)).drop("unused")
+    flat = pl.Series(
+        "vector", vectors.reshape(-1, hidden_size).astype(np.float32), dtype=pl.Array(pl.Float32, hidden_size)
+    )
+    return keys.with_columns(flat.cast(pl.List(pl.Float32)))
+
+
+def pair_frame(keys: Mapping[str, object], layers: Sequence[int], products: np.ndarray) -> pl.DataFrame:
+    """The pairs layer <= other_layer of a symmetric matrix (layer, layer) as rows of a gram table."""
+    rows, columns = np.triu_indices(len(layers))
+    numbers = np.array(layers, dtype=np.int32)
+    pairs = pl.DataFrame({"layer": numbers[rows], "other_layer": numbers[columns], "gram": products[rows, columns]})
+    return pairs.select([pl.lit(value).alias(name) for name, value in keys.items()] + [pl.all()])
 
 
 def write_table(folder: Path, table: str, frames: list[pl.DataFrame], sort: list[str]) -> None:

@@ -26,12 +26,14 @@ from ingest.warehouse_file import (
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Connection",
     "StackLoad",
     "check_name",
     "connect",
     "holds_warehouse",
     "ingested",
     "load",
+    "say_on_stderr",
     "stack_ids",
 ]
 
@@ -48,6 +50,7 @@ class StackLoad:
     staged: dict[str, list[Path]]
     # table → rows that the model's shape predicts; a table left out may have any number
     expected_rows: dict[str, int]
+    replaces_all: bool = False  # nothing that the name holds stays, whatever weights it is bound to
 
 
 def ingested(con: Connection, model_id: str) -> tuple[str | None, dict[str, str]]:
@@ -147,7 +150,7 @@ def _weights(stack: StackLoad) -> str | None:
 def _bind(con: Connection, stack: StackLoad) -> int:
     """The stack's model_key: kept for the same weights; for others new, and the old rows deleted."""
     bound = con.execute("select model_key, weights_sha256 from models where model_id = ?", [stack.model_id]).fetchone()
-    if bound and bound[1] == _weights(stack):
+    if bound and bound[1] == _weights(stack) and not stack.replaces_all:
         return int(bound[0])
     model_key = _new_model_key(con)
     if bound:

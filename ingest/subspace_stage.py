@@ -98,7 +98,7 @@ def _write_pairs(bases: StackBases, principal_sides: bool) -> None:
             # 'eigen' < 'key' < 'query': rows come in the order of the tables' keys
             for kind in sorted(bases.kinds):
                 layers, vectors, tied = bases.of_head(kind, head)
-                pairs = _Pairs(head, layers, tied)
+                pairs = HeadPairs(head, layers, tied)
                 if len(layers) < 2:
                     continue
                 if kind == "eigen" or principal_sides:
@@ -107,7 +107,7 @@ def _write_pairs(bases: StackBases, principal_sides: bool) -> None:
                 if kind == "eigen":
                     top = np.array([bases.is_degenerate("top", layer)[head] for layer in layers])
                     top1 = within_unit(subspaces.vector_overlaps(vectors[:, 0])[pairs.indices], pairs.where)
-                    append["eigenvector_overlaps"](_Pairs(head, layers, top).frame({}, top1_overlap=top1))
+                    append["eigenvector_overlaps"](HeadPairs(head, layers, top).frame({}, top1_overlap=top1))
                 else:
                     overlap = within_unit(subspaces.overlaps(vectors)[pairs.indices], pairs.where)
                     keys = {"side": kind, "subspace_size": vectors.shape[1]}
@@ -115,7 +115,7 @@ def _write_pairs(bases: StackBases, principal_sides: bool) -> None:
             advance(1)
 
 
-class _Pairs:
+class HeadPairs:
     """The pairs layer < other_layer of one head."""
 
     def __init__(self, head: int, layers: list[int], tied: np.ndarray) -> None:

@@ -1,5 +1,7 @@
 """Two packaged models from end to end: what is stored against numbers worked out here from their files."""
 
+import shutil
+
 import gguf
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import transformers
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
+from analyses.export import export
 from ingest import __main__ as command_line
 from ingest import catalog, store
 from ingest.prompts import read_prompts
@@ -109,3 +112,37 @@ def test_encoder_entropy_is_its_eager_attention(con):
                 [prompts.name, prompt, layer],
             ).fetchall()
             assert [row[0] for row in found] == pytest.approx(entropy.tolist(), abs=1e-4)
+
+
+def test_encoder_exported_and_imported_answers_alike(warehouse, tmp_path, monkeypatch):
+    """Out as files and in again under another name: float32 both ways."""
+    monkeypatch.setenv("EIGENHOUSE_CACHE", str(tmp_path / "cache"))
+    path = shutil.copy(warehouse, tmp_path / "copy.duckdb")
+    con = store.connect(path, read_only=True)
+    files = export(con, "minilm-l6", tmp_path, None, None, print)
+    con.close()
+    assert [file.name.removeprefix("minilm-l6.") for file in files] == [
+        "spectra.json", "gram.json", "eigdirs.pt", "effective_ranks.csv",
+    ]  # fmt: skip
+    for file in files[:2]:
+        told = ["--model", str(file), "--name", "again", "--warehouse", str(path)]
+        result = CliRunner().invoke(command_line.app, told, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    con = store.connect(path, read_only=True)
+    product = "where operator = 'head_product'"
+    for columns, source in (
+        ("operator, head, layer, other_layer, cosine", f"shape_cosines {product}"),
+        ("operator, layer, head, effective_rank, op_norm", f"head_descriptors {product}"),
+        ("layer, head, entropy_nats, logit_std", "head_attention where true"),
+        ("head, layer, other_layer, gram", "grams join models using (model_key) where true"),
+        ("head, layer, other_layer, k, cosine", "principal_cosines join models using (model_key) where true"),
+        ("head, layer, other_layer, top1_overlap", "eigenvector_overlaps join models using (model_key) where true"),
+    ):
+        sql = f"select {columns} from {source} and model_id = ? order by all"
+        one, other = (con.execute(sql, [model_id]).fetchnumpy() for model_id in ("again", "minilm-l6"))
+        for name, values in one.items():
+            assert len(values) > 0
+            if name != "operator":
+                slack = 1e-6 if name in ("cosine", "top1_overlap") else 0
+                assert values == pytest.approx(other[name], rel=1e-6, abs=slack)
+    con.close()

@@ -262,7 +262,7 @@ def test_a_path_that_is_not_there(model):
 
 @pytest.mark.parametrize("model", ["", " ", "a/b/c", "org/name@main", "org name", "org/#name", "-x", "spectra.json"])
 def test_what_is_no_model(model):
-    refusal(model, "a model is wanted: hub id, folder, .safetensors, .gguf or catalog name")
+    refusal(model, "a model is wanted: hub id, folder, .safetensors, .gguf, measurement .json or catalog name")
 
 
 def test_a_revision_in_the_model():
