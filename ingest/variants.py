@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -166,22 +167,24 @@ class Layer:
             raise NotThere("it has no rotary positions")
         if self.far.n_positions <= distance + KEY_POSITION:
             raise NotThere(f"the model takes no text of {distance + KEY_POSITION + 1} tokens")
-        n_heads, n_kv_heads, head_dim = (*map(len, self._weights), self.factors.w_q.shape[1])
-        rows = self._rows(max(2 * N_PAIRS, -(-3 * head_dim // (n_heads + n_kv_heads))))
-        hidden = np.tile(GAIN * rows[:, None], (1, self.far.n_positions, 1))
-        places = [0, KEY_POSITION, distance, distance + KEY_POSITION]
-        with identity_norms(self.far):
-            zeros = captured(self.far, 0 * hidden[:1])
-            # a row at a time: of all positions of a long text only four are looked at
-            sides = [captured(self.far, hidden[row : row + 1]) for row in range(len(rows))]
-        q, k = (
-            np.concatenate([(answer[side][:, :, places] - zeros[side][:, :, places]) / GAIN for answer in sides])
-            for side in (0, 1)
-        )
-        scale = np.ones(head_dim) if self.factors.rope_scale is None else self.factors.rope_scale
-        turn = rotation(q, k, 2)
+        rows, q, k = self._far_answers
         w_q, w_k = self._weights
+        scale = np.ones(w_q.shape[1]) if self.factors.rope_scale is None else self.factors.rope_scale
+        turn = rotation(q, k, distance)
         # a row vector is turned from the right: q_Δ = q_0 T; the scaling stands on both sides of it
         pair = turned(w_q, scale[:, None] * (scale[:, None] * turn).T), w_k
         ours = replace(self.factors.linear_part(), w_q=pair[0], w_k=w_k, rope_scale=None)
-        return pair, self._error((q[:, :, 3], k[:, :, 1]), (ours.query(rows), ours.key(rows)))
+        theirs = q[:, :, distance + KEY_POSITION], k[:, :, KEY_POSITION]
+        return pair, self._error(theirs, (ours.query(rows), ours.key(rows)))
+
+    @cached_property
+    def _far_answers(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Hidden states, and the linear part of q and k that they give at every position, (row, head, position, …)."""
+        assert self.far is not None
+        n_heads, n_kv_heads, head_dim = (*map(len, self._weights), self.factors.w_q.shape[1])
+        rows = self._rows(max(2 * N_PAIRS, -(-3 * head_dim // (n_heads + n_kv_heads))))
+        hidden = np.tile(GAIN * rows[:, None], (1, self.far.n_positions, 1))
+        with identity_norms(self.far):
+            zeros, answers = captured(self.far, 0 * hidden[:1]), captured(self.far, hidden)
+        q, k = ((answer - zero) / GAIN for answer, zero in zip(answers, zeros, strict=True))
+        return rows, q, k
