@@ -3,7 +3,7 @@ PYTHON = python3
 VENV   = .venv
 
 PASSED = MODEL REVISION NAME DEVICE PROMPTS STATIC_ONLY DYNAMIC_ONLY NO_WEIGHTS SUBSPACE_SIZE \
-         PRINCIPAL_SIDES EXPERTS EIGENVECTORS TRUST_REMOTE_CODE OPERATOR FORCE WAIT SQL Q FORMAT OUT \
+         PRINCIPAL_SIDES EXPERTS VARIANTS EIGENVECTORS TRUST_REMOTE_CODE OPERATOR FORCE WAIT SQL Q FORMAT OUT \
          ANCHOR HEAD K PROMPT_SET WAREHOUSE
 KNOWN  = $(PASSED) PYTHON VENV
 
@@ -83,7 +83,7 @@ clean:   ## remove .venv and caches; the warehouse and downloaded models stay
 ## What to ingest       MODEL=<hub id | folder | .safetensors | .gguf | measurement .json | catalog name>, REVISION, NAME
 ##                      (without MODEL the packaged default model; FORCE=1 replaces what is there)
 ## What to measure      STATIC_ONLY=1, DYNAMIC_ONLY=1, NO_WEIGHTS=1, SUBSPACE_SIZE=20, PRINCIPAL_SIDES=1, EXPERTS=8|all,
-##                      EIGENVECTORS=auto|all|none
+##                      EIGENVECTORS=auto|all|none, VARIANTS=all|none|<list> of folded, biased, qk_normed, rope_1, …
 ## How                  DEVICE=cpu|cuda|mps, PROMPTS=<file>, TRUST_REMOTE_CODE=1, WAIT=<seconds for a busy warehouse>
 ## Measurement files    OPERATOR=head_product|metric: what the singular values are of; PROMPT_SET=<whose attention to export>
 ## Query parameters     MODEL, ANCHOR, HEAD, K

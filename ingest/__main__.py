@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ingest.errors import EigenhouseError
+from ingest.operators import DEFAULT
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -45,6 +46,9 @@ def main(
         bool, _option("PRINCIPAL_SIDES", "Principal cosines of the key and query sides too.")
     ] = False,
     experts: Annotated[str, _option("EXPERTS", "Experts measured a layer, evenly spaced, or all.")] = "8",
+    variants: Annotated[
+        str, _option("VARIANTS", "all, none, or a list of folded, biased, qk_normed, rope_1, _4, _16, _64, _256.")
+    ] = DEFAULT,
     eigenvectors: Annotated[str, _option("EIGENVECTORS", "auto: kept up to 64 MB a model; all; none.")] = "auto",
     trust_remote_code: Annotated[
         bool, _option("TRUST_REMOTE_CODE", "Run Python code that the model's repository brings.")
@@ -72,6 +76,7 @@ def main(
         subspace_size=subspace_size,
         principal_sides=principal_sides,
         experts=experts,
+        variants=variants,
         eigenvectors=eigenvectors,
         trust_remote_code=trust_remote_code,
         operator=operator or None,

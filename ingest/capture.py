@@ -78,8 +78,9 @@ class Unreadable(Exception):
 class Site:
     """One call of one attention module in a forward pass, which can be made again with other hidden states.
 
-    path: the module's dotted name. arguments: what the model passed when it ran `n_positions` tokens from
-    position 0 on, so the rotary tables and masks are the model's own.
+    path: the module's dotted name. args, kwargs: what the model passed when it ran `n_positions` tokens from
+    position 0 on, so the rotary tables and masks are the model's own. input_norm: the module with a single vector as
+    its weight whose output the hidden states are; None where there is none.
     """
 
     path: str
@@ -87,6 +88,7 @@ class Site:
     call: AttentionCall
     args: tuple
     kwargs: dict
+    input_norm: str | None = None
 
     @property
     def is_cross(self) -> bool:
@@ -154,11 +156,16 @@ def record_sites(
 
     arguments: dict[nn.Module, tuple[tuple, dict]] = {}
     calls: list[tuple[AttentionCall, tuple[tuple, dict] | None]] = []
+    normed: dict[int, tuple[str, Any]] = {}  # id of a norm's output → its path, and the output, which keeps its id
 
     def keep_arguments(module: nn.Module, args: tuple, kwargs: dict) -> None:
         arguments[module] = (args, kwargs)
 
+    def keep_output(module: nn.Module, _args: tuple, output: Any) -> None:
+        normed[id(output)] = (paths[module], output)
+
     hooks = [module.register_forward_pre_hook(keep_arguments, with_kwargs=True) for module in callers]
+    hooks += [module.register_forward_hook(keep_output) for module in paths if _has_one_vector(module)]
     try:
         with torch.no_grad(), listening(lambda call: calls.append((call, arguments.get(call.module)))):
             body(**inputs)
@@ -177,8 +184,16 @@ def record_sites(
         else:
             args, kwargs = called_with
             # a cache would grow with every call that is made again
-            sites.append(Site(path, call.module, call, args, kwargs | dict.fromkeys(CACHES & kwargs.keys())))
+            site = Site(path, call.module, call, args, kwargs | dict.fromkeys(CACHES & kwargs.keys()))
+            norm, _ = normed.get(id(site._hidden()), (None, None))
+            sites.append(replace(site, input_norm=norm))
     return sites, left_out
+
+
+def _has_one_vector(module: nn.Module) -> bool:
+    """A norm, as far as its parameters tell: a weight of one axis, and at most a bias beside it."""
+    own = dict(module.named_parameters())
+    return own.keys() <= {"weight", "bias"} and own.get("weight") is not None and own["weight"].dim() == 1
 
 
 def _takes_hidden_states(args: tuple, kwargs: dict) -> bool:

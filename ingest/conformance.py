@@ -52,7 +52,7 @@ class Evidence:
         self.linear_q, self.linear_k = q[:, :, 0], k[:, :, 0]
         far, near = (min(position, site.n_positions - 1) for position in (QUERY_POSITION, KEY_POSITION))
         self.far_q, self.near_k = q[:, :, far], k[:, :, near]
-        self.turn_q, self.turn_k = _rotation(q, k, far), _rotation(q, k, near)
+        self.turn_q, self.turn_k = rotation(q, k, far), rotation(q, k, near)
 
     def own_scales(self, cut: HeadFactors) -> tuple[float, float]:
         """What the module itself multiplies q and k with between projection and scores: one number a side.
@@ -77,7 +77,7 @@ class Evidence:
             ((self.far_q, self.near_k), (ours_q @ self.turn_q, ours_k @ self.turn_k)),
         )
         errors = [
-            _relative_error(_logits(q[:N_PAIRS], k[N_PAIRS : 2 * N_PAIRS]), _logits(*ours)) for (q, k), ours in pairs
+            relative_error(logits(q[:N_PAIRS], k[N_PAIRS : 2 * N_PAIRS]), logits(*ours)) for (q, k), ours in pairs
         ]
         return np.max(errors, axis=0)
 
@@ -117,19 +117,20 @@ def _in_order(factors: HeadFactors, evidence: Evidence) -> tuple[HeadFactors, np
     return (factors, errors) if errors.max() <= turned_errors.max() else (turned, turned_errors)
 
 
-def _logits(q: np.ndarray, k: np.ndarray) -> np.ndarray:
+def logits(q: np.ndarray, k: np.ndarray) -> np.ndarray:
     """(query, key, head) of q (query, head, feature) and k (key, kv head, feature)."""
     k = np.repeat(k, q.shape[1] // k.shape[1], axis=1)
     return np.einsum("ihc,jhc->ijh", q, k, optimize=True)
 
 
-def _relative_error(theirs: np.ndarray, ours: np.ndarray) -> np.ndarray:
+def relative_error(theirs: np.ndarray, ours: np.ndarray) -> np.ndarray:
+    """Largest difference of logits (query, key, head) over the largest of theirs, (head,); 0 where both are zero."""
     worst, size = np.abs(ours - theirs).max(axis=(0, 1)), np.abs(theirs).max(axis=(0, 1))
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(worst == 0, 0.0, worst / size)
 
 
-def _rotation(q: np.ndarray, k: np.ndarray, position: int) -> np.ndarray:
+def rotation(q: np.ndarray, k: np.ndarray, position: int) -> np.ndarray:
     """The map that takes captured features at position 0 to `position`, (feature, feature), the same for all heads.
 
     Read from the model's answers alone, so a wrong cut can't bend it; the identity where there is no RoPE.

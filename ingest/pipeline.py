@@ -19,13 +19,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ingest import __version__, console, staging, store
+from ingest import __version__, console, operators, staging, store
 from ingest.errors import EigenhouseError
 from ingest.prompts import STANDARD, PromptSet, read_prompts
 from ingest.sources import Source, cache_dir, resolve, weights_sha256
 from ingest.staging import RunFolder, fingerprint
 
-STATIC = ("spectra", "grams", "subspaces", "alignments", "weights")
+STATIC = ("spectra", "grams", "variants", "subspaces", "alignments", "weights")
 # what a stage reads besides the model: staged again where an earlier run has removed it
 NEEDS = dict.fromkeys((*STATIC, "attention"), ("factors",)) | {"alignments": ("factors", "subspaces")}
 LIBRARIES = ("torch", "transformers", "numpy", "polars", "duckdb", "gguf", "safetensors")
@@ -48,6 +48,7 @@ class Options:
     principal_sides: bool = False
     experts: str = "8"
     eigenvectors: str = "auto"
+    variants: str = operators.DEFAULT
     trust_remote_code: bool = False
     operator: str | None = None
     force: bool = False
@@ -56,10 +57,15 @@ class Options:
     @property
     def stages(self) -> tuple[str, ...]:
         """Everything asked for; `factors` is under all of it, since no number counts without the gate."""
-        left_out = STATIC if self.dynamic_only else ("weights",) if self.no_weights else ()
-        static = (stage for stage in STATIC if stage not in left_out)
+        wanted = {"weights": not self.no_weights, "variants": bool(self.variant_names)}
+        static = () if self.dynamic_only else tuple(stage for stage in STATIC if wanted.get(stage, True))
         dynamic = () if self.static_only else ("attention",)
         return ("factors", *static, *dynamic)
+
+    @property
+    def variant_names(self) -> tuple[str, ...]:
+        """Raises EigenhouseError for a name that there is not."""
+        return operators.asked(self.variants)
 
     @property
     def max_experts(self) -> int | None:
@@ -76,7 +82,7 @@ def ingest(options: Options) -> dict[str, int]:
     started_at = datetime.now(UTC)
     if options.static_only and options.dynamic_only:
         raise EigenhouseError("want STATIC_ONLY or DYNAMIC_ONLY, got both, which leaves nothing to do")
-    options.max_experts  # noqa: B018  (refused before anything is fetched)
+    options.max_experts, options.variant_names  # noqa: B018  (refused before anything is fetched)
     if options.eigenvectors not in ("auto", "all", "none"):
         raise EigenhouseError(f"want EIGENVECTORS=auto, all or none, got {options.eigenvectors!r}")
     if not os.access(options.warehouse.absolute().parent, os.W_OK):
@@ -142,7 +148,7 @@ class Run:
                 self._write(stage, out)
 
     def _write(self, stage: str, out: Path) -> None:
-        from ingest import attention_stage, stages, subspace_stage, weight_stages
+        from ingest import attention_stage, stages, subspace_stage, variant_stage, weight_stages
 
         factors = self.folder.path("factors", self.marks["factors"])
         if stage == "factors":
@@ -151,6 +157,8 @@ class Run:
             stages.write_spectra(factors, out, self.options.eigenvectors)
         elif stage == "grams":
             stages.write_grams(factors, out)
+        elif stage == "variants":
+            variant_stage.write_variants(factors, out)
         elif stage == "subspaces":
             subspace_stage.write_subspaces(factors, out, self.options.subspace_size, self.options.principal_sides)
         elif stage == "alignments":
@@ -244,9 +252,10 @@ def _fingerprints(options: Options, source: Source, weights: str, prompts: Promp
         "remote": options.trust_remote_code and [path.read_text() for path in sorted(source.folder.glob("*.py"))],
     }
     return {
-        "factors": fingerprint(stage="factors", **common),
+        "factors": fingerprint(stage="factors", variants=options.variant_names, **common),
         "spectra": fingerprint(stage="spectra", eigenvectors=options.eigenvectors, **common),
         "grams": fingerprint(stage="grams", **common),
+        "variants": fingerprint(stage="variants", variants=options.variant_names, **common),
         "subspaces": fingerprint(
             stage="subspaces", size=options.subspace_size, principal_sides=options.principal_sides, **common
         ),

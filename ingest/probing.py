@@ -7,7 +7,7 @@ factors: all by feeding the module chosen inputs. Nothing here knows an architec
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -81,19 +81,43 @@ def read_norm(site: Site, module: nn.Module, n_heads: int) -> HeadNorm:
             out = module(row.expand(shown.shape).contiguous())
         return _by_head(out, site.n_positions, n_heads, n_features)
 
-    v, w = 1024 * vector(), 1024 * vector()  # large, so that the norm's eps plays no part
-    gain_times_unit, offset = (respond(v) - respond(-v)) / 2, (respond(v) + respond(-v)) / 2
+    fed = [1024 * vector() for _ in range(2)]  # large, so that the norm's eps plays no part
     spans_heads = shown.shape[-1] != n_features
-    ones = np.ones((n_heads, n_features))
+    v, w = ((_by_head(row.expand(shown.shape), site.n_positions, n_heads, n_features), row) for row in fed)
+    return _fitted_norm(module, respond, v, w, spans_heads)
+
+
+def read_input_norm(module: nn.Module, like: torch.Tensor) -> HeadNorm:
+    """The same of the norm that makes an attention module's hidden states, as one head: gain and offset (1, hidden)."""
+    draw = np.random.default_rng(13).standard_normal((2, 1, like.shape[-1]))
+    rows = 1024 * (draw + np.sign(draw))
+
+    def respond(row: torch.Tensor) -> np.ndarray:
+        with torch.no_grad():
+            return module(row[None]).double().cpu().numpy()[0]
+
+    v, w = ((row, torch.from_numpy(row).to(like.device, like.dtype)) for row in rows)
+    return _fitted_norm(module, respond, v, w, spans_heads=False)
+
+
+def _fitted_norm(
+    module: nn.Module,
+    respond: Callable[[torch.Tensor], np.ndarray],
+    v: tuple[np.ndarray, torch.Tensor],
+    w: tuple[np.ndarray, torch.Tensor],
+    spans_heads: bool,
+) -> HeadNorm:
+    """The norm that answers to v and −v as the module does, proved on w; each as (head, feature) and as it is fed."""
+    answer, mirrored = respond(v[1]), respond(-v[1])
+    gain_times_unit, offset = (answer - mirrored) / 2, (answer + mirrored) / 2
+    ones = np.ones_like(v[0])
     for is_centred in (False, True):
         bare = HeadNorm(ones, 0 * ones, 0.0, is_centred, spans_heads)
-        rows_v, rows_w = (_by_head(row.expand(shown.shape), site.n_positions, n_heads, n_features) for row in (v, w))
-        norm = HeadNorm(gain_times_unit / bare(rows_v), offset, _eps(module), is_centred, spans_heads)
-        if np.allclose(norm(rows_w), respond(w), rtol=1e-4, atol=1e-4 * np.abs(respond(w)).max()):
+        norm = HeadNorm(gain_times_unit / bare(v[0]), offset, _eps(module), is_centred, spans_heads)
+        wanted = respond(w[1])
+        if np.allclose(norm(w[0]), wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max()):
             return norm
-    raise Unreadable(
-        f"its {type(module).__name__} between projection and scores is neither an RMS norm nor a LayerNorm"
-    )
+    raise Unreadable(f"its {type(module).__name__} is neither an RMS norm nor a LayerNorm")
 
 
 def read_rope_scale(site: Site) -> np.ndarray | None:

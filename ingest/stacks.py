@@ -102,6 +102,11 @@ def position_encoding(model: Any, site: Site) -> str:
     return "learned" if any(re.match(r"(.*position.*|wpe|embed_pos.*)$", name) for name in names) else "none seen"
 
 
+def own_layer(stack: Stack, path: str) -> str:
+    """The stack's list element that a module of it stands in, with its closing dot; '' without a list."""
+    return ".".join(path.split(".")[: stack.prefix.count(".") + 2]) + "." if stack.prefix else ""
+
+
 def _list_prefix(path: str) -> str:
     parts = path.split(".")
     numbers = [i for i, part in enumerate(parts) if part.isdigit()]

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,15 @@ from ingest.conformance import TOLERANCE, proven_factors
 from ingest.errors import EigenhouseError
 from ingest.factors import HeadFactors
 from ingest.spectra import LayerHeads
-from ingest.stacks import Stack, attention_kind
+from ingest.stacks import Stack, attention_kind, own_layer
 from ingest.staging import long_frame, pair_frame, vector_frame, write_table
+from ingest.variants import Layer, NotThere, Pair
 from ingest.workbench import Workbench
 
 EIGENVECTOR_BYTES = 64 * 2**20  # kept by default up to this size a model
-OPERATOR = {"operator": "metric"}
+Absent = dict[str, dict[str, str]]  # variant → module that lacks it → reason
+Gang = tuple[list[int], list[int]]  # layers, and query heads that share a key head in all of them
+GRAM_KEYS = ["operator", "head", "layer", "other_layer"]
 NULL_KEYS = ["hidden_size", "head_dim", "sample", "k"]
 HEAD_NORMS = ("metric_fro_sq", "trace", "w_q_fro_sq", "w_k_fro_sq", "head_product_fro_sq")
 
@@ -42,19 +47,22 @@ def write_factors(bench: Workbench, out: Path) -> None:
             folder.mkdir()
             shapes, errors = {}, []
             first: HeadFactors | None = None
+            absent: Absent = {}
             for layer, index in sorted(stack.sites.items()):
-                factors, rel_errors = _prove(bench, stack, layer, index)
+                factors, rel_errors, further = _prove(bench, stack, layer, index, absent)
                 advance(1)
                 if factors is None:
                     continue
                 first = first or factors
                 shapes[layer] = (factors.w_q.shape, factors.w_k.shape)
                 errors.append((layer, rel_errors, factors.layout))
-                np.save(folder / f"w_q_{layer:04d}.npy", factors.w_q.astype(np.float32))
-                np.save(folder / f"w_k_{layer:04d}.npy", factors.w_k.astype(np.float32))
+                _save_factors(folder, layer, (factors.w_q, factors.w_k))
+                for name, pair in further.items():
+                    _save_factors(folder / f"metric_{name}", layer, pair)
             skipped = stack.skipped
             if first is None:
                 raise EigenhouseError(_nothing_measured(stack, skipped))
+            skipped = skipped | _absent_variants(absent, len(shapes))
             _write_structure(bench, stack, folder, shapes, errors, skipped)
             told.append(
                 {
@@ -74,21 +82,63 @@ def write_factors(bench: Workbench, out: Path) -> None:
     (out / "expected.json").write_text(json.dumps(expected))
 
 
-def _prove(bench: Workbench, stack: Stack, layer: int, index: int) -> tuple[HeadFactors | None, np.ndarray]:
+def _save_factors(folder: Path, layer: int, pair: Pair) -> None:
+    folder.mkdir(exist_ok=True)
+    for side, weight in zip(("w_q", "w_k"), pair, strict=True):
+        np.save(folder / f"{side}_{layer:04d}.npy", weight.astype(np.float32))
+
+
+def _prove(
+    bench: Workbench, stack: Stack, layer: int, index: int, absent: Absent
+) -> tuple[HeadFactors | None, np.ndarray, dict[str, Pair]]:
+    """A layer's factors, each head's error, and the factors of the variants; `absent` takes what doesn't apply."""
     site = bench.sites[index]
     try:
         with bench.loaded.filled(site.path):
             factors, errors = proven_factors(site, bench.singles[index])
+            if errors.max() <= TOLERANCE:
+                return factors, errors, _prove_variants(bench, stack, index, factors, absent)
     except Unreadable as reason:
         stack.skipped[site.path] = str(reason)
-        return None, np.zeros(0)
-    if not errors.max() <= TOLERANCE:
-        head = int(np.argmax(np.where(np.isnan(errors), np.inf, errors)))
-        raise EigenhouseError(
-            f"want factors that reproduce {site.path}'s q·k to {TOLERANCE:g}; layer {layer}, head {head} is off by "
-            f"{errors[head]:.3g} of its largest logit. Its module isn't what it is taken for; nothing was written"
+        return None, np.zeros(0), {}
+    head = int(np.argmax(np.where(np.isnan(errors), np.inf, errors)))
+    raise EigenhouseError(
+        f"want factors that reproduce {site.path}'s q·k to {TOLERANCE:g}; layer {layer}, head {head} is off by "
+        f"{errors[head]:.3g} of its largest logit. Its module isn't what it is taken for; nothing was written"
+    )
+
+
+def _prove_variants(
+    bench: Workbench, stack: Stack, index: int, factors: HeadFactors, absent: Absent
+) -> dict[str, Pair]:
+    site, found = bench.sites[index], {}
+    norm = site.input_norm if site.input_norm and site.input_norm.startswith(own_layer(stack, site.path)) else None
+    with bench.loaded.filled(norm) if norm else nullcontext():
+        layer = Layer(
+            site,
+            factors,
+            bench.loaded.model.get_submodule(norm) if norm else None,
+            bench.far_sites[index] if bench.far_sites else None,
         )
-    return factors, errors
+        for name in bench.options.variant_names:
+            try:
+                if stack.is_cross:
+                    raise NotThere("the two sides of cross-attention read different spaces")
+                found[name] = layer.variant(name)
+            except NotThere as reason:
+                absent.setdefault(name, {})[site.path] = str(reason)
+    return found
+
+
+def _absent_variants(absent: Absent, n_layers: int) -> dict[str, str]:
+    """The rows of `skipped_modules`: one where a variant applies to no layer, for the same reason, else one a layer."""
+    rows = {}
+    for name, reasons in absent.items():
+        if len(reasons) == n_layers and len(set(reasons.values())) == 1:
+            rows[f"metric_{name}"] = next(iter(reasons.values()))
+        else:
+            rows |= {f"{path} metric_{name}": reason for path, reason in reasons.items()}
+    return rows
 
 
 def _nothing_measured(stack: Stack, skipped: dict[str, str]) -> str:
@@ -154,11 +204,11 @@ def write_spectra(factors: Path, out: Path, eigenvectors: str) -> None:
                 heads = LayerHeads.of(*load_factors(folder, layer), is_cross=stack["is_cross"])
                 if heads.w_q.shape[2] == heads.w_k.shape[2]:
                     shapes.add((heads.w_q.shape[2], heads.w_q.shape[1]))
-                for operator, sigma in _spectra_of_layer(heads, layer, keeps_vectors, frames, counts).items():
+                for operator, sigma in spectra_of_layer(heads, layer, keeps_vectors, frames, counts).items():
                     sigmas[operator][layer] = sigma
                 advance(1)
             for operator, by_layer in sigmas.items():
-                frames["spectral_grams"] += _spectral_gram_frames(operator, by_layer)
+                frames["spectral_grams"] += spectral_gram_frames(operator, by_layer)
             if not keeps_vectors and not stack["is_cross"]:
                 size = _vector_bytes(folder) / 2**20
                 console.say(f"eigenvectors left out ({size:.0f} MB); EIGENVECTORS=all keeps them")
@@ -172,40 +222,44 @@ def write_spectra(factors: Path, out: Path, eigenvectors: str) -> None:
                 target,
                 "spectral_grams",
                 frames["spectral_grams"],
-                ["operator", "head", "layer", "other_layer"],
+                GRAM_KEYS,
             )
-            pairs = _pairs_of_layers(folder) * sum(1 for by_layer in sigmas.values() if by_layer)
+            pairs = pairs_of_layers(folder) * sum(1 for by_layer in sigmas.values() if by_layer)
             expected[stack["folder"]] = {name: counts[name] for name in frames} | {"spectral_grams": pairs}
     if shapes:
         write_table(out, "null_spectra", [null_spectra.null_frame(shapes)], NULL_KEYS)
     (out / "expected.json").write_text(json.dumps(expected))
 
 
-def _spectra_of_layer(
+def spectra_of_layer(
     heads: LayerHeads,
     layer: int,
     keeps_vectors: bool,
     frames: dict[str, list[pl.DataFrame]],
     counts: Counter[str],
+    operator: str = "metric",
 ) -> dict[str, np.ndarray]:
-    """Measure, check and frame one layer; the row counts are taken from its shape, not from the frames."""
+    """Measure, check and frame one layer; the row counts are taken from its shape, not from the frames.
+
+    Returns σ by operator: the metric has its head product beside it, a variant stands alone.
+    """
     n_heads, head_dim, hidden_size = heads.w_q.shape
     rank = min(head_dim, hidden_size, heads.w_k.shape[2])
     norms, metric = spectra.head_norms(heads), spectra.metric_svd(heads)
     eigen = None if heads.is_cross else spectra.signed_eigen(heads)
     identities.check_spectra(heads, norms, metric, eigen, f"layer {layer}")
-    sigmas = {"metric": metric[1]}
-    if not heads.is_cross:
+    sigmas = {operator: metric[1]}
+    if operator == "metric" and not heads.is_cross:
         sigmas["head_product"] = spectra.head_product_sigma(heads)
-    for operator, sigma in sigmas.items():
+    for name, sigma in sigmas.items():
         frames["singular_values"].append(
-            long_frame({"operator": operator, "layer": layer}, ("head", "k"), sigma=sigma.astype(np.float32))
+            long_frame({"operator": name, "layer": layer}, ("head", "k"), sigma=sigma.astype(np.float32))
         )
-    at = OPERATOR | {"layer": layer}
+    at = {"operator": operator, "layer": layer}
     missing = np.full(n_heads, np.nan)
     values = {name: norms.get(name, missing) for name in HEAD_NORMS}
     frames["head_norms"].append(long_frame(at, ("head",), **values).fill_nan(None))
-    counts["singular_values"] += n_heads * (rank + (0 if heads.is_cross else head_dim))
+    counts["singular_values"] += n_heads * (rank + (head_dim if "head_product" in sigmas else 0))
     counts["head_norms"] += n_heads
     if eigen is not None:
         frames["eigenvalues"].append(long_frame(at, ("head", "k"), eigenvalue=eigen[0].astype(np.float32)))
@@ -216,7 +270,7 @@ def _spectra_of_layer(
     return sigmas
 
 
-def _spectral_gram_frames(operator: str, by_layer: dict[int, np.ndarray]) -> list[pl.DataFrame]:
+def spectral_gram_frames(operator: str, by_layer: dict[int, np.ndarray]) -> list[pl.DataFrame]:
     heads = range(max((len(sigma) for sigma in by_layer.values()), default=0))
     frames = []
     for head in heads:
@@ -230,29 +284,31 @@ def write_grams(factors: Path, out: Path) -> None:
     """Stage `grams`, key head by key head over all layers: memory is one key head's stack and its queries'."""
     expected = {}
     stacks = json.loads((factors / "stacks.json").read_text())
-    gangs = {stack["folder"]: _gangs(factors / stack["folder"]) for stack in stacks}
-    generator = np.random.default_rng(3)
+    gangs = {stack["folder"]: gangs_of(factors / stack["folder"]) for stack in stacks}
     with console.stage("grams (key heads)", sum(map(len, gangs.values()))) as advance:
         for stack in stacks:
-            folder, frames = factors / stack["folder"], []
-            for layers, heads in gangs[stack["folder"]]:
-                w_q, w_k = _stack_of_gang(folder, layers, heads)
-                products = grams.metric_grams(w_q, w_k)
-                fro_sq = np.array([_fro_sq(q, k) for q, k in zip(w_q, w_k, strict=True)])
-                row, column = generator.integers(len(layers), size=2)
-                for member, head in enumerate(heads):
-                    direct = identities.direct_gram(w_q[row][member], w_k[row], w_q[column][member], w_k[column])
-                    identities.check_grams(
-                        products[member],
-                        fro_sq[:, member],
-                        (row, column, direct),
-                        f"{stack['folder']}, head {head}",
-                    )
-                    frames.append(pair_frame(OPERATOR | {"head": head}, layers, products[member]))
-                advance(1)
-            write_table(out / stack["folder"], "grams", frames, ["operator", "head", "layer", "other_layer"])
-            expected[stack["folder"]] = {"grams": _pairs_of_layers(folder)}
+            folder = factors / stack["folder"]
+            frames = gram_frames(folder, gangs[stack["folder"]], "metric", advance)
+            write_table(out / stack["folder"], "grams", frames, GRAM_KEYS)
+            expected[stack["folder"]] = {"grams": pairs_of_layers(folder)}
     (out / "expected.json").write_text(json.dumps(expected))
+
+
+def gram_frames(folder: Path, gangs: list[Gang], operator: str, advance: Callable[[int], None]) -> list[pl.DataFrame]:
+    """The rows of `grams` of the factors in a folder, checked."""
+    frames, generator = [], np.random.default_rng(3)
+    for layers, heads in gangs:
+        w_q, w_k = _stack_of_gang(folder, layers, heads)
+        products = grams.metric_grams(w_q, w_k)
+        fro_sq = np.array([_fro_sq(q, k) for q, k in zip(w_q, w_k, strict=True)])
+        row, column = generator.integers(len(layers), size=2)
+        for member, head in enumerate(heads):
+            direct = identities.direct_gram(w_q[row][member], w_k[row], w_q[column][member], w_k[column])
+            sampled = (row, column, direct)
+            identities.check_grams(products[member], fro_sq[:, member], sampled, f"{folder.name}, head {head}")
+            frames.append(pair_frame({"operator": operator, "head": head}, layers, products[member]))
+        advance(1)
+    return frames
 
 
 def _fro_sq(w_q: np.ndarray, w_k: np.ndarray) -> np.ndarray:
@@ -260,7 +316,7 @@ def _fro_sq(w_q: np.ndarray, w_k: np.ndarray) -> np.ndarray:
     return np.square(spectra.metric_svd(LayerHeads.of(w_q, w_k[None]))[1]).sum(-1)
 
 
-def _gangs(folder: Path) -> list[tuple[list[int], list[int]]]:
+def gangs_of(folder: Path) -> list[Gang]:
     """(layers, query heads) that share a key head in every one of the layers; single heads where layers differ."""
     shapes = {layer: [array.shape[0] for array in load_factors(folder, layer)] for layer in measured_layers(folder)}
     layers, (n_heads, n_kv_heads) = list(shapes), next(iter(shapes.values()))
@@ -338,7 +394,7 @@ def _vector_bytes(folder: Path) -> int:
     return sum(4 * n_heads * spectra.N_EIGENVECTORS * hidden_size for n_heads, _, hidden_size in shapes)
 
 
-def _pairs_of_layers(folder: Path) -> int:
+def pairs_of_layers(folder: Path) -> int:
     """Pairs layer <= other_layer, summed over the heads that both have."""
     counts = [load_factors(folder, layer)[0].shape[0] for layer in measured_layers(folder)]
     return sum(min(counts[i], counts[j]) for i in range(len(counts)) for j in range(i, len(counts)))

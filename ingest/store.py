@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -251,9 +252,17 @@ class _Replacement:
             sets = con.execute("select distinct prompt_set from read_parquet($files)", {"files": files}).fetchall()
             self.scope += " and list_contains($prompt_sets, prompt_set)"
             self.scoped["prompt_sets"] = [row[0] for row in sets]
+        if "operator" in grain:
+            self._narrow_to_operators(stack.fingerprints.keys())
         if "stage" in sqlfiles.tables()[table]["columns"]:
             self.scope += " and list_contains($stages, stage)"
             self.scoped["stages"] = [stage.partition(":")[0] for stage in stack.fingerprints]
+
+    def _narrow_to_operators(self, stages: Iterable[str]) -> None:
+        """The variants are a stage of their own: it leaves the plain operators' rows alone, and they its rows."""
+        plain = ("grams" if self.table == "grams" else "spectra") in stages
+        if plain != ("variants" in stages):
+            self.scope += f" and {'not' if plain else ''} starts_with(operator, 'metric_')"
 
     def write(self, expected_rows: int | None) -> int:
         """Put the staged rows in place of the old ones, in the order of the key; their number."""

@@ -20,7 +20,7 @@ from ingest.alignment import energy_fractions, span_sum, summed_fractions
 from ingest.layer_weights import Mlp, Piece, find_mlp, find_value_and_output
 from ingest.layouts import fused_values
 from ingest.loading import LoadedModel
-from ingest.stacks import Stack
+from ingest.stacks import Stack, own_layer
 from ingest.stages import load_factors, measured_layers
 from ingest.staging import growing_table, long_frame, write_table
 from ingest.subspace_stage import StackBases, within_unit
@@ -207,8 +207,7 @@ def _layer_path(bench: Workbench, stack: Stack, layer: int) -> str:
         return ""
     if layer not in stack.sites:
         return f"{stack.prefix}.{layer}"
-    path = bench.sites[stack.sites[layer]].path
-    return ".".join(path.split(".")[: stack.prefix.count(".") + 2])
+    return own_layer(stack, bench.sites[stack.sites[layer]].path).removesuffix(".")
 
 
 def _hidden_size(bench: Workbench, stack: Stack) -> int:

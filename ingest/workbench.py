@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import torch
 
-from ingest import capture, console
+from ingest import capture, console, operators
 from ingest.capture import Site
-from ingest.conformance import QUERY_POSITION
+from ingest.conformance import KEY_POSITION, QUERY_POSITION
 from ingest.errors import EigenhouseError
-from ingest.forward import usable_device
+from ingest.forward import longest_text, usable_device
 from ingest.loading import LoadedModel, first_line, fits_in_memory, load_model, load_tokenizer
 from ingest.sources import Source
-from ingest.stacks import Stack, find_stacks, unreached
+from ingest.stacks import Stack, find_stacks, position_encoding, unreached
 
 if TYPE_CHECKING:
     from ingest.pipeline import Options
@@ -66,6 +66,15 @@ class Workbench:
     def singles(self) -> list[Site]:
         """The same sites, recorded at one position."""
         return self._record(1)[0]
+
+    @cached_property
+    def far_sites(self) -> list[Site]:
+        """The same sites over as many positions as the rotations asked for need, as far as the model takes them."""
+        distance = max(map(operators.distance, self.options.variant_names), default=0)
+        if not distance or position_encoding(self.loaded.model, self.sites[0]) != "rope":
+            return []
+        wanted = distance + KEY_POSITION + 1
+        return self._record(min(wanted, longest_text(self.loaded.body, self.loaded.config, None) or wanted))[0]
 
     @property
     def sites(self) -> list[Site]:

@@ -113,9 +113,9 @@ def test_a_large_bias_hides_no_wrong_weight():
     factors, errors = proven_factors(site, single)
     assert errors.max() < TOLERANCE
     wrong = replace(factors, w_q=factors.w_q[::-1])
-    full = conformance._relative_error(
+    full = conformance.relative_error(
         *(
-            conformance._logits(q, k)
+            conformance.logits(q, k)
             for q, k in (
                 (factors.query(np.eye(48)[:5]), factors.key(np.eye(48)[5:9])),
                 (wrong.query(np.eye(48)[:5]), wrong.key(np.eye(48)[5:9])),

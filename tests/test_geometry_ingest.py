@@ -34,8 +34,17 @@ def ingest(tmp_path, monkeypatch):
     monkeypatch.setenv("EIGENHOUSE_CACHE", str(tmp_path / "cache"))
 
     def run(folder, *arguments):
-        told = ["--model", str(folder), "--warehouse", str(tmp_path / "w.duckdb"), "--name", "tiny", *arguments]
-        result = CliRunner().invoke(command_line.app, told, catch_exceptions=False)
+        told = [
+            "--model",
+            str(folder),
+            "--warehouse",
+            str(tmp_path / "w.duckdb"),
+            "--name",
+            "tiny",
+            "--variants",
+            "none",
+        ]
+        result = CliRunner().invoke(command_line.app, [*told, *arguments], catch_exceptions=False)
         assert result.exit_code == 0, result.output
 
         def ask(sql):

@@ -31,6 +31,8 @@ def ingest(tmp_path):
             str(model),
             "--warehouse",
             str(tmp_path / "warehouse.duckdb"),
+            "--variants",
+            "none",
             *map(str, arguments),
         ]
         result = CliRunner().invoke(command_line.app, told, catch_exceptions=False)
@@ -77,13 +79,15 @@ def test_every_number_against_the_dense_metric(ingest, ask, tmp_path):
         assert sigma == pytest.approx(np.linalg.svd(metric, compute_uv=False)[:10], rel=1e-5)
         dense = np.linalg.eigvalsh((metric + metric.T) / 2)
         dense = dense[np.argsort(-np.abs(dense))][:20]
-        values = [row[0] for row in ask(f"select eigenvalue from eigenvalues where {at} order by k")]
+        values = [
+            row[0] for row in ask(f"select eigenvalue from eigenvalues where operator = 'metric' and {at} order by k")
+        ]
         assert values == pytest.approx(dense, rel=1e-4)
         vector = np.array(ask(f"select vector from eigenvectors where {at} and k = 0")[0][0])
         assert (metric + metric.T) @ vector / 2 == pytest.approx(dense[0] * vector, abs=1e-4 * abs(dense[0]))
-        [(fro_sq, trace)] = ask(f"select metric_fro_sq, trace from head_norms where {at}")
+        [(fro_sq, trace)] = ask(f"select metric_fro_sq, trace from head_norms where operator = 'metric' and {at}")
         assert (fro_sq, trace) == pytest.approx((np.sum(metric**2), np.trace(metric)), rel=1e-6)
-    for head, layer, other, gram in ask("select head, layer, other_layer, gram from grams"):
+    for head, layer, other, gram in ask("select head, layer, other_layer, gram from grams where operator = 'metric'"):
         assert gram == pytest.approx(np.sum(metrics[layer, head] * metrics[other, head]), rel=1e-6)
     for head, layer, other, gram in ask(
         "select head, layer, other_layer, gram from spectral_grams where operator = 'metric'"

@@ -51,29 +51,65 @@ def check_head(con, model_id, layer, head, w_q, w_k):
     assert sigma == pytest.approx(dense, rel=1e-4, abs=1e-6 * dense[-1])
     values = np.linalg.eigvalsh((metric + metric.T) / 2)
     values = np.sort(values[np.argsort(-np.abs(values))][: 2 * rank])
-    assert column(con, model_id, "eigenvalues", "eigenvalue", at) == pytest.approx(
+    of_metric = f"{at} and operator = 'metric'"
+    assert column(con, model_id, "eigenvalues", "eigenvalue", of_metric) == pytest.approx(
         values, abs=1e-5 * np.abs(values).max()
     )
     product = np.sort(np.linalg.svd(w_k.astype(float) @ w_q.astype(float).T, compute_uv=False))
     stored = column(con, model_id, "singular_values", "sigma", f"{at} and operator = 'head_product'")
     assert stored == pytest.approx(product, rel=1e-4, abs=1e-6 * product[-1])
-    [trace] = column(con, model_id, "head_norms", "trace", at)
+    [trace] = column(con, model_id, "head_norms", "trace", of_metric)
     assert trace == pytest.approx(np.trace(metric), rel=1e-5, abs=1e-6 * dense[-1])
 
 
-def test_default_model_heads_equal_its_file(con):
-    """Five heads cut here from the GGUF itself: 9 query heads over 3 key heads, 64 wide."""
+SAMPLED = ((0, 0), (3, 4), (11, 8), (17, 2), (29, 5))
+
+
+@pytest.fixture(scope="module")
+def gguf_heads():
+    """Five heads cut here from the default model's GGUF: (layer, head) → W_Q, W_K, and the frequency base of its RoPE.
+
+    9 query heads over 3 key heads, 64 wide. The converter permuted the rows of a head, of q and k alike.
+    """
     reader = gguf.GGUFReader(str(catalog.fetch(catalog.default(), print)))
     tensors = {tensor.name: tensor for tensor in reader.tensors}
-    for layer, head in ((0, 0), (3, 4), (11, 8), (17, 2), (29, 5)):
+    heads = {}
+    for layer, head in SAMPLED:
         w_q, w_k = (
             gguf.dequantize(
                 tensors[f"blk.{layer}.attn_{side}.weight"].data, tensors[f"blk.{layer}.attn_{side}.weight"].tensor_type
             )
             for side in "qk"
         )
-        # the converter's permutation within a head acts on q and k alike, and the metric sums over rows
-        check_head(con, "smollm2-135m", layer, head, w_q[64 * head :][:64], w_k[64 * (head // 3) :][:64])
+        heads[layer, head] = w_q[64 * head :][:64], w_k[64 * (head // 3) :][:64]
+    return heads, float(reader.fields["llama.rope.freq_base"].contents())
+
+
+def test_default_model_heads_equal_its_file(con, gguf_heads):
+    """The converter's permutation doesn't show: the metric sums over rows."""
+    for (layer, head), factors in gguf_heads[0].items():
+        check_head(con, "smollm2-135m", layer, head, *factors)
+
+
+@pytest.mark.parametrize("distance", [1, 16])
+def test_default_model_rotated_heads_equal_its_file(con, gguf_heads, distance):
+    """In the converter's order RoPE turns rows 2i and 2i + 1 by Δ · base^(-2i/64): another order than the model's."""
+    heads, base = gguf_heads
+    for (layer, head), (w_q, w_k) in heads.items():
+        angles = distance * base ** (-np.arange(0, 64, 2) / 64)
+        even, odd = w_q[0::2].astype(float), w_q[1::2].astype(float)
+        cos, sin = np.cos(angles)[:, None], np.sin(angles)[:, None]
+        turned = np.empty_like(w_q, dtype=float)
+        turned[0::2], turned[1::2] = cos * even - sin * odd, sin * even + cos * odd
+        metric = w_k.astype(float).T @ turned
+        at = f"layer = {layer} and head = {head} and operator = 'metric_rope_{distance}'"
+        dense = np.sort(np.linalg.svd(metric, compute_uv=False)[:64])
+        sigma = column(con, "smollm2-135m", "singular_values", "sigma", at)
+        assert sigma == pytest.approx(dense, rel=1e-4, abs=1e-6 * dense[-1])
+        values = np.linalg.eigvalsh((metric + metric.T) / 2)
+        values = np.sort(values[np.argsort(-np.abs(values))][:128])
+        found = column(con, "smollm2-135m", "eigenvalues", "eigenvalue", at)
+        assert found == pytest.approx(values, abs=1e-5 * np.abs(values).max())
 
 
 def test_default_model_row(con):
