@@ -185,11 +185,14 @@ def _declare(con: Connection) -> None:
 
 
 def _catalog(con: Connection) -> set[tuple[str, str | None, str | None, str | None]]:
-    """Every table, view and column: name, column or None, comment, definition."""
+    """Every table, view and column: name, column or None, comment, definition.
+
+    Without quotation marks, which DuckDB 1.5.5 adds to types when it makes a view and drops when it reads it back.
+    """
     rows = con.execute(
         "select table_name, column_name, comment, data_type from duckdb_columns() where not internal "
-        "union all select table_name, null, comment, sql from duckdb_tables() where not internal "
-        "union all select view_name, null, comment, sql from duckdb_views() where not internal"
+        "union all select table_name, null, comment, replace(sql, '\"', '') from duckdb_tables() where not internal "
+        "union all select view_name, null, comment, replace(sql, '\"', '') from duckdb_views() where not internal"
     ).fetchall()
     return set(rows)
 

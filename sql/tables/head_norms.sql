@@ -21,7 +21,3 @@ create table if not exists head_norms (
     w_k_fro_sq          double,
     head_product_fro_sq double
 );
-
--- warehouses made before measurement files could be imported have the two columns as not null
-alter table head_norms alter column w_q_fro_sq drop not null;
-alter table head_norms alter column w_k_fro_sq drop not null;
