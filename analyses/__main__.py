@@ -147,7 +147,7 @@ def export(
 def views(warehouse: Warehouse = WAREHOUSE) -> None:
     """Bring the views of an existing warehouse up to date."""
     store.connect(warehouse, read_only=True).close()  # opening for writing would make a missing one
-    store.connect(warehouse, read_only=False).close()
+    store.connect(warehouse, read_only=False, renew=True).close()
     print(f"{warehouse}: views are up to date")
 
 

@@ -1,6 +1,7 @@
 """The warehouse file: opened or refused, waited for, and kept up to date with the SQL files."""
 
 import contextlib
+import hashlib
 import re
 import sys
 import time
@@ -24,8 +25,18 @@ def say_on_stderr(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def connect(path: Path, *, read_only: bool, wait_seconds: float = WAIT_SECONDS, say: Say = say_on_stderr) -> Connection:
-    """Open the warehouse; for writing, make it where there is none and bring its views up to date."""
+def connect(
+    path: Path,
+    *,
+    read_only: bool,
+    wait_seconds: float = WAIT_SECONDS,
+    say: Say = say_on_stderr,
+    renew: bool = False,
+) -> Connection:
+    """Open the warehouse; for writing, make it where there is none and bring its views up to date.
+
+    renew: declare every view again, even where the files are those that it was built from.
+    """
     is_new = not path.exists()
     if not is_new:
         _want_duckdb_file(path)
@@ -37,7 +48,7 @@ def connect(path: Path, *, read_only: bool, wait_seconds: float = WAIT_SECONDS, 
         found = _is_warehouse(con, path)
         if not read_only:
             with refusals(path):
-                _build(con)
+                _build(con, renew)
         elif not found:
             raise _no_warehouse(path)
     except BaseException:
@@ -151,32 +162,44 @@ def _is_warehouse(con: Connection, path: Path) -> bool:
     return True
 
 
-def _build(con: Connection) -> None:
+def _build(con: Connection, renew: bool) -> None:
     """Make what is missing, refresh every view, and copy the headers' texts into comments.
 
     DuckDB 1.5.5 cannot replay a WAL with a comment on a table whose check calls a function, so no check in
     sql/tables/ may call one (a regular expression or `like` does), no comment is written that is there, and none
     stays in the WAL.
     """
-    before = _catalog(con)
-    with contextlib.suppress(_NothingNewError):
-        with transaction(con):
-            _declare(con)
-            if _catalog(con) == before:
-                raise _NothingNewError
-        con.execute("checkpoint")
+    declared = _declared()
+    if not renew and _built_from(con) == declared:
+        return
+    with transaction(con):
+        for path in [*sqlfiles.files("tables"), *sqlfiles.views_in_order()]:
+            con.execute(path.read_text(encoding="utf-8"))
+        _comment(con)
+        con.execute("delete from warehouse_info")
+        con.execute(
+            "insert into warehouse_info values (?, ?, ?)", [SCHEMA_VERSION, f"eigenhouse {__version__}", declared]
+        )
+    con.execute("checkpoint")
 
 
-class _NothingNewError(Exception):
-    """The warehouse is up to date: what was declared again is rolled back."""
+def _declared() -> str:
+    """Hash of the files that declare tables and views: DuckDB's own text of a view changes when it reads it back."""
+    paths = [*sqlfiles.files("tables"), *sqlfiles.files("views")]
+    return hashlib.sha256(b"".join(path.name.encode() + path.read_bytes() for path in paths)).hexdigest()
 
 
-def _declare(con: Connection) -> None:
-    for path in [*sqlfiles.files("tables"), *sqlfiles.views_in_order()]:
-        con.execute(path.read_text(encoding="utf-8"))
-    if con.execute("select count(*) from warehouse_info").fetchall() == [(0,)]:
-        con.execute("insert into warehouse_info values (?, ?)", [SCHEMA_VERSION, f"eigenhouse {__version__}"])
-    there = {(name, column): comment for name, column, comment, _ in _catalog(con)}
+def _built_from(con: Connection) -> str | None:
+    """The hash that the warehouse was last built from; None where there is none, or a table or view has gone."""
+    there = {name for name, _ in _comments(con)}
+    if {path.stem for path in [*sqlfiles.files("tables"), *sqlfiles.files("views")]} - there:
+        return None
+    [[built_from]] = con.execute("select max(built_from) from warehouse_info").fetchall()
+    return built_from
+
+
+def _comment(con: Connection) -> None:
+    there = _comments(con)
     for (kind, name, column), text in sqlfiles.comments().items():
         if there.get((name, column)) != text:
             target = f"column {name}.{column}" if column else f"{kind} {name}"
@@ -184,17 +207,14 @@ def _declare(con: Connection) -> None:
             con.execute(f"comment on {target} is '{quoted}'")
 
 
-def _catalog(con: Connection) -> set[tuple[str, str | None, str | None, str | None]]:
-    """Every table, view and column: name, column or None, comment, definition.
-
-    Without quotation marks, which DuckDB 1.5.5 adds to types when it makes a view and drops when it reads it back.
-    """
+def _comments(con: Connection) -> dict[tuple[str, str | None], str | None]:
+    """(table or view, column or None) → comment."""
     rows = con.execute(
-        "select table_name, column_name, comment, data_type from duckdb_columns() where not internal "
-        "union all select table_name, null, comment, replace(sql, '\"', '') from duckdb_tables() where not internal "
-        "union all select view_name, null, comment, replace(sql, '\"', '') from duckdb_views() where not internal"
+        "select table_name, column_name, comment from duckdb_columns() where not internal "
+        "union all select table_name, null, comment from duckdb_tables() where not internal "
+        "union all select view_name, null, comment from duckdb_views() where not internal"
     ).fetchall()
-    return set(rows)
+    return {(name, column): comment for name, column, comment in rows}
 
 
 @contextlib.contextmanager

@@ -488,7 +488,7 @@ def test_a_refused_load_leaves_no_new_file(tmp_path, kind):
 
 
 def test_a_warehouse_that_cannot_be_built_leaves_no_new_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(warehouse_file, "_declare", no_room)
+    monkeypatch.setattr(warehouse_file, "_comment", no_room)
     with pytest.raises(EigenhouseError, match="disk is full, nothing was written"):
         store.connect(tmp_path / "warehouse.duckdb", read_only=False)
     assert os.listdir(tmp_path) == []
@@ -514,6 +514,8 @@ from ingest import sqlfiles, store, warehouse_file
 _, _, folder, path, after, suffix = sys.argv
 texts = sqlfiles.comments()
 sqlfiles.comments = lambda: {key: text + suffix for key, text in texts.items()}
+declared = warehouse_file._declared()
+warehouse_file._declared = lambda: declared + suffix
 kill = lambda *args: os._exit(9)
 if after == "load":
     store._want_committed = kill
