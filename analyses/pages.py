@@ -49,7 +49,7 @@ def slug(name: str) -> str:
     which no name of the first kind can have.
     """
     plain = re.sub(r"[^a-z0-9.-]+", "-", name.lower()).strip("-.")[:60].strip("-.")
-    return plain if plain == name else f"{plain}_{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    return plain if plain and plain == name else f"{plain}_{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 def anchor(words: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,7 @@ def _copy(source: Path, drawn: Future[None], path: Path) -> None:
     shutil.copyfile(source, path)
 
 
+@cache
 def _vega() -> bytes:
     """Vega, Vega-Lite and vega-embed as one script, from vl-convert's own copy."""
     import vl_convert
