@@ -17,7 +17,7 @@ from ingest import sqlfiles
 from ingest.errors import EigenhouseError
 
 LISTINGS = ("models", "model_comparison")  # what the first page opens with
-MOST_ROWS = 20  # of an answer, on a page
+MOST_ROWS = 12  # of an answer, on a page
 UNCUT = 10_000_000  # letters of a cell
 # what may hold a $name that is no parameter, then a parameter
 TOKENS = re.compile(r"--[^\n]*|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\$(?P<name>\w+)")
@@ -77,10 +77,11 @@ class Section:
 
     @property
     def notes(self) -> list[str]:
-        """What the chart says below its reading, and the parameters that were not asked for but have a default."""
+        """What the chart says below its reading, the parameters that have a default, and what SQL alone leaves out."""
         notes = self.spec["usermeta"]["notes"] if self.spec else []
         others = [f"{name} = {value}" for name, value in self.parameters.items() if name != "model"]
-        return [*notes, *others]
+        routine = sqlfiles.header(sqlfiles.SQL_DIR / "queries" / f"{self.query.name}.sql").get("routine")
+        return [*notes, *others, *([f"The SQL's rows go through analyses/{routine}.py."] if routine else [])]
 
 
 def answered(

@@ -7,6 +7,7 @@ let printing = false;
 // --- charts ---
 
 const MOST_SHAPES = 6000; // rows above which a canvas is drawn: so many elements would make the page slow
+const MOST_SHRUNK = 1.3; // times wider than its place that a chart may be and still shrink to it
 const charts = new Map(); // figure → {view, width}
 
 function ink(name) {
@@ -82,10 +83,15 @@ async function draw(figure) {
   try {
     const { view } = await vegaEmbed(plot, shown, {
       actions: false,
+      logLevel: 1, // errors: warnings are for whoever writes a chart
       renderer: n > MOST_SHAPES ? "canvas" : "svg",
       tooltip: { theme: dark.matches ? "dark" : "light" },
     });
     charts.set(figure, { view, width });
+    // what is a little too wide is made smaller, what is far too wide scrolls
+    const picture = plot.querySelector("svg");
+    const wide = picture ? picture.width.baseVal.value / place.clientWidth : 1;
+    if (wide > 1 && wide < MOST_SHRUNK) picture.style.cssText = "width: 100%; height: auto";
     // who scrolls with the keyboard must be able to get there
     if (place.scrollWidth > place.clientWidth) place.tabIndex = 0;
     else place.removeAttribute("tabindex");
