@@ -73,6 +73,7 @@ class Report:
     say: Say
     drawn: dict[bytes, tuple[Path, Future[None]]] = field(default_factory=dict)  # a chart's hash → its PNG
     under_way: list[Future[None]] = field(default_factory=list)
+    shown: dict[str, set[str]] = field(default_factory=dict)  # model_id → the queries on its page
 
     def write(self, model: str | None) -> None:
         """All pages; the PNGs of the charts are drawn meanwhile."""
@@ -91,6 +92,7 @@ class Report:
         model_id = row["model_id"]
         place = f"models/{pages.slug(model_id)}"
         themes = self._themes(sections.answered(self.con, place, model_id, verdicts, compares=False), told)
+        self.shown[model_id] = {section.query.name for _, some in themes for section in some}
         known = facts.of_model(self.con, row)
         self._both("model", place, "../", title=model_id, model=row, facts=known, themes=themes, drawn=True)
 
@@ -103,7 +105,7 @@ class Report:
         themes = self._themes(sections.answered(self.con, "all", model, verdicts, compares=True), told)
         self._both(
             "index", "", "", title="All models", models=models, links=links, pages=in_markdown,
-            comparison=comparison, themes=themes, drawn=True,
+            shown=self.shown, comparison=comparison, themes=themes, drawn=True,
         )  # fmt: skip
 
     def _both(self, template: str, place: str, root: str, **values: Any) -> None:
