@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import experiment_fixture
 import polars as pl
@@ -15,6 +16,7 @@ from analyses import pictures, report
 from ingest import store
 
 SEEDS = {"org/one": 0, "org/two": 1}
+N_DEEP = 13
 HEADS = [(layer, head) for layer in range(fixture.N_LAYERS) for head in range(fixture.N_HEADS)]
 
 
@@ -34,15 +36,21 @@ def conformance(worst: float) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=list(kinds), orient="row").cast(kinds)
 
 
+def geometry(folder: Path, model_id: str, seed: int) -> dict[str, list[Path]]:
+    """Every table of a model of the experiments, deep enough for trends on both sides of a layer."""
+    toy = experiment_fixture.make(model_id, seed, (N_DEEP, fixture.N_HEADS, fixture.N_VALUES, 11))
+    return fixture.staged(folder / f"{seed}-geometry", **experiment_fixture._frames(toy))
+
+
 @pytest.fixture(scope="session")
 def warehouse(tmp_path_factory):
-    """Two full models, and a third with spectra alone."""
+    """Two full models with a geometry of more layers than their spectra have, and a third with spectra alone."""
     folder = tmp_path_factory.mktemp("analyses")
     stacks = []
     for model_id, seed in SEEDS.items():
         full = fixture.full_load(folder / str(seed), model_id, seed)
         proof = fixture.staged(folder / f"{seed}-proof", conformance=conformance(1e-6 * (seed + 1)))
-        stacks.append(replace(full, staged=full.staged | proof))
+        stacks.append(replace(full, staged=geometry(folder, model_id, seed) | full.staged | proof))
     static = fixture.staged(folder / "static", singular_values=fixture.singular_values(2))
     stacks.append(fixture.stack("org/static", static))
     path = folder / "warehouse.duckdb"

@@ -1,5 +1,11 @@
 --| title = "How far the singular values of W_K W_Q^T are from those of the metric W_K^T W_Q"
 --| reading = "Medians over heads and ranks of |head_product - metric| / metric. The two share their non-zero eigenvalues, not their singular values: spectra of one never stand for the other."
+--| [chart]
+--| mark = {type = "line", point = {size = 18}}
+--| x = "layer:O"
+--| y = {shorthand = "median_relative_difference:Q", axis = {format = "%"}}
+--| y_title = "median |head_product - metric| / metric"
+--| color = "model_id:N"
 --| [parameters]
 --| model = {}
 with

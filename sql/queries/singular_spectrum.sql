@@ -1,5 +1,5 @@
 --| title = "How fast the singular values of the attention operators fall"
---| reading = "Each point is the median over a model's heads of the k-th singular value as a share of the head's largest: flat where heads use all their directions alike, steep where they use few."
+--| reading = "Each point is the median over a model's heads of the k-th singular value as a share of the head's largest: flat where heads use all their directions alike, steep where they use few. Dashed is chance: what heads of random factors of the same shape would have, whose spectra fall too."
 --| [chart]
 --| mark = "line"
 --| x = "k:Q"
@@ -7,6 +7,7 @@
 --| y = {shorthand = "median_relative_sigma:Q", scale = {type = "log"}}
 --| y_title = "median σ_k / σ_0 (logarithmic)"
 --| color = "model_id:N"
+--| strokeDash = "series:N"
 --| column = "operator:N"
 --| [parameters]
 --| model = {}
@@ -31,12 +32,29 @@ shares as (
         -- an all-zero head has no shares: null, which the median skips
         sigma / nullif(max(sigma) over (partition by model_id, operator, layer, head), 0) as relative_sigma
     from spectra
+),
+
+null_shares as (
+    select
+        model_id, operator, k,
+        mean_sigma / nullif(max(mean_sigma) over (partition by model_id, operator, layer, head), 0) as relative_sigma
+    from null_head_spectra
+    where $model is null or model_id = $model
+),
+
+medians as (
+    select
+        model_id, operator, 'measured' as series, k,
+        median(relative_sigma) as median_relative_sigma,
+        count(relative_sigma) as n_heads
+    from shares
+    group by model_id, operator, k
+    union all
+    select model_id, operator, 'chance', k, median(relative_sigma), count(relative_sigma)
+    from null_shares
+    group by model_id, operator, k
 )
 
-select
-    model_id, operator, k,
-    median(relative_sigma) as median_relative_sigma,
-    count(relative_sigma) as n_heads
-from shares
-group by model_id, operator, k
-order by model_id, operator, k
+select model_id, operator, series, k, median_relative_sigma, n_heads
+from medians
+order by model_id, operator, series desc, k

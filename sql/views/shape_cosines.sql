@@ -4,6 +4,7 @@
 --| other_layer = "second layer of the pair; every ordered pair is there, layer = other_layer too"
 --| [columns]
 --| cosine = "cosine of the two spectra, 0 to 1: 1 where one is a multiple of the other; null beside a zero head"
+--| temperature = "factor that brings other_layer's spectrum nearest to layer's, > 0; null beside a zero head"
 create or replace view shape_cosines as
 with
 
@@ -29,17 +30,29 @@ pairs as (
     from heads
 ),
 
+sized_pairs as (
+    select
+        model_id, operator, head, layer, other_layer, gram,
+        energies[layer] as energy,
+        energies[other_layer] as other_energy,
+        -- a zero head has no shape, and nothing can be scaled to it
+        energies[layer] > 0 and energies[other_layer] > 0 as has_shapes
+    from pairs
+),
+
 cosines as (
     select
         model_id, operator, head, layer, other_layer,
-        -- rounding must not lift a cosine above 1
-        least(gram / nullif(sqrt(energies[layer] * energies[other_layer]), 0), 1) as cosine
-    from pairs
+        -- rounding must not lift a cosine above 1; least() alone takes null for 1
+        case when has_shapes then least(gram / sqrt(energy * other_energy), 1) end as cosine,
+        case when has_shapes then gram / other_energy end as temperature,
+        case when has_shapes then gram / energy end as other_temperature
+    from sized_pairs
 )
 
-select model_id, operator, head, layer, other_layer, cosine
+select model_id, operator, head, layer, other_layer, cosine, temperature
 from cosines
 union all
-select model_id, operator, head, other_layer, layer, cosine
+select model_id, operator, head, other_layer, layer, cosine, other_temperature
 from cosines
 where layer < other_layer;

@@ -1,0 +1,30 @@
+--| about = "the median relative difference of the two operators' singular values, over all heads and ranks"
+with
+
+pairs as (
+    select
+        models.model_id, singular_values.layer, singular_values.head, singular_values.k,
+        max(singular_values.sigma::double) filter (singular_values.operator = 'metric') as metric_sigma,
+        max(singular_values.sigma::double) filter (singular_values.operator = 'head_product') as product_sigma
+    from singular_values
+    inner join models on singular_values.model_key = models.model_key
+    where
+        singular_values.operator in ('metric', 'head_product')
+        and ($model is null or models.model_id = $model)
+    group by models.model_id, singular_values.layer, singular_values.head, singular_values.k
+)
+
+select
+    model_id,
+    format(
+        'The singular values of W_K W_Q^T are off the metric''s by {:.0f} % (median of {} values of {} layers); the'
+        || ' largest are {:.2f} times the metric''s in the median head. The same spectrum would have 0 % and 1.',
+        100 * median(abs(product_sigma - metric_sigma) / metric_sigma), count(*), count(distinct layer),
+        median(product_sigma / metric_sigma) filter (k = 0)
+    ) as sentence
+from pairs
+where
+    metric_sigma > 0
+    and product_sigma is not null
+group by model_id
+order by model_id
