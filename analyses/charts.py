@@ -20,7 +20,21 @@ from ingest.errors import EigenhouseError
 
 FOLDER = Path("charts")
 COMPARED = (*FACETS, "shape", "strokeDash")
-CHANNELS = (*COMPARED, "x", "y", "x2", "y2", "color", "size", "opacity", "detail", "order", "text", "tooltip")
+CHANNELS = (
+    *COMPARED,
+    "x",
+    "y",
+    "x2",
+    "y2",
+    "color",
+    "size",
+    "strokeWidth",
+    "opacity",
+    "detail",
+    "order",
+    "text",
+    "tooltip",
+)
 SETTINGS = ("mark", "rules", "independent", "width", "height", "columns")
 UNITS = {"nats": "nats", "bits": "bits", "deg": "degrees", "seconds": "s", "mb": "MB"}
 MOST_MODELS = 20  # named in an error
@@ -173,8 +187,15 @@ def _without_single_values(channels: Channels, rows: Rows) -> tuple[Channels, li
 
 
 def _fitted(channels: Channels, rows: Rows) -> Channels:
-    """Logarithmic axes labelled at the powers of ten, names in the order of the rows, which the query chose."""
+    """Logarithmic axes labelled at the powers of ten, names in the order of the rows, colours even about a middle."""
     fitted = dict(channels)
+    scale = channels.get("color", {}).get("scale") or {}
+    if "domainMid" in scale and "domain" not in scale:
+        # Vega would stretch each side to its own end, so that a faint negative value looks as large as a great positive
+        middle, field = scale["domainMid"], channels["color"]["field"]
+        reach = max((abs(row[field] - middle) for row in rows if row[field] is not None), default=0) or 1
+        even = {"domain": [middle - reach, middle + reach]}
+        fitted["color"] = channels["color"] | {"scale": scale | even}
     for axis, field in _log_fields(channels).items():
         powers = [math.log10(row[field]) for row in rows if row[field] is not None]
         decades = [10.0**power for power in range(math.floor(min(powers)), math.ceil(max(powers)) + 1)]

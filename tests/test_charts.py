@@ -53,6 +53,15 @@ def png_size(data):
     return struct.unpack(">II", data[16:24])
 
 
+def test_a_diverging_scale_is_even_about_its_middle():
+    """Equal distances from the middle get equally strong colours; a domain of one's own stays."""
+    sql = "from (values ('m', 0, -0.25), ('m', 1, 3.0), ('m', 2, null)) as rows(model_id, x, y)"
+    for said, domain in (({}, [-1, 3]), ({"domain": [0, 9]}, [0, 9])):
+        color = {"shorthand": "y:Q", "scale": {"scheme": "blueorange", "domainMid": 1, **said}}
+        scale = a_chart(sql, mark="rect", x="x:O", color=color)["layer"][0]["encoding"]["color"]["scale"]
+        assert scale == {"scheme": "blueorange", "domainMid": 1, "domain": domain}
+
+
 # --- the saved ones ---
 
 

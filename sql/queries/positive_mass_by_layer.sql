@@ -1,0 +1,41 @@
+--| title = "Does a head reward likeness or difference? Positive share of its eigenvalue mass"
+--| reading = "Blue is the mean over heads of the positive eigenvalues' share of the sum of all magnitudes, grey one head: above one half a random token scores itself above 0 on average, below it under 0. Random heads have one half."
+--| [chart]
+--| mark = "line"
+--| x = "layer:O"
+--| y = {shorthand = "positive_mass:Q", scale = {zero = false}, axis = {format = "%"}}
+--| y_title = "positive share of eigenvalue mass"
+--| color = {shorthand = "series:N", scale = {domain = ["mean over heads", "one head"], range = ["#0072B2", "#BBBBBB"]}}
+--| color_title = " "
+--| strokeWidth = {shorthand = "series:N", scale = {domain = ["mean over heads", "one head"], range = [2.5, 0.8]}}
+--| strokeWidth_title = " "
+--| detail = "head:N"
+--| facet = "panel:N"
+--| facet_title = "model"
+--| independent = ["x"]
+--| rules = [{y = 0.5, label = "chance"}]
+--| [parameters]
+--| model = {}
+with
+
+heads as (
+    select model_id, operator, layer, head, positive_mass
+    from eigenvalue_balance
+    where $model is null or model_id = $model
+),
+
+series as (
+    select model_id, operator, layer, head, 'one head' as series, positive_mass, 1 as n_heads
+    from heads
+    union all
+    select model_id, operator, layer, null, 'mean over heads', avg(positive_mass), count(positive_mass)
+    from heads
+    group by model_id, operator, layer
+)
+
+select
+    model_id, operator, layer, head, series,
+    model_id || ', ' || operator as panel,
+    positive_mass, n_heads
+from series
+order by model_id, operator, series desc, head, layer

@@ -1,0 +1,80 @@
+--| question = "Do a head's leading eigenvectors span the same space as in an anchor layer?"
+--| grain = ["model_id", "head", "layer", "anchor_layer"]
+--| source = "Wachter 1980, The limiting empirical measure of multiple discriminant ratios; Collins 2005, Product of random projections (chance)"
+--| [keys]
+--| anchor_layer = "layer compared with; every ordered pair is there, layer = anchor_layer too (all cosines 1)"
+--| [columns]
+--| mean_cosine = "mean cosine of the principal angles between the spans of the n_directions eigenvectors of largest magnitude, 0 to 1; null beside a zero head"
+--| min_cosine = "cosine of the largest principal angle, 0 to 1; null beside a zero head"
+--| top1_overlap = "(v . v')^2 of the eigenvectors of largest magnitude, 0 to 1; null beside a zero head"
+--| chance_mean_cosine = "mean_cosine of two random subspaces, the limit law for n_directions / hidden_size, which is 1% high for 16 directions and 6% for one; null without hidden_size"
+--| chance_top1_overlap = "mean top1_overlap of two random vectors, 1 / hidden_size; null without hidden_size"
+--| n_directions = "dimensions of either span"
+--| is_degenerate = "whether one of the two spans is cut in a tie (or at zero), so that rounding chose some of its directions"
+--| is_top1_degenerate = "whether the largest magnitude is tied (or zero) in one of the two layers, so that rounding chose the vector"
+create or replace view eigenspace_angles as
+with
+
+angles as (
+    select
+        models.model_id, principal_cosines.head, principal_cosines.layer, principal_cosines.other_layer,
+        avg(principal_cosines.cosine::double) as mean_cosine,
+        min(principal_cosines.cosine)::double as min_cosine,
+        bool_or(principal_cosines.is_degenerate) as is_degenerate,
+        count(*) as n_directions,
+        n_directions / any_value(models.hidden_size) as share,
+        abs(1 - 2 * share) as gap, -- the law's edges are cosines 0 and sqrt(1 - gap^2)
+        (greatest(2 * share - 1, 0) + (sqrt(1 - gap * gap) - gap * acos(gap)) / pi()) / share as chance_mean_cosine,
+        1 / any_value(models.hidden_size) as chance_top1_overlap
+    from principal_cosines
+    inner join models on principal_cosines.model_key = models.model_key
+    where principal_cosines.basis = 'eigen'
+    group by models.model_id, principal_cosines.head, principal_cosines.layer, principal_cosines.other_layer
+),
+
+leaders as (
+    select
+        models.model_id, eigenvector_overlaps.head, eigenvector_overlaps.layer, eigenvector_overlaps.other_layer,
+        eigenvector_overlaps.top1_overlap::double as top1_overlap, eigenvector_overlaps.is_degenerate
+    from eigenvector_overlaps
+    inner join models on eigenvector_overlaps.model_key = models.model_key
+),
+
+zero_heads as (
+    select models.model_id, head_norms.head, list(head_norms.layer) as layers
+    from head_norms
+    inner join models on head_norms.model_key = models.model_key
+    where head_norms.operator = 'metric' and head_norms.metric_fro_sq = 0
+    group by models.model_id, head_norms.head
+),
+
+pairs as (
+    select angles.*, leaders.top1_overlap, leaders.is_degenerate as is_top1_degenerate
+    from angles
+    left join leaders using (model_id, head, layer, other_layer)
+),
+
+-- every pair from both of its layers, and every layer with itself
+ordered as (
+    from pairs
+    union all by name select * replace (other_layer as layer, layer as other_layer) from pairs
+    union all by name
+    select distinct
+        model_id, head, unnest([layer, other_layer]) as layer, unnest([layer, other_layer]) as other_layer,
+        chance_mean_cosine, chance_top1_overlap, n_directions,
+        1 as mean_cosine, 1 as min_cosine, 1 as top1_overlap, false as is_degenerate, false as is_top1_degenerate
+    from pairs
+)
+
+select
+    ordered.model_id, ordered.head, ordered.layer, ordered.other_layer as anchor_layer,
+    case when zero_heads.head is null then ordered.mean_cosine end as mean_cosine,
+    case when zero_heads.head is null then ordered.min_cosine end as min_cosine,
+    case when zero_heads.head is null then ordered.top1_overlap end as top1_overlap,
+    ordered.chance_mean_cosine, ordered.chance_top1_overlap, ordered.n_directions,
+    ordered.is_degenerate, ordered.is_top1_degenerate
+from ordered
+left join zero_heads
+    on ordered.model_id = zero_heads.model_id
+    and ordered.head = zero_heads.head
+    and list_has_any(zero_heads.layers, [ordered.layer, ordered.other_layer]);
