@@ -2,7 +2,9 @@
 
 Keys of `chart`: `mark`, and Altair's channels, each a shorthand ("layer:O") or a table of the channel's own settings
 with the shorthand among them. `x_title` and the like set a title; `rules = [{y = 1, label = "…"}]` are reference
-lines; `independent = ["x"]` gives every facet its own axis; `width`, `height` and `columns` (of facets) are numbers.
+lines, at a number or at the mean of a column within the facet (`y = "chance"`); `band = ["low", "high"]` are two
+columns to shade between, along y; `independent = ["x"]` gives every facet its own axis; `width`, `height` and
+`columns` (of facets) are numbers.
 """
 
 import difflib
@@ -21,21 +23,9 @@ from ingest.errors import EigenhouseError
 FOLDER = Path("charts")
 COMPARED = (*FACETS, "shape", "strokeDash")
 CHANNELS = (
-    *COMPARED,
-    "x",
-    "y",
-    "x2",
-    "y2",
-    "color",
-    "size",
-    "strokeWidth",
-    "opacity",
-    "detail",
-    "order",
-    "text",
-    "tooltip",
-)
-SETTINGS = ("mark", "rules", "independent", "width", "height", "columns")
+    *COMPARED, "x", "y", "x2", "y2", "color", "size", "strokeWidth", "opacity", "detail", "order", "text", "tooltip",
+)  # fmt: skip
+SETTINGS = ("mark", "band", "rules", "independent", "width", "height", "columns")
 UNITS = {"nats": "nats", "bits": "bits", "deg": "degrees", "seconds": "s", "mb": "MB"}
 MOST_MODELS = 20  # named in an error
 
@@ -116,7 +106,9 @@ def _channels(query: SavedQuery, types: dict[str, str]) -> Channels:
     for key in query.chart:
         if key not in (*CHANNELS, *SETTINGS, *titles):
             raise _refusal(query, f"key {key}", key, [*CHANNELS, *SETTINGS])
-    for column in query.chart.get("tooltip", []):
+    levels = [rule[axis] for rule in query.chart.get("rules", []) for axis in ("x", "y") if axis in rule]
+    named = [level for level in levels if isinstance(level, str)]
+    for column in [*query.chart.get("tooltip", []), *query.chart.get("band", []), *named]:
         if column not in types:
             raise _refusal(query, f"column {column}", column, list(types))
     names = [name for name in query.chart if name in CHANNELS and name != "tooltip"]

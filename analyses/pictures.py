@@ -31,7 +31,7 @@ def picture(query: SavedQuery, channels: Channels, types: dict[str, str], rows: 
     width = query.chart.get("width", 560 if across == 1 else max(180, 720 // across))
     height = query.chart.get("height", 320 if across == 1 else 260)
     points = alt.Chart().encode(**encoding, tooltip=_tooltip(query, types))
-    layers = [_marked(points, query.chart.get("mark", "point")), *_rules(query, channels)]
+    layers = [*_band(query, channels), _marked(points, query.chart.get("mark", "point")), *_rules(query, channels)]
     drawn: Any = alt.layer(*layers, data=alt.NamedData(name="rows")).properties(width=width, height=height)
     if facets:
         columns = {"columns": across} if "facet" in facets else {}
@@ -62,6 +62,24 @@ def _marked(chart: Any, mark: Any) -> Any:
     return getattr(chart, f"mark_{settings.pop('type')}")(**settings)
 
 
+def _band(query: SavedQuery, channels: Channels) -> list[Any]:
+    """A pale area between two columns, coloured and split as the marks are."""
+    import altair as alt
+
+    if "band" not in query.chart:
+        return []
+    low, high = query.chart["band"]
+    along: Channels = {name: channels[name] for name in ("x", "color", "detail", "strokeDash") if name in channels}
+    # a dashed line's area is split like the line, but has no dashes; the legend is as dark as the lines
+    if "color" in along:
+        along["color"] = along["color"] | {"legend": {"symbolOpacity": 1}}
+    if dash := along.pop("strokeDash", None):
+        along["detail"] = {"field": dash["field"], "type": dash["type"]}
+    along |= {"y": channels["y"] | {"field": low}, "y2": {"field": high}}
+    encoding = {name: _class(name)(**channel) for name, channel in along.items()}
+    return [alt.Chart().mark_area(opacity=0.18).encode(**encoding)]
+
+
 def _tooltip(query: SavedQuery, types: dict[str, str]) -> list[Any]:
     """What the header asks for, or every column of the answer."""
     number = {"quantitative": {"format": ".4~g"}}
@@ -76,10 +94,13 @@ def _rules(query: SavedQuery, channels: Channels) -> list[Any]:
     import altair as alt
 
     layers = []
-    once: Any = alt.Chart().transform_aggregate(n="count()")
     for rule in query.chart.get("rules", []):
         axis = "x" if "x" in rule else "y"
         place = {axis: alt.datum(rule[axis], type=channels[axis]["type"])}
+        once: Any = alt.Chart().transform_aggregate(n="count()")
+        if isinstance(rule[axis], str):
+            once = alt.Chart().transform_aggregate(level=f"mean({rule[axis]})")
+            place = {axis: _class(axis)(field="level", type="quantitative", title=channels[axis]["title"])}
         start = {"y" if axis == "x" else "x": alt.value(4)}
         shift = {"dx": 4, "baseline": "top"} if axis == "x" else {"dy": -3, "baseline": "bottom"}
         layers.append(once.mark_rule(color=GREY, strokeDash=[4, 3]).encode(**place))

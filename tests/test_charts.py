@@ -321,3 +321,29 @@ def test_altair_waits_until_it_is_needed():
     code = "import sys, analyses.__main__ as m; print({'altair', 'vl_convert', 'pandas'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout == "set()\n", done.stderr
+
+
+def test_a_band_is_shaded_and_a_rule_follows_its_column():
+    """One area a colour in each facet; the rule stands at the facet's own level, and nowhere without one."""
+    rows = "select m, c, x, x + c as y, x + c - 1 as low, x + c + 1 as high, if(m = 'b', null, 5) as level"
+    sql = f"{rows} from (values ('a'), ('b')) models(m), range(2) colours(c), range(3) places(x)"
+    settings = {"mark": "line", "x": "x:Q", "y": "y:Q", "color": "c:N", "facet": "m:N"}
+    rules = [{"y": "level", "label": "the level"}]
+    picture = svg(a_chart(sql, **settings, band=["low", "high"], rules=rules))
+    assert marks(picture)["area"] == 2 * 2
+    for area in [path for path in picture.iter() if path.get("aria-roledescription") == "area mark"]:
+        places = [place.split(",") for place in re.findall(r"-?[\d.]+,-?[\d.]+", area.get("d"))]
+        heights = {x: {float(y) for at, y in places if at == x} for x, _ in places}
+        # from 1 below to 1 above, on an axis of at least 5 and 260 pixels at most
+        assert len(heights) == 3
+        assert all(40 < max(ys) - min(ys) < 2 / 5 * 260 + 1 for ys in heights.values())
+    assert marks(picture)["line"] == 2 * 2
+    assert marks(picture)["rule"] == 1
+    assert texts(picture).count("the level") == 1
+    assert not marks(svg(a_chart(sql, **settings)))["area"]
+
+
+@pytest.mark.parametrize("wrong", [{"band": ["low", "hihg"]}, {"rules": [{"y": "hihg", "label": "?"}]}])
+def test_a_band_or_rule_of_no_column_is_refused(wrong):
+    with pytest.raises(EigenhouseError, match="unknown column hihg; did you mean high"):
+        a_chart("select 1 as x, 0 as low, 2 as high", mark="line", x="x:Q", y="low:Q", **wrong)

@@ -1,0 +1,58 @@
+--| title = "Is a head nearer to itself in other layers than to any other head?"
+--| theme = "Depth"
+--| reading = "By layer, the mean over heads of the overlap with the nearest head anywhere in the model, with the same head of the next layer, and with all other heads; the band is one standard deviation over heads, the dashed line what random directions have. The nearest of many is above the mean by selection; the same head is no more than an index where its line lies on that of all heads."
+--| [chart]
+--| mark = {type = "line", point = true}
+--| band = ["low", "high"]
+--| x = {shorthand = "layer:Q", axis = {tickMinStep = 1, format = "d"}, scale = {nice = false}}
+--| x_title = "layer"
+--| y = {shorthand = "mean_overlap:Q", scale = {domainMin = 0, clamp = true}}
+--| y_title = "overlap (0 to 1)"
+--| color = "compared_with:N"
+--| color_title = "compared with"
+--| column = "side:N"
+--| row = "model_id:N"
+--| independent = ["x"]
+--| rules = [{y = "chance", label = "chance"}]
+--| [parameters]
+--| model = {}
+with
+
+compared as (
+    select
+        model_id, side, layer, chance,
+        unnest([
+            {'compared_with': 'nearest head', 'overlap': overlap},
+            {'compared_with': 'all heads', 'overlap': mean_overlap}
+        ], recursive := true)
+    from best_matches
+    where $model is null or model_id = $model
+    union all by name
+    select
+        subspace_overlaps.model_id, subspace_overlaps.side, subspace_overlaps.layer, subspace_overlaps.chance,
+        'same head, next layer' as compared_with,
+        subspace_overlaps.overlap
+    from subspace_overlaps
+    inner join measured_layers as here
+        on subspace_overlaps.model_id = here.model_id
+        and subspace_overlaps.layer = here.layer
+    inner join measured_layers as there
+        on subspace_overlaps.model_id = there.model_id
+        and subspace_overlaps.other_layer = there.layer
+    where
+        there.position = here.position + 1
+        and ($model is null or subspace_overlaps.model_id = $model)
+)
+
+select
+    model_id, side, layer, compared_with,
+    avg(overlap) as mean_overlap,
+    stddev_pop(overlap) as std_over_heads,
+    mean_overlap - std_over_heads as low,
+    mean_overlap + std_over_heads as high,
+    any_value(chance) as chance,
+    count(overlap) as n_heads
+from compared
+group by model_id, side, layer, compared_with
+-- the legend follows the rows
+order by model_id, side, list_position(['nearest head', 'same head, next layer', 'all heads'], compared_with), layer

@@ -1,0 +1,58 @@
+--| question = "How many of its directions does each whole weight matrix use?"
+--| grain = ["model_id", "layer", "weight", "expert"]
+--| source = "Roy & Vetterli 2007 (effective_rank); Rudelson & Vershynin 2007 (stable_rank)"
+--| [columns]
+--| n_rows = "outputs"
+--| n_cols = "inputs"
+--| effective_rank = "exp of the entropy of sigma / sum(sigma), 1 to min(n_rows, n_cols); null for a zero matrix"
+--| rank_fraction = "effective_rank / min(n_rows, n_cols), in (0, 1]; null for a zero matrix"
+--| stable_rank = "sum of sigma^2 / largest sigma^2, 1 to min(n_rows, n_cols); null for a zero matrix"
+create or replace view weight_effective_ranks as
+with
+
+spectra as (
+    select
+        models.model_id, weight_singular_values.layer, weight_singular_values.weight, weight_singular_values.expert,
+        weight_singular_values.sigma::double as sigma,
+        -- 0 ln 0 is 0: nullif drops those terms, since sum() skips nulls
+        ln(nullif(weight_singular_values.sigma::double, 0)) as ln_sigma
+    from weight_singular_values
+    inner join models on weight_singular_values.model_key = models.model_key
+),
+
+-- one pass over the values: with p = sigma / S, -sum(p ln p) = ln S - sum(sigma ln sigma) / S
+sums as (
+    select
+        model_id, layer, weight, expert,
+        max(sigma) as largest,
+        sum(sigma) as total,
+        sum(sigma * sigma) as energy,
+        sum(sigma * ln_sigma) as sigma_ln_sigma
+    from spectra
+    group by model_id, layer, weight, expert
+    union all by name
+    -- not joined: a filter on the model would reach only one side of a join
+    select models.model_id, weights.layer, weights.weight, weights.expert, weights.n_rows, weights.n_cols
+    from weights
+    inner join models on weights.model_key = models.model_key
+),
+
+matrices as (
+    select
+        model_id, layer, weight, expert,
+        max(n_rows) as n_rows,
+        max(n_cols) as n_cols,
+        nullif(max(largest), 0) as largest,
+        nullif(max(total), 0) as total,
+        max(energy) as energy,
+        max(sigma_ln_sigma) as sigma_ln_sigma
+    from sums
+    group by model_id, layer, weight, expert
+)
+
+select
+    model_id, layer, weight, expert, n_rows, n_cols,
+    exp(ln(total) - sigma_ln_sigma / total) as effective_rank,
+    effective_rank / least(n_rows, n_cols) as rank_fraction,
+    energy / (largest * largest) as stable_rank
+from matrices;
