@@ -2,26 +2,48 @@
 
 import contextlib
 import difflib
+import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from ingest import sqlfiles
 from ingest.errors import EigenhouseError
 
 MISSING_TABLE = re.compile(r"Table with name (\S+) does not exist")
+ANSWER = "answer"
 MISSING_COLUMN = re.compile(r'(?:Referenced column|does not have a column named) "([^"]+)"')
 
 
 def ask(con: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any]) -> None:
-    """Run every statement; the last one's rows are left in `con`. A mistake is refused with a hint."""
+    """Run every statement; the last one's rows are left in `con`. A mistake is refused with a hint.
+
+    Where the SQL's header names a routine, the first statement's rows go through it, and what comes back is the
+    relation `answer`: what further statements may read, and what is left in `con` where there are none.
+    """
+    name = sqlfiles.header_of(sql).get("routine")
+    routine = _routine(name) if name else None
     with explained(con):
         statements = con.extract_statements(sql)
         if not statements:
             raise EigenhouseError("the SQL holds no statement")
-        for statement in statements:
+        for place, statement in enumerate(statements):
             con.execute(statement, _values(statement.named_parameters, parameters))
+            if routine and place == 0:
+                con.register(ANSWER, routine(con.pl()))
+                con.execute(f"from {ANSWER}")
+
+
+def _routine(name: str) -> Callable[[Any], Any]:
+    """The function `name` of analyses/<name>.py: a polars frame in, a polars frame out."""
+    is_there = name in {path.stem for path in Path(__file__).parent.glob("*.py")}
+    function = getattr(importlib.import_module(f"analyses.{name}"), name, None) if is_there else None
+    if function is None:
+        raise EigenhouseError(f"there is no routine {name}: wanted a function {name} in analyses/{name}.py")
+    return function
 
 
 def known_model(con: duckdb.DuckDBPyConnection, model: str | None) -> str | None:

@@ -3,7 +3,8 @@
 Keys of `chart`: `mark`, and Altair's channels, each a shorthand ("layer:O") or a table of the channel's own settings
 with the shorthand among them. `x_title` and the like set a title; `rules = [{y = 1, label = "…"}]` are reference
 lines, at a number or at the mean of a column within the facet (`y = "chance"`); `band = ["low", "high"]` are two
-columns to shade between, along y; `independent = ["x"]` gives every facet its own axis; `width`, `height` and
+columns to shade between, along y; `layers = [{mark = "rule", x = "low", x2 = "high"}]` are further marks, drawn as the
+first but for the columns that they name; `independent = ["x"]` gives every facet its own axis; `width`, `height` and
 `columns` (of facets) are numbers.
 """
 
@@ -23,9 +24,10 @@ from ingest.errors import EigenhouseError
 FOLDER = Path("charts")
 COMPARED = (*FACETS, "shape", "strokeDash")
 CHANNELS = (
-    *COMPARED, "x", "y", "x2", "y2", "color", "size", "strokeWidth", "opacity", "detail", "order", "text", "tooltip",
+    *COMPARED, "x", "y", "x2", "y2", "xOffset", "yOffset", "color", "size", "strokeWidth", "opacity", "detail", "order",
+    "text", "tooltip",
 )  # fmt: skip
-SETTINGS = ("mark", "band", "rules", "independent", "width", "height", "columns")
+SETTINGS = ("mark", "band", "layers", "rules", "independent", "width", "height", "columns")
 UNITS = {"nats": "nats", "bits": "bits", "deg": "degrees", "seconds": "s", "mb": "MB"}
 MOST_MODELS = 20  # named in an error
 
@@ -108,6 +110,7 @@ def _channels(query: SavedQuery, types: dict[str, str]) -> Channels:
             raise _refusal(query, f"key {key}", key, [*CHANNELS, *SETTINGS])
     levels = [rule[axis] for rule in query.chart.get("rules", []) for axis in ("x", "y") if axis in rule]
     named = [level for level in levels if isinstance(level, str)]
+    named += [layer[name] for layer in query.chart.get("layers", []) for name in layer if name != "mark"]
     for column in [*query.chart.get("tooltip", []), *query.chart.get("band", []), *named]:
         if column not in types:
             raise _refusal(query, f"column {column}", column, list(types))

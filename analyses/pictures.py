@@ -31,7 +31,11 @@ def picture(query: SavedQuery, channels: Channels, types: dict[str, str], rows: 
     width = query.chart.get("width", 560 if across == 1 else max(180, 720 // across))
     height = query.chart.get("height", 320 if across == 1 else 260)
     points = alt.Chart().encode(**encoding, tooltip=_tooltip(query, types))
-    layers = [*_band(query, channels), _marked(points, query.chart.get("mark", "point")), *_rules(query, channels)]
+    layers = [*_band(query, channels), _marked(points, query.chart.get("mark", "point"))]
+    for layer in query.chart.get("layers", []):
+        own = {name: _class(name)(**_own(name, layer[name], channels, types)) for name in layer if name != "mark"}
+        layers.append(_marked(points.encode(**own), layer["mark"]))
+    layers += _rules(query, channels)
     drawn: Any = alt.layer(*layers, data=alt.NamedData(name="rows")).properties(width=width, height=height)
     if facets:
         columns = {"columns": across} if "facet" in facets else {}
@@ -43,6 +47,13 @@ def picture(query: SavedQuery, channels: Channels, types: dict[str, str], rows: 
     # Altair neither sees nor counts the rows: 20,000 would take it ten seconds, and 5,000 are all that it allows
     usermeta = {"notes": notes, "embedOptions": {"actions": {"editor": False}}}
     return drawn.to_dict() | {"datasets": {"rows": rows}, "usermeta": usermeta}
+
+
+def _own(name: str, column: str, channels: Channels, types: dict[str, str]) -> dict[str, Any]:
+    """A further layer's own channel: as the first layer's of that name, of another column."""
+    if name in ("x2", "y2"):  # these take their type from x and y
+        return {"field": column}
+    return channels.get(name, {"type": types[column], "title": column}) | {"field": column}
 
 
 def _across(query: SavedQuery, facets: Channels, rows: Rows) -> int:

@@ -16,15 +16,20 @@ MARK = "--|"
 @cache
 def header(path: Path) -> dict[str, Any]:
     """The TOML that opens the file in lines starting with `--|`; empty where there is none."""
+    return header_of(path.read_text(encoding="utf-8"), str(path))
+
+
+def header_of(sql: str, name: str = "the SQL") -> dict[str, Any]:
+    """The header of SQL that need not be a file; a mistake in it names it."""
     lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in sql.splitlines():
         if not line.startswith(MARK):
             break
         lines.append(line.removeprefix(MARK).removeprefix(" "))
     try:
         return tomllib.loads("\n".join(lines))
     except tomllib.TOMLDecodeError as error:
-        raise EigenhouseError(f"{path}: the `--| ` lines at the top are not TOML: {error}") from error
+        raise EigenhouseError(f"{name}: the `--| ` lines at the top are not TOML: {error}") from error
 
 
 def files(folder: str) -> list[Path]:

@@ -49,7 +49,8 @@ def warehouse(tmp_path_factory):
     stacks = []
     for model_id, seed in SEEDS.items():
         full = fixture.full_load(folder / str(seed), model_id, seed)
-        proof = fixture.staged(folder / f"{seed}-proof", conformance=conformance(1e-6 * (seed + 1)))
+        added = {"conformance": conformance(1e-6 * (seed + 1)), "eigenvectors": fixture.eigenvectors(N_DEEP)}
+        proof = fixture.staged(folder / f"{seed}-proof", **added)
         stacks.append(replace(full, staged=geometry(folder, model_id, seed) | full.staged | proof))
     static = fixture.staged(folder / "static", singular_values=fixture.singular_values(2))
     stacks.append(fixture.stack("org/static", static))

@@ -214,6 +214,33 @@ def test_reference_lines_are_drawn_once_a_facet():
     assert texts(picture).count("chance") == 2
 
 
+def test_further_layers_draw_other_columns_in_the_same_place():
+    """An interval behind each point, a line of chance and labels; nothing but the columns named changes."""
+    spec = a_chart(
+        "select k, k / 7 as y, k / 7 - 0.1 as low, k / 7 + 0.1 as high, 0.5 as chance, 'at ' || k as label,"
+        " 'm' || k % 2 as model_id from range(6) t(k)",
+        mark="point",
+        x="k:O",
+        y="y:Q",
+        xOffset="model_id:N",
+        color="model_id:N",
+        layers=[
+            {"mark": "rule", "y": "low", "y2": "high"},
+            {"mark": {"type": "line", "color": "black"}, "y": "chance"},
+            {"mark": {"type": "text", "dx": 7}, "text": "label"},
+        ],
+    )
+    picture = svg(spec)
+    assert marks(picture) == {"symbol": 6, "rule": 6, "line": 2, "text": 6}
+    assert {f"at {k}" for k in range(6)} <= {*texts(picture)}
+    assert texts(picture).count("y") == 1  # the axis is named once, after the first layer
+    first, interval, chance, label = spec["layer"]
+    assert interval["encoding"]["y"] == first["encoding"]["y"] | {"field": "low"}
+    assert interval["encoding"]["y2"] == {"field": "high"}
+    assert chance["encoding"]["y"]["field"] == "chance"
+    assert {"type": "nominal", "field": "label"}.items() <= label["encoding"]["text"].items()
+
+
 def test_a_logarithmic_axis_says_what_it_leaves_out():
     log = {"shorthand": "y:Q", "scale": {"type": "log"}}
     sql = "select range + 10 as k, case range when 3 then 0 else 10.0 ** (-range / 2) end as y from range(7)"
@@ -299,6 +326,10 @@ def test_a_mistake_is_told_in_words(run, tmp_path, monkeypatch, args, wanted):
     [
         ({"x": "a", "y": "entropy_nat:Q"}, "unknown column entropy_nat; did you mean entropy_nats?"),
         ({"x": "a", "y": "a", "colour": "a"}, "unknown key colour; did you mean color?"),
+        (
+            {"x": "a", "y": "a", "layers": [{"mark": "rule", "y": "entropy_nat"}]},
+            "unknown column entropy_nat; did you mean entropy_nats?",
+        ),
         ({"x": "a", "y": "a", "tooltip": ["b"]}, "unknown column b; there are a, entropy_nats"),
     ],
 )

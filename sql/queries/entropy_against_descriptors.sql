@@ -1,0 +1,39 @@
+--| title = "Attention entropy against each spectral descriptor, head by head"
+--| reading = "Each point is one head of the operator metric; a panel is one descriptor, with an axis of its own. Where entropy and a descriptor have nothing to do with each other a panel shows a cloud without a slope; pearson_r of the answer is of the values themselves, not of their logarithms."
+--| [chart]
+--| mark = {type = "point", filled = true, size = 16, opacity = 0.6}
+--| x = {shorthand = "descriptor_value:Q", scale = {type = "log", nice = false}, axis = {tickCount = 4, format = "~s"}}
+--| x_title = "value (logarithmic)"
+--| y = "entropy_nats:Q"
+--| y_title = "entropy (nats)"
+--| color = "model_id:N"
+--| shape = "prompt_set:N"
+--| facet = "descriptor:N"
+--| columns = 4
+--| width = 180
+--| height = 150
+--| independent = ["x"]
+--| [parameters]
+--| model = {}
+with
+
+heads as (
+    from (from head_predictors where operator = 'metric' and ($model is null or model_id = $model))
+    unpivot (descriptor_value for descriptor in (
+        op_norm, fro_norm, nuclear_norm, effective_modes, effective_rank, spectral_entropy_nats,
+        anisotropy, condition_number, stable_rank, participation_ratio
+    ))
+)
+
+select
+    heads.model_id, heads.prompt_set, heads.descriptor, heads.layer, heads.head,
+    heads.descriptor_value, heads.entropy_nats,
+    descriptor_correlations.pearson_r
+from heads
+inner join descriptor_correlations
+    on heads.model_id = descriptor_correlations.model_id
+    and heads.operator = descriptor_correlations.operator
+    and heads.prompt_set = descriptor_correlations.prompt_set
+    and heads.descriptor = descriptor_correlations.descriptor
+where descriptor_correlations.stratum = 'all' and descriptor_correlations.target = 'entropy_nats'
+order by heads.model_id, heads.prompt_set, heads.descriptor, heads.layer, heads.head

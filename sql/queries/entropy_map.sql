@@ -1,0 +1,24 @@
+--| title = "How widely does each head attend?"
+--| reading = "Each cell is one head: its attention entropy as a share of what it would be if the head spread its attention evenly over all tokens that it may see. Dark heads look at few tokens; 100% is attention that chooses nothing."
+--| [chart]
+--| mark = "rect"
+--| x = "layer:O"
+--| y = "head:O"
+--| color = {shorthand = "entropy_fraction:Q", scale = {domain = [0, 1]}, legend = {format = "%"}}
+--| color_title = "share of ln(keys in sight)"
+--| facet = "panel:N"
+--| facet_title = "model"
+--| independent = ["x", "y"]
+--| tooltip = ["model_id", "prompt_set", "layer", "head", "entropy_fraction", "n_queries"]
+--| [parameters]
+--| model = {}
+select
+    model_id, prompt_set, layer, head, entropy_fraction, n_queries,
+    -- where a model has one prompt set, its name says nothing
+    model_id || case
+        when min(prompt_set) over of_model = max(prompt_set) over of_model then '' else ', ' || prompt_set
+    end as panel
+from head_attention
+where $model is null or model_id = $model
+window of_model as (partition by model_id)
+order by model_id, prompt_set, layer, head

@@ -1,0 +1,24 @@
+--| title = "How far do the attention logits of each head spread?"
+--| reading = "Each cell is one head: the standard deviation of the logits that enter a query's softmax, on a logarithmic scale. Near 0 attention is even; among 100 keys, normally distributed logits with a std of 1 give the largest 8% of the weight, with 2 a quarter, with 4 more than half."
+--| [chart]
+--| mark = "rect"
+--| x = "layer:O"
+--| y = "head:O"
+--| color = {shorthand = "logit_std:Q", scale = {type = "log"}}
+--| color_title = "logit std (logarithmic)"
+--| facet = "panel:N"
+--| facet_title = "model"
+--| independent = ["x", "y"]
+--| tooltip = ["model_id", "prompt_set", "layer", "head", "logit_std", "n_queries"]
+--| [parameters]
+--| model = {}
+select
+    model_id, prompt_set, layer, head, logit_std, n_queries,
+    -- where a model has one prompt set, its name says nothing
+    model_id || case
+        when min(prompt_set) over of_model = max(prompt_set) over of_model then '' else ', ' || prompt_set
+    end as panel
+from head_attention
+where $model is null or model_id = $model
+window of_model as (partition by model_id)
+order by model_id, prompt_set, layer, head

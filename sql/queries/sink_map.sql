@@ -1,0 +1,24 @@
+--| title = "How much of its attention does each head leave on the first token?"
+--| reading = "Each cell is one head: the mean weight on key 0. Attention spread evenly over n tokens would put 1/n there, 1% of a hundred; a bright head rests on the first token whatever the text says."
+--| [chart]
+--| mark = "rect"
+--| x = "layer:O"
+--| y = "head:O"
+--| color = {shorthand = "sink_weight:Q", scale = {domain = [0, 1]}, legend = {format = "%"}}
+--| color_title = "weight on key 0"
+--| facet = "panel:N"
+--| facet_title = "model"
+--| independent = ["x", "y"]
+--| tooltip = ["model_id", "prompt_set", "layer", "head", "sink_weight", "n_queries"]
+--| [parameters]
+--| model = {}
+select
+    model_id, prompt_set, layer, head, sink_weight, n_queries,
+    -- where a model has one prompt set, its name says nothing
+    model_id || case
+        when min(prompt_set) over of_model = max(prompt_set) over of_model then '' else ', ' || prompt_set
+    end as panel
+from head_attention
+where $model is null or model_id = $model
+window of_model as (partition by model_id)
+order by model_id, prompt_set, layer, head

@@ -1,0 +1,29 @@
+--| about = "The best of ten descriptors for each of the three targets, with r and interval."
+with
+
+sets as (
+    select
+        model_id, prompt_set, max(n) as n,
+        string_agg(
+            format('for {} it is {}, r = {:.2f}{}', target, descriptor, pearson_r, coalesce(
+                format(' ({:.2f} to {:.2f})', pearson_low, pearson_high), ' (no interval)'
+            )),
+            '; ' order by target
+        ) as parts
+    from best_descriptors
+    where
+        operator = 'metric' and pearson_r is not null
+        and ($model is null or model_id = $model)
+    group by model_id, prompt_set
+)
+
+select
+    model_id,
+    format(
+        'Of ten descriptors of the metric the best over {} heads, with a 95% interval that does not pay '
+        || 'for the choice: {}; chance is 0 for any one of them.',
+        n, parts
+    ) as sentence
+from sets
+qualify row_number() over (partition by model_id order by n desc, prompt_set) = 1
+order by model_id
