@@ -68,4 +68,6 @@ def test_the_operator_is_compared_with_the_same_anchor(experiments, compared):
             " where operator = 'metric' and model_id = ? and anchor_layer = ?",
             [model_id, row["anchor_layer"]],
         ).fetchall()
-        assert said == [(row["same_operator"], row["mean_cosine_to_others"])]
+        [(verdict, mean)] = said
+        assert row["same_operator"] == verdict
+        assert row["mean_cosine_to_others"] == (mean and pytest.approx(mean, rel=REL))

@@ -227,6 +227,15 @@ def stored(con, query, given):
     return list(csv.reader(io.StringIO(file.getvalue().decode())))
 
 
+def alike(rows, others):
+    """Cell by cell; sums add up in any order, so that the last digits may differ."""
+    assert len(rows) == len(others)
+    for row, other in zip(rows, others, strict=True):
+        for cell, wanted in zip(row, other, strict=True):
+            if cell != wanted:
+                assert float(cell) == pytest.approx(float(wanted), rel=1e-9, abs=1e-12)
+
+
 @pytest.mark.parametrize("model_id", [None, PLAIN])
 def test_the_data_is_the_querys_answer(reported, model_id):
     folder, con = reported
@@ -236,7 +245,8 @@ def test_the_data_is_the_querys_answer(reported, model_id):
         query = saved.find(path.stem)
         given = {"model": model_id} if "model" in query.parameters else {}
         rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
-        assert rows == stored(con, query, given) and len(rows) > 1, path.stem
+        assert len(rows) > 1
+        alike(rows, stored(con, query, given))
 
 
 def test_the_sql_to_copy_runs_as_it_stands(reported):
@@ -250,7 +260,7 @@ def test_the_sql_to_copy_runs_as_it_stands(reported):
         assert "--|" not in text
         filled = con.execute(text).fetchall()
         asking.ask(con, query.sql, query.bind(given))
-        assert repr(filled) == repr(con.fetchall()), query.name
+        alike(filled, con.fetchall())
     left = "-- $model's\nselect '$k' as \"$k\", 'it''s $k', "
     assert sections.filled(f"--| k = 1\n{left}$k, $model", {"k": 3, "model": "a'b"}) == f"{left}3, 'a''b'"
 
