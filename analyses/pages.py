@@ -12,12 +12,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from analyses.charts import axis_title
-from analyses.pictures import GREY, OKABE_ITO, PALE, Spec
+from analyses.pictures import Spec
 
 ASSETS = Path(__file__).parent / "report_assets"
 MARKS_OF_MARKDOWN = re.compile(r"[\\`*\[\]#|~$!]|(?<![^\W_])_|_(?![^\W_])|^[-+=]|(?<=^\d)[.)](?=\s|$)")
-# a chart's inks, and the custom properties of style.css that stand for them on a dark page
-INKS = {GREY: "--muted", PALE: "--line", OKABE_ITO[0]: "--first", "#000000": "--ink", "black": "--ink"}
 DIGITS = 6  # of a number that is drawn
 
 

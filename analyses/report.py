@@ -116,7 +116,7 @@ class Report:
             "version": ingest.__version__,
             "warehouse": self.warehouse,
             "written_at": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-            "inks": pages.INKS,
+            "first_color": pictures.OKABE_ITO[0],
         }
         html = pages.page(f"{template}.html", root=root, in_markdown=f"{place}.md", **common)
         self._put(f"{place}.html", html)

@@ -14,14 +14,27 @@ function ink(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
-// on a dark page the charts' inks are replaced by the page's own, and viridis begins where it can be seen
+// on a dark page greys are mirrored, from black as the page's ink to white as its card, the first colour is lighter,
+// and viridis begins where it can be seen
 const SEEN = [0.2, 1];
+const WORDS = new Set(["domain", "field", "labelExpr", "sort", "title", "text"]); // a model may be named black
+const GREYS = { black: 0, grey: 0.5, gray: 0.5, white: 1 };
+const channels = hex => [1, 3, 5].map(start => parseInt(hex.slice(start, start + 2), 16));
 
-function inked(value, inks) {
-  if (typeof value === "string") return inks[value] ? ink(inks[value]) : value;
-  if (Array.isArray(value)) return value.map(item => inked(item, inks));
+function inkedColor(text) {
+  if (text.toLowerCase() === document.body.dataset.first.toLowerCase()) return ink("--first");
+  const [red, green, blue] = /^#[0-9a-f]{6}$/i.test(text) ? channels(text) : [-1];
+  const grey = red >= 0 && red === green && green === blue ? red / 255 : GREYS[text];
+  if (grey === undefined) return text;
+  const [from, to] = [channels(ink("--ink")), channels(ink("--card"))];
+  return `rgb(${from.map((value, i) => Math.round(value + (to[i] - value) * grey)).join(", ")})`;
+}
+
+function inked(value) {
+  if (typeof value === "string") return inkedColor(value);
+  if (Array.isArray(value)) return value.map(inked);
   if (value === null || typeof value !== "object") return value;
-  const shown = Object.fromEntries(Object.entries(value).map(([key, item]) => [key, inked(item, inks)]));
+  const shown = Object.fromEntries(Object.entries(value).map(([key, item]) => [key, WORDS.has(key) ? item : inked(item)]));
   if (shown.scheme === "viridis") shown.scheme = { name: "viridis", extent: SEEN };
   return shown;
 }
@@ -33,7 +46,7 @@ function inkedRange(range) {
 
 function themed(spec) {
   const isDark = dark.matches && !printing;
-  const shown = isDark ? inked(spec, JSON.parse(document.body.dataset.inks)) : structuredClone(spec);
+  const shown = isDark ? inked(spec) : structuredClone(spec);
   const said = shown.config ?? {};
   const words = isDark ? ink("--ink") : "#000000";
   shown.background = "transparent";
@@ -83,7 +96,6 @@ async function draw(figure) {
   try {
     const { view } = await vegaEmbed(plot, shown, {
       actions: false,
-      logLevel: 1, // errors: warnings are for whoever writes a chart
       renderer: n > MOST_SHAPES ? "canvas" : "svg",
       tooltip: { theme: dark.matches ? "dark" : "light" },
     });
