@@ -15,7 +15,7 @@ from analyses.charts import axis_title
 from analyses.pictures import Spec
 
 ASSETS = Path(__file__).parent / "report_assets"
-MARKS_OF_MARKDOWN = re.compile(r"[\\`*\[\]#|~$!]|(?<![^\W_])_|_(?![^\W_])|^[-+=]|(?<=^\d)[.)](?=\s|$)")
+MARKS_OF_MARKDOWN = re.compile(r"[\\`*\[\]#|~$!]|(?<![^\W_])_|_(?![^\W_])|^[-+=]|^\d{1,9}[.)](?=\s|$)")
 DIGITS = 6  # of a number that is drawn
 
 
@@ -76,7 +76,7 @@ def markdown(value: Any) -> Markup:
     if isinstance(value, Markup):
         return value
     text = html.escape(" ".join(str(value).split()), quote=False)
-    return Markup(MARKS_OF_MARKDOWN.sub(lambda mark: "\\" + mark[0], text))
+    return Markup(MARKS_OF_MARKDOWN.sub(lambda mark: f"{mark[0][:-1]}\\{mark[0][-1]}", text))
 
 
 def fenced(text: str, language: str = "") -> Markup:
