@@ -35,7 +35,7 @@ endif
 RUN   := $(VENV)/bin/python
 READY := $(if $(filter VENV,$(TYPED)),,.venv/.installed)
 
-.PHONY: help ingest models query chart queries export views bench test lint clean
+.PHONY: help ingest models query chart charts report queries export views browser bench test lint clean
 
 help:   ## this list
 	@awk '/^[a-z]+:.*## / { name = $$0; sub(/:.*/, "", name); sub(/.*## /, ""); printf "make %-10s %s\n", name, $$0 } \
@@ -53,6 +53,12 @@ query: $(READY)   ## SQL="…" or Q=<saved query>, FORMAT=table|csv|json|parquet
 chart: $(READY)   ## Q=<saved query> as charts/<query>.html, .png and .svg; OUT=<file> gives one of them
 	@$(RUN) -m analyses chart
 
+charts: $(READY)   ## every saved chart into charts/, for all models or MODEL=<model_id>
+	@$(RUN) -m analyses charts
+
+report: $(READY)   ## pages, Markdown and data of all models (or MODEL=<model_id>) into report/ or OUT=<folder>
+	@$(RUN) -m analyses report
+
 queries: $(READY)   ## the saved queries and their parameters
 	@$(RUN) -m analyses queries
 
@@ -61,6 +67,10 @@ export: $(READY)   ## MODEL=… OUT=<folder>: spectra and grams as JSON, effecti
 
 views: $(READY)   ## bring the views of an existing warehouse up to date
 	@$(RUN) -m analyses views
+
+browser:   ## install Chromium, by apt-get as root, for the tests of the report; they are skipped without it
+	command -v chromium && command -v chromedriver || { apt-get update -q && \
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -q chromium chromium-driver; }
 
 bench: $(READY)   ## what the static geometry costs beside dense SVDs, its memory by layers, what each view takes
 	@$(RUN) -m bench.static_cost

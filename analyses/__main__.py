@@ -1,6 +1,7 @@
-"""The command line of the read side: `python -m analyses query|chart|models|queries|export|views`."""
+"""The command line of the read side: `python -m analyses query|chart|charts|report|models|queries|export|views`."""
 
 import contextlib
+import itertools
 import os
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Annotated, Any, BinaryIO
 
 import typer
 
-from analyses import asking, charts, formats, pictures, saved, tables
+from analyses import asking, charts, formats, gallery, pictures, saved, tables
 from ingest import store
 from ingest.errors import EigenhouseError
 
@@ -105,6 +106,36 @@ def chart(
         print(path)
 
 
+@app.command("charts")
+def all_charts(model: Model = None, warehouse: Warehouse = WAREHOUSE) -> None:
+    """Draw every saved query that has a chart, as .html, .png and .svg in charts/."""
+    con = store.connect(warehouse, read_only=True)
+    try:
+        gallery.draw_all(con, asking.known_model(con, model or None), _say)
+    finally:
+        con.close()
+
+
+@app.command()
+def report(
+    out: Annotated[Path, option("out", "The folder to write.")] = Path("report"),
+    model: Annotated[str | None, option("model", "The one model to report on; all models without it.")] = None,
+    warehouse: Warehouse = WAREHOUSE,
+) -> None:
+    """Write every model's charts, verdicts and data as pages to read without a network, and as Markdown."""
+    from analyses import report as pages  # jinja2 takes a tenth of the second that a query has
+
+    con = store.connect(warehouse, read_only=True)
+    try:
+        pages.write(con, warehouse.name, out, asking.known_model(con, model or None), _say)
+    finally:
+        con.close()
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
 @app.command()
 def models(fmt: Fmt = Format.table, out: Out = None, warehouse: Warehouse = WAREHOUSE) -> None:
     """List the models, with their worst conformance error."""
@@ -116,8 +147,10 @@ def models(fmt: Fmt = Format.table, out: Out = None, warehouse: Warehouse = WARE
 def queries() -> None:
     """List the saved queries and their parameters."""
     with _destination(None) as file:
-        for known in saved.every():
-            file.write(f"{known.usage()}\n    {known.title}\n    {known.reading}\n".encode())
+        for theme, known in itertools.groupby(saved.every(), key=lambda query: query.theme):
+            file.write(f"## {theme}\n".encode())
+            for query in known:
+                file.write(f"{query.usage()}\n    {query.title}\n    {query.reading}\n".encode())
 
 
 @app.command()

@@ -46,6 +46,18 @@ def _routine(name: str) -> Callable[[Any], Any]:
     return function
 
 
+def known_model(con: duckdb.DuckDBPyConnection, model: str | None) -> str | None:
+    """The model that was asked for, where the warehouse holds it; refuses a warehouse without any."""
+    models = [name for (name,) in con.execute("select model_id from models order by model_id").fetchall()]
+    if not models:
+        raise EigenhouseError("the warehouse holds no model: `make ingest`")
+    if model is not None and model not in models:
+        near = difflib.get_close_matches(model, models, 3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "`make models` lists them"
+        raise EigenhouseError(f"no model {model} in the warehouse; {hint}")
+    return model
+
+
 def _values(names: set[str], parameters: dict[str, Any]) -> dict[str, Any]:
     """What the statement's own parameters take; DuckDB refuses values that it did not ask for."""
     if unfilled := sorted(name for name in names if name.lower() not in parameters):

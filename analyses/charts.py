@@ -24,25 +24,16 @@ from ingest.errors import EigenhouseError
 FOLDER = Path("charts")
 COMPARED = (*FACETS, "shape", "strokeDash")
 CHANNELS = (
-    *COMPARED,
-    "x",
-    "y",
-    "x2",
-    "y2",
-    "xOffset",
-    "yOffset",
-    "color",
-    "size",
-    "strokeWidth",
-    "opacity",
-    "detail",
-    "order",
-    "text",
-    "tooltip",
-)
-SETTINGS = ("mark", "band", "rules", "layers", "independent", "width", "height", "columns")
+    *COMPARED, "x", "y", "x2", "y2", "xOffset", "yOffset", "color", "size", "strokeWidth", "opacity", "detail", "order",
+    "text", "tooltip",
+)  # fmt: skip
+SETTINGS = ("mark", "band", "layers", "rules", "independent", "width", "height", "columns")
 UNITS = {"nats": "nats", "bits": "bits", "deg": "degrees", "seconds": "s", "mb": "MB"}
 MOST_MODELS = 20  # named in an error
+
+
+class NothingToDraw(EigenhouseError):
+    """The query's answer holds no point."""
 
 
 def find(name: str) -> SavedQuery:
@@ -67,15 +58,27 @@ def targets(name: str, out: Path | None) -> list[Path]:
 
 def draw(con: duckdb.DuckDBPyConnection, query: SavedQuery, given: dict[str, Any]) -> Spec:
     """The chart of the query's answer."""
+    spec = spec_of(query, *answer(con, query, given))
+    if spec is None:
+        raise NothingToDraw(f"query {query.name} has nothing to draw{_elsewhere(con, query, given)}")
+    return spec
+
+
+def answer(con: duckdb.DuckDBPyConnection, query: SavedQuery, given: dict[str, Any]) -> tuple[dict[str, str], Rows]:
+    """Each column's type in a chart, and the rows."""
     asking.ask(con, query.sql, query.bind(given))
     with asking.explained(con):
         types = dict(zip(formats.names(con), (_type(str(column[1])) for column in con.description), strict=True))
-        rows = list(formats.records(con))
+        return types, list(formats.records(con))
+
+
+def spec_of(query: SavedQuery, types: dict[str, str], rows: Rows) -> Spec | None:
+    """The chart of these rows; None where they hold no point."""
     channels = _channels(query, types)
     rows, notes = _without_what_a_log_axis_lacks(channels, rows)
     fields = [channels[axis]["field"] for axis in ("x", "y") if "field" in channels.get(axis, {})]
     if not any(all(row[field] is not None for field in fields) for row in rows):
-        raise EigenhouseError(f"query {query.name} has nothing to draw{_elsewhere(con, query, given)}")
+        return None
     channels, single = _without_single_values(channels, rows)
     return pictures.picture(query, _fitted(channels, rows), types, rows, [*single, *notes])
 

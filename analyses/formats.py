@@ -60,6 +60,15 @@ def write_csv(con: duckdb.DuckDBPyConnection, file: BinaryIO) -> None:
     text.detach()
 
 
+def write_records_csv(names: Sequence[str], rows: list[dict[str, Any]], file: BinaryIO) -> None:
+    """The same of rows that `records` gave."""
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([_csv_cell(row[name]) for name in names] for row in rows)
+    text.detach()
+
+
 def _needs_spelling(kind: str) -> bool:
     return kind == "BOOLEAN" or kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION"))
 

@@ -8,6 +8,18 @@ from typing import Any
 from ingest import sqlfiles
 from ingest.errors import EigenhouseError
 
+THEMES = (  # what `theme` in a header may say, in the order of the report
+    "What is there",
+    "Spectra",
+    "Attention",
+    "What predicts entropy",
+    "Rescaled copies",
+    "Same operator",
+    "Depth",
+    "FFN and weights",
+    "Further questions",
+)
+
 
 @dataclass(frozen=True)
 class SavedQuery:
@@ -19,6 +31,7 @@ class SavedQuery:
     reading: str
     parameters: dict[str, Any]  # name → default; None where it has none
     chart: dict[str, Any] = field(default_factory=dict)  # how analyses/charts.py draws it; empty where it does not
+    theme: str = THEMES[-1]
 
     def bind(self, given: dict[str, Any]) -> dict[str, Any]:
         """The value of each of the query's parameters; refuses one that it does not have."""
@@ -37,11 +50,15 @@ def read(path: Path) -> SavedQuery:
     meta = sqlfiles.header(path)
     parameters = {name: about.get("default") for name, about in meta.get("parameters", {}).items()}
     sql = path.read_text(encoding="utf-8")
-    return SavedQuery(path.stem, sql, meta["title"], meta["reading"], parameters, meta.get("chart", {}))
+    theme = meta.get("theme", THEMES[-1])
+    if theme not in THEMES:
+        raise EigenhouseError(f"{path}: no theme {theme!r}; there are {', '.join(THEMES)}")
+    return SavedQuery(path.stem, sql, meta["title"], meta["reading"], parameters, meta.get("chart", {}), theme)
 
 
 def every() -> list[SavedQuery]:
-    return [read(path) for path in sqlfiles.files("queries")]
+    """All of them, theme by theme."""
+    return sorted(map(read, sqlfiles.files("queries")), key=lambda query: THEMES.index(query.theme))
 
 
 def find(name: str) -> SavedQuery:

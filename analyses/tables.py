@@ -28,7 +28,7 @@ def write_table(con: duckdb.DuckDBPyConnection, file: BinaryIO) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8")
     console = Console(file=text, highlight=False, markup=False, emoji=False, width=_width(file))
     shown = con.fetchmany(MOST_ROWS)
-    columns = [_column(name, [row[place] for row in shown]) for place, name in enumerate(names(con))]
+    columns = [column(name, [row[place] for row in shown]) for place, name in enumerate(names(con))]
     for block in _blocks(columns, console.width):
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
         for name, _, is_number in block:
@@ -58,14 +58,15 @@ def _count(con: duckdb.DuckDBPyConnection, n_shown: int) -> str:
 Column = tuple[str, list[str], bool]  # name, cells, whether it holds numbers
 
 
-def _column(name: str, values: list[Any]) -> Column:
+def column(name: str, values: list[Any], most_letters: int = MOST_LETTERS) -> Column:
+    """The values as cells, floats all with the same decimals, text cut to so many letters."""
     values = [float(value) if isinstance(value, decimal.Decimal) else value for value in values]
     present = [value for value in values if value is not None]
     if present and all(isinstance(value, float) for value in present):
         spell = _spelling([abs(value) for value in present if value and math.isfinite(value)])
-        return name, [spell.format(value) if value else _text(value) for value in values], True
+        return name, [spell.format(value) if value else _text(value, most_letters) for value in values], True
     is_number = bool(present) and all(isinstance(value, int) and not isinstance(value, bool) for value in present)
-    return name, [_text(value) for value in values], is_number
+    return name, [_text(value, most_letters) for value in values], is_number
 
 
 def _spelling(sizes: list[float]) -> str:
@@ -79,7 +80,7 @@ def _spelling(sizes: list[float]) -> str:
     return f"{{:.{min(max(decimals, 0), 6)}f}}"
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, most_letters: int) -> str:
     match value:
         case None:
             return "null"
@@ -88,10 +89,10 @@ def _text(value: Any) -> str:
         case float():
             return f"{value:.4g}"
         case list() | tuple():
-            start = ", ".join(_text(item) for item in value[:3])
+            start = ", ".join(_text(item, most_letters) for item in value[:3])
             return f"[{start}, … {len(value)}]" if len(value) > 3 else f"[{start}]"
     text = str(value).replace("\n", " ")
-    return text if len(text) <= MOST_LETTERS else text[: MOST_LETTERS - 1] + "…"
+    return text if len(text) <= most_letters else text[: most_letters - 1] + "…"
 
 
 def _blocks(columns: list[Column], width: int) -> Iterator[list[Column]]:

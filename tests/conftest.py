@@ -8,9 +8,11 @@ from pathlib import Path
 import experiment_fixture
 import polars as pl
 import pytest
+import report_fixture
 import warehouse_fixture as fixture
 
 from analyses import __main__ as command_line
+from analyses import pictures, report
 from ingest import store
 
 SEEDS = {"org/one": 0, "org/two": 1}
@@ -64,6 +66,22 @@ def experiments(tmp_path_factory):
     experiment_fixture.build(folder / "warehouse.duckdb", folder / "staged")
     con = store.connect(folder / "warehouse.duckdb", read_only=True)
     yield con
+    con.close()
+
+
+@pytest.fixture(scope="session")
+def reported(tmp_path_factory):
+    """A report of the models of report_fixture: its folder, and the warehouse, open for reading.
+
+    The Markdown's pictures are one pixel each: that charts are drawn is test_charts.py's.
+    """
+    folder = tmp_path_factory.mktemp("reported")
+    report_fixture.build(folder / "warehouse.duckdb", folder / "staged")
+    con = store.connect(folder / "warehouse.duckdb", read_only=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "rendered", lambda text, suffixes: dict.fromkeys(suffixes, report_fixture.PIXEL))
+        report.write(con, "warehouse.duckdb", folder / "report", None, lambda line: None)
+    yield folder / "report", con
     con.close()
 
 

@@ -1,4 +1,5 @@
 --| title = "Do the leading eigenvectors span the same space as in the anchor layer?"
+--| theme = "Same operator"
 --| reading = "Blue is the mean over heads of the mean cosine of the principal angles between the spans of a head's leading eigenvectors in a layer and in the anchor layer, grey one head: 1 is the same span. The dashed line is what two random spans of that size give. The anchor itself is left out."
 --| [chart]
 --| mark = "line"

@@ -1,4 +1,5 @@
 --| title = "How far do a head's leading eigenvectors turn away from those of an anchor layer?"
+--| theme = "Same operator"
 --| reading = "Each point is one head in one layer: the mean principal angle, in degrees, between the span of its first K eigenvectors there and in the ANCHOR layer, where it is 0. The black line is chance: two random spans of that size among as many dimensions. Far below it, layers share directions."
 --| routine = "eigenvector_angles"
 --| [chart]

@@ -1,4 +1,5 @@
 --| title = "Attention entropy against each spectral descriptor, head by head"
+--| theme = "What predicts entropy"
 --| reading = "Each point is one head of the operator metric; a panel is one descriptor, with an axis of its own. Where entropy and a descriptor have nothing to do with each other a panel shows a cloud without a slope; pearson_r of the answer is of the values themselves, not of their logarithms."
 --| [chart]
 --| mark = {type = "point", filled = true, size = 16, opacity = 0.6}

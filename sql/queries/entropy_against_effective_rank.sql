@@ -1,4 +1,5 @@
 --| title = "Does effective rank predict attention entropy?"
+--| theme = "What predicts entropy"
 --| reading = "Pearson r over the heads of a model: near 1 where heads with flat spectra attend widely; null without attention rows, or where one of the two is constant."
 --| [parameters]
 --| model = {}

@@ -1,4 +1,5 @@
 --| title = "Attention entropy against effective rank, head by head"
+--| theme = "What predicts entropy"
 --| reading = "Each point is one head. To the right its metric uses more of its head_dim directions alike; higher up it spreads its attention over more of the tokens that it may see. Dark is the first layer, light the last."
 --| [chart]
 --| mark = {type = "point", filled = true, size = 36, opacity = 0.85}

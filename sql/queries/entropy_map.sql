@@ -1,4 +1,5 @@
 --| title = "How widely does each head attend?"
+--| theme = "Attention"
 --| reading = "Each cell is one head: its attention entropy as a share of what it would be if the head spread its attention evenly over all tokens that it may see. Dark heads look at few tokens; 100% is attention that chooses nothing."
 --| [chart]
 --| mark = "rect"

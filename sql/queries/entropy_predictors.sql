@@ -1,4 +1,5 @@
 --| title = "How surely does each spectral descriptor go with attention entropy?"
+--| theme = "What predicts entropy"
 --| reading = "Each point is Pearson's r over a model's heads, its bar a 95% interval from 1,000 draws of whole layers; chance is 0. permutation_p, in the tooltip and the answer, is the chance that heads given each other's entropies would reach this r with any of the ten descriptors."
 --| routine = "entropy_predictors"
 --| [chart]

@@ -1,4 +1,5 @@
 --| title = "How far do the attention logits of each head spread?"
+--| theme = "Attention"
 --| reading = "Each cell is one head: the standard deviation of the logits that enter a query's softmax, on a logarithmic scale. Near 0 attention is even; among 100 keys, normally distributed logits with a std of 1 give the largest 8% of the weight, with 2 a quarter, with 4 more than half."
 --| [chart]
 --| mark = "rect"

@@ -1,4 +1,5 @@
 --| title = "How far the singular values of W_K W_Q^T are from those of the metric W_K^T W_Q"
+--| theme = "Spectra"
 --| reading = "Medians over heads and ranks of |head_product - metric| / metric. The two share their non-zero eigenvalues, not their singular values: spectra of one never stand for the other."
 --| [chart]
 --| mark = {type = "line", point = {size = 18}}

@@ -1,4 +1,5 @@
 --| title = "Models side by side: how much of its rank a head uses, and how widely it attends"
+--| theme = "What predicts entropy"
 --| reading = "Each point is a model: the medians over its heads, the lines reach from the lower to the upper quartile. To the right the metric uses more of its head_dim directions alike: the black diamond at the same height is chance, heads of that shape with random factors. At 100% of the height attention would be spread evenly over all tokens in sight."
 --| [chart]
 --| mark = {type = "point", filled = true, size = 70, opacity = 1}

@@ -1,4 +1,5 @@
 --| title = "The models in the warehouse"
+--| theme = "What is there"
 --| reading = "worst_conformance_error: the largest relative difference between a head's own attention logits and those of its stored factors; null for an imported file."
 with
 

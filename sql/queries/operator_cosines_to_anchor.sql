@@ -1,4 +1,5 @@
 --| title = "Is each layer's attention operator that of the anchor layer?"
+--| theme = "Same operator"
 --| reading = "Blue is the mean over heads of the cosine between a layer's operator and the anchor layer's, grey one head: 1 is the same operator up to a factor, 0 is chance. The anchor itself is left out."
 --| [chart]
 --| mark = "line"

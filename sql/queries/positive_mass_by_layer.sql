@@ -1,4 +1,5 @@
 --| title = "Does a head reward likeness or difference? Positive share of its eigenvalue mass"
+--| theme = "Same operator"
 --| reading = "Blue is the mean over heads of the positive eigenvalues' share of the sum of all magnitudes, grey one head: above one half a random token scores itself above 0 on average, below it under 0. Random heads have one half."
 --| [chart]
 --| mark = "line"

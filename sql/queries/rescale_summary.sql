@@ -1,4 +1,5 @@
 --| title = "Is every layer a rescaled copy of one?"
+--| theme = "Rescaled copies"
 --| reading = "Each point is the mean over layers and heads of the residual to one anchor layer, the anchor itself included: left of 0.1 the verdict is supported, of 0.3 partially supported, else rejected. chance_residual, a column, is what random heads of the same shape have: a residual above it is less alike than chance, whatever the verdict. The table has the correlations of temperature and op_norm with entropy too."
 --| [chart]
 --| mark = {type = "point", filled = true, size = 70}

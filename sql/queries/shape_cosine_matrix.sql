@@ -1,4 +1,5 @@
 --| title = "How alike the spectra of the same head are in two layers"
+--| theme = "Rescaled copies"
 --| reading = "Each cell is the mean over heads of the cosine of their spectra in two layers, 1 where one is a multiple of the other. Beside each model is chance, what random heads of the same shape have: near 1, so that a cosine of 0.95 is less alike than chance, not almost equal."
 --| [chart]
 --| mark = "rect"

@@ -1,4 +1,5 @@
 --| title = "Do heads keep the shape of their spectra through the layers?"
+--| theme = "Rescaled copies"
 --| reading = "Each circle is the mean over heads and pairs of layers of the cosine of two spectra; the cross is chance, what heads of random factors have. To the right of 0.98 the verdict is very stable, of 0.9 approximately stable, else not stable: a circle left of its cross is less alike than chance, whatever the verdict."
 --| [chart]
 --| mark = {type = "point", size = 90, filled = false, strokeWidth = 2}

@@ -1,4 +1,5 @@
 --| title = "The largest singular value of each head's metric, by layer"
+--| theme = "Spectra"
 --| reading = "Each cell is one head: the largest score that two vectors of length 1 can have, before the model's own scale; the colours are logarithmic, yellow is large. Chance is no colour but a column: chance_op_norm is what random factors of the head's own norms would give, times_chance how many times that the head has."
 --| [chart]
 --| mark = "rect"

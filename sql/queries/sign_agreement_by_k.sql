@@ -1,4 +1,5 @@
 --| title = "How deep do the signs of the eigenvalues agree with the anchor layer's?"
+--| theme = "Same operator"
 --| reading = "Each point is the mean, over heads and the layers of one third of the model, of the share of the first k eigenvalues whose sign is that of the anchor layer's at the same rank; the anchor itself is left out. Random signs agree on 0.5; the dashed lines are what each head's own share of positive eigenvalues would give."
 --| [chart]
 --| mark = {type = "line", point = true}

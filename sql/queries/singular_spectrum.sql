@@ -1,4 +1,5 @@
 --| title = "How fast the singular values of the attention operators fall"
+--| theme = "Spectra"
 --| reading = "Each point is the median over a model's heads of the k-th singular value as a share of the head's largest: flat where heads use all their directions alike, steep where they use few. Dashed is chance: what heads of random factors of the same shape would have, whose spectra fall too."
 --| [chart]
 --| mark = "line"

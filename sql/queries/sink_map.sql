@@ -1,4 +1,5 @@
 --| title = "How much of its attention does each head leave on the first token?"
+--| theme = "Attention"
 --| reading = "Each cell is one head: the mean weight on key 0. Attention spread evenly over n tokens would put 1/n there, 1% of a hundred; a bright head rests on the first token whatever the text says."
 --| [chart]
 --| mark = "rect"

@@ -1,4 +1,5 @@
 --| title = "Do spectra agree where operators do not?"
+--| theme = "Same operator"
 --| reading = "Each point is the mean over heads and pairs of layers that far apart. Blue is the cosine of the two spectra, orange that of the two operators: far above orange, layers share how strong their directions are but not the directions. Dashed is chance: near 1 for spectra, 0 for operators."
 --| [chart]
 --| mark = "line"

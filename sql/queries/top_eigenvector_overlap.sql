@@ -1,4 +1,5 @@
 --| title = "Is the leading eigenvector that of the anchor layer?"
+--| theme = "Same operator"
 --| reading = "Blue is the mean over heads of (v·v')², v the eigenvector of largest magnitude in a layer and v' in the anchor layer, grey one head: 1 is the same direction. The dashed line is two random directions, 1 / hidden size. The anchor itself is left out."
 --| [chart]
 --| mark = "line"

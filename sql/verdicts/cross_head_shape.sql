@@ -17,7 +17,9 @@ select
         'Heads of one layer have spectra ({}) of mean cosine {:.4f} over {} layers, from {:.4f} in layer {} to {:.4f}'
         || ' in layer {}',
         any_value(operator), avg(mean_cosine), count(*),
-        min(mean_cosine), arg_min(layer, mean_cosine), max(mean_cosine), arg_max(layer, mean_cosine)
+        -- of layers that tie within rounding, the first
+        min(mean_cosine), arg_min(layer, (round(mean_cosine, 6), layer)),
+        max(mean_cosine), arg_max(layer, (round(mean_cosine, 6), -layer))
     )
     || coalesce(
         format(

@@ -2,7 +2,12 @@
 with
 
 layer_ranks as (
-    select model_id, operator, layer, median(effective_rank) as median_rank, count(effective_rank) as n_heads
+    select
+        model_id, operator, layer,
+        median(effective_rank) as median_rank,
+        -- layers that tie within rounding tie in this
+        round(median(effective_rank), 6) as rounded_rank,
+        count(effective_rank) as n_heads
     from head_descriptors
     where $model is null or model_id = $model
     group by model_id, operator, layer
@@ -38,8 +43,8 @@ select
         'Over {} layers ({} heads) the layer''s median effective rank of the {} runs from {:.1f} in layer {} to {:.1f}'
         || ' in layer {}',
         count(*), sum(layer_ranks.n_heads)::bigint, any_value(layer_ranks.operator),
-        min(layer_ranks.median_rank), arg_min(layer_ranks.layer, layer_ranks.median_rank),
-        max(layer_ranks.median_rank), arg_max(layer_ranks.layer, layer_ranks.median_rank)
+        min(layer_ranks.median_rank), arg_min(layer_ranks.layer, (layer_ranks.rounded_rank, layer_ranks.layer)),
+        max(layer_ranks.median_rank), arg_max(layer_ranks.layer, (layer_ranks.rounded_rank, -layer_ranks.layer))
     )
     || coalesce(format('; random heads of the shape have {:.1f}.', any_value(null_medians.null_rank)), '.') as sentence
 from layer_ranks

@@ -17,8 +17,13 @@ residuals as (
         count(rescale_by_layer.mean_residual) as n_layers,
         min(rescale_by_layer.mean_residual) as lowest_residual,
         max(rescale_by_layer.mean_residual) as highest_residual,
-        arg_min(rescale_by_layer.layer, rescale_by_layer.mean_residual) as nearest_layer,
-        arg_max(rescale_by_layer.layer, rescale_by_layer.mean_residual) as farthest_layer
+        -- of layers that tie within rounding, the first
+        arg_min(
+            rescale_by_layer.layer, (round(rescale_by_layer.mean_residual, 6), rescale_by_layer.layer)
+        ) as nearest_layer,
+        arg_max(
+            rescale_by_layer.layer, (round(rescale_by_layer.mean_residual, 6), -rescale_by_layer.layer)
+        ) as farthest_layer
     from rescale_by_layer
     left join chosen
         on rescale_by_layer.model_id = chosen.model_id

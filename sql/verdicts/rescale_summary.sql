@@ -24,7 +24,7 @@ totals as (
         count(*) as n_anchors,
         min(mean_residual) as lowest_residual,
         max(mean_residual) as highest_residual,
-        arg_min(anchor_layer, mean_residual) as nearest_layer,
+        arg_min(anchor_layer, (round(mean_residual, 6), anchor_layer)) as nearest_layer,
         any_value(corr_temperature_entropy) filter (anchor = 'best') as temperature_r,
         any_value(corr_op_norm_entropy) filter (anchor = 'best') as op_norm_r,
         any_value(n) filter (anchor = 'best') as n

@@ -13,7 +13,9 @@ chosen as (
 temperatures as (
     select
         rescale_by_layer.model_id, rescale_by_layer.operator, rescale_by_layer.anchor_layer, rescale_by_layer.layer,
-        rescale_by_layer.mean_temperature
+        rescale_by_layer.mean_temperature,
+        -- layers that tie within rounding tie in this
+        round(rescale_by_layer.mean_temperature, 6) as rounded_temperature
     from rescale_by_layer
     left join chosen
         on rescale_by_layer.model_id = chosen.model_id
@@ -56,8 +58,10 @@ select
     format(
         'Over {} layers the mean temperature to layer {} ({}) runs from {:.2f} in layer {} to {:.2f} in layer {}',
         count(*), any_value(temperatures.anchor_layer), any_value(temperatures.operator),
-        min(temperatures.mean_temperature), arg_min(temperatures.layer, temperatures.mean_temperature),
-        max(temperatures.mean_temperature), arg_max(temperatures.layer, temperatures.mean_temperature)
+        min(temperatures.mean_temperature),
+        arg_min(temperatures.layer, (temperatures.rounded_temperature, temperatures.layer)),
+        max(temperatures.mean_temperature),
+        arg_max(temperatures.layer, (temperatures.rounded_temperature, -temperatures.layer))
     )
     || coalesce(
         format(

@@ -19,7 +19,10 @@ lowest as (
         avg(mean_cosine) as mean_cosine,
         count(*) as n_pairs,
         min(mean_cosine) as lowest_cosine,
-        arg_min({'layer': layer, 'other_layer': other_layer}, mean_cosine) as lowest_pair
+        -- of pairs that tie within rounding, the first
+        arg_min(
+            {'layer': layer, 'other_layer': other_layer}, (round(mean_cosine, 6), layer, other_layer)
+        ) as lowest_pair
     from pairs
     group by model_id, operator
 )

@@ -1,0 +1,7 @@
+--| title = "The models of the report, in the order of a series"
+--| [parameters]
+--| model = {}
+select * exclude (model_key)
+from models
+where $model is null or model_id = $model
+order by name, revision_order, model_id

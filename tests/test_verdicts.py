@@ -1,0 +1,42 @@
+"""The sentences below the charts: one file a charted query, at most one sentence a model, none empty."""
+
+import re
+
+import pytest
+
+from analyses import asking, saved
+from ingest import sqlfiles
+
+VERDICTS = sqlfiles.files("verdicts")
+
+
+def test_every_chart_has_a_verdict_and_every_verdict_a_query():
+    charted = {query.name for query in saved.every() if query.chart}
+    named = {path.stem for path in VERDICTS}
+    assert charted - named == set()
+    assert named - {query.name for query in saved.every()} == set()
+
+
+@pytest.mark.parametrize("path", VERDICTS, ids=lambda path: path.stem)
+def test_a_verdict_is_one_sentence_a_model(experiments, path):
+    """Run for all models and for each alone: the same sentences, of models that there are."""
+    assert sqlfiles.header(path)["about"].strip()
+    known = {name for (name,) in experiments.execute("select model_id from models").fetchall()}
+    every = sentences(experiments, path, {})
+    assert set(every) <= known and every
+    for name in known:
+        expected = {name: every[name]} if name in every else {}
+        assert sentences(experiments, path, {"model": name}) == expected
+
+
+def sentences(con, path, given):
+    query = saved.find(path.stem)
+    asking.ask(con, path.read_text(encoding="utf-8"), query.bind(given))
+    assert [column[0] for column in con.description] == ["model_id", "sentence"]
+    rows = con.fetchall()
+    assert len({model_id for model_id, _ in rows}) == len(rows)
+    for model_id, sentence in rows:
+        assert model_id
+        assert re.search(r"\w.*[.!?]$", sentence.strip(), re.DOTALL), (model_id, sentence)
+        assert not re.search(r"\b(nan|None|inf)\b", sentence), (model_id, sentence)
+    return dict(rows)
