@@ -190,8 +190,8 @@ def test_no_text_becomes_markdown(markdown):
 
 @pytest.mark.parametrize(
     "text",
-    ["*a* _b_ __c__ ~d~", "a | b", "- a", "1. a", "1) a", "10. a", "2.5 heads", "+ a", "=", "# a", "<b> &lt; &", "`a``b`",
-     "[a](b) ![c](d)", "\\* $x$", "> a", "snake_case _x", "a\n\n- b", "||", "'q' \"q\""],
+    ["*a* _b_ __c__ ~d~", "a | b", "- a", "1. a", "1) a", "10. a", "2.5 heads", "+ a", "=", "# a", "<b> &lt; &",
+     "`a``b`", "[a](b) ![c](d)", "\\* $x$", "> a", "snake_case _x", "a\n\n- b", "||", "'q' \"q\""],
 )  # fmt: skip
 def test_markdown_shows_the_text_itself(text):
     for frame in ("{}", "| a | b |\n|---|---|\n| {} | c |"):

@@ -26,7 +26,8 @@ totals as (
         model_id,
         count(*) as n_falls,
         min(change) as largest,
-        min_by(falls, change) as place
+        -- of falls that tie within rounding, the first
+        min_by(falls, (round(change, 6), from_layer, head, side)) as place
     from falls
     group by model_id
 ),

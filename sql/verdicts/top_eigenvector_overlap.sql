@@ -28,7 +28,9 @@ select
         'Against layer {} the leading eigenvector of a head has a mean overlap (v·v'')² of {:.3f} over the {} other'
         || ' layers, from {:.3f} (layer {}) to {:.3f} (layer {}); random directions have {}.',
         anchor_layer, avg(top1_overlap), count(top1_overlap),
-        min(top1_overlap), arg_min(layer, top1_overlap), max(top1_overlap), arg_max(layer, top1_overlap),
+        -- of layers that tie within rounding, the first
+        min(top1_overlap), arg_min(layer, (round(top1_overlap, 6), layer)),
+        max(top1_overlap), arg_max(layer, (round(top1_overlap, 6), -layer)),
         coalesce(format('{:.3f}', any_value(chance)), 'an unknown value, as the hidden size is not known')
     ) as sentence
 from anchored
