@@ -8,8 +8,8 @@ sets as (
         median(entropy_fraction) as middle,
         min(entropy_fraction) as lowest,
         max(entropy_fraction) as highest,
-        arg_min(layer, entropy_fraction) as lowest_layer, arg_min(head, entropy_fraction) as lowest_head,
-        arg_max(layer, entropy_fraction) as highest_layer, arg_max(head, entropy_fraction) as highest_head,
+        arg_min(layer, (round(entropy_fraction, 9), layer, head)) as lowest_layer, arg_min(head, (round(entropy_fraction, 9), layer, head)) as lowest_head,
+        arg_max(layer, (round(entropy_fraction, 9), -layer, -head)) as highest_layer, arg_max(head, (round(entropy_fraction, 9), -layer, -head)) as highest_head,
         avg((entropy_fraction > 0.5)::integer) as share_above_half
     from (from head_attention order by model_id, prompt_set, layer, head)
     where $model is null or model_id = $model

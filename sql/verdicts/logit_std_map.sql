@@ -8,8 +8,8 @@ sets as (
         median(logit_std) as middle,
         min(logit_std) as lowest,
         max(logit_std) as highest,
-        arg_min(layer, logit_std) as lowest_layer, arg_min(head, logit_std) as lowest_head,
-        arg_max(layer, logit_std) as highest_layer, arg_max(head, logit_std) as highest_head,
+        arg_min(layer, (round(logit_std, 9), layer, head)) as lowest_layer, arg_min(head, (round(logit_std, 9), layer, head)) as lowest_head,
+        arg_max(layer, (round(logit_std, 9), -layer, -head)) as highest_layer, arg_max(head, (round(logit_std, 9), -layer, -head)) as highest_head,
         avg((logit_std > 0.5)::integer) as share_above_half
     from (from head_attention order by model_id, prompt_set, layer, head)
     where $model is null or model_id = $model

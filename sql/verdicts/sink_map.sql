@@ -8,8 +8,8 @@ sets as (
         median(sink_weight) as middle,
         min(sink_weight) as lowest,
         max(sink_weight) as highest,
-        arg_min(layer, sink_weight) as lowest_layer, arg_min(head, sink_weight) as lowest_head,
-        arg_max(layer, sink_weight) as highest_layer, arg_max(head, sink_weight) as highest_head,
+        arg_min(layer, (round(sink_weight, 9), layer, head)) as lowest_layer, arg_min(head, (round(sink_weight, 9), layer, head)) as lowest_head,
+        arg_max(layer, (round(sink_weight, 9), -layer, -head)) as highest_layer, arg_max(head, (round(sink_weight, 9), -layer, -head)) as highest_head,
         avg((sink_weight > 0.5)::integer) as share_above_half
     from (from head_attention order by model_id, prompt_set, layer, head)
     where $model is null or model_id = $model
