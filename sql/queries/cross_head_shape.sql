@@ -7,7 +7,7 @@
 --| y = {shorthand = "mean_cosine:Q", scale = {zero = false}}
 --| color = "model_id:N"
 --| strokeDash = "series:N"
---| column = "operator:N"
+--| facet = "operator:N"
 --| [parameters]
 --| model = {}
 with

@@ -1,6 +1,6 @@
 --| title = "Effective rank of the attention operators, by layer"
 --| theme = "Spectra"
---| chart = {mark = {type = "line", point = true}, x = "layer:O", y = "median_effective_rank:Q", color = "model_id:N", column = "operator:N"}
+--| chart = {mark = {type = "line", point = true}, x = "layer:O", y = "median_effective_rank:Q", color = "model_id:N", facet = "operator:N"}
 --| reading = "Each point is the median over the heads of one layer: the number of directions that the operator uses, from 1 to head_dim."
 --| [parameters]
 --| model = {}

@@ -8,7 +8,7 @@
 --| y_title = "mean residual, share of the spectrum's length"
 --| color = "model_id:N"
 --| strokeDash = "series:N"
---| column = "operator:N"
+--| facet = "operator:N"
 --| rules = [{y = 0.1, label = "0.1"}, {y = 0.3, label = "0.3"}]
 --| [parameters]
 --| model = {}

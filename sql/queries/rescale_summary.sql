@@ -6,7 +6,7 @@
 --| x = {shorthand = "mean_residual:Q", scale = {zero = true}}
 --| y = {shorthand = "anchor:N", sort = ["last", "middle", "best", "best_early", "best_mid", "best_late"]}
 --| color = "model_id:N"
---| column = "operator:N"
+--| facet = "operator:N"
 --| rules = [{x = 0.1, label = "0.1"}, {x = 0.3, label = "0.3"}]
 --| [parameters]
 --| model = {}

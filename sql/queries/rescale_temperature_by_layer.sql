@@ -8,7 +8,7 @@
 --| y_title = "mean temperature (logarithmic)"
 --| color = "model_id:N"
 --| strokeDash = "series:N"
---| column = "operator:N"
+--| facet = "operator:N"
 --| [parameters]
 --| model = {}
 --| anchor = {default = "last"}

@@ -7,7 +7,7 @@
 --| y = "model_id:N"
 --| shape = {shorthand = "series:N", scale = {range = ["circle", "cross"]}}
 --| height = {step = 44}
---| column = "operator:N"
+--| facet = "operator:N"
 --| rules = [{x = 0.9, label = "0.9"}, {x = 0.98, label = "0.98"}]
 --| tooltip = ["model_id", "operator", "series", "mean_cosine", "std", "lowest_head", "highest_head", "mean_log_correlation", "n_heads", "n_pairs", "verdict"]
 --| [parameters]

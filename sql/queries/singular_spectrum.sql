@@ -9,7 +9,7 @@
 --| y_title = "median σ_k / σ_0 (logarithmic)"
 --| color = "model_id:N"
 --| strokeDash = "series:N"
---| column = "operator:N"
+--| facet = "operator:N"
 --| [parameters]
 --| model = {}
 with
