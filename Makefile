@@ -96,7 +96,7 @@ clean:   ## remove .venv and caches; the warehouse and downloaded models stay
 ##                      EIGENVECTORS=auto|all|none, VARIANTS=all|none|<list> of folded, biased, qk_normed, rope_1, …
 ## How                  DEVICE=cpu|cuda|mps, PROMPTS=<file>, TRUST_REMOTE_CODE=1, WAIT=<seconds for a busy warehouse>
 ## Measurement files    OPERATOR=head_product|metric: what the singular values are of; PROMPT_SET=<whose attention to export>
-## Query parameters     MODEL, ANCHOR, HEAD, K
+## Query parameters     MODEL, ANCHOR, OPERATOR, HEAD, K
 ## Everywhere           WAREHOUSE=<file> (default warehouse.duckdb), VENV=<an environment of your own>
 ## First run            .venv is made by PYTHON (3.11 or later) from requirements.lock, and only when that changes;
 ##                      PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make … spares a machine without

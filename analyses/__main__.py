@@ -45,13 +45,14 @@ def option(name: str, text: str) -> Any:
 
 
 Warehouse = Annotated[Path, option("warehouse", "The DuckDB file.")]
-Sql = Annotated[str, option("sql", "A question; $model, $anchor, $head and $k in it are filled from the options.")]
+Sql = Annotated[str, option("sql", "A question; $model, $anchor, $operator, $head and $k in it are filled from the options.")]
 Saved = Annotated[str, option("q", "A saved query by name; `queries` lists them.")]
 Fmt = Annotated[Format, option("format", "How the answer is written.")]
 Out = Annotated[Path | None, option("out", "The file to write; standard output without it.")]
 Picture = Annotated[Path | None, option("out", "The .html, .png or .svg to write; all three in charts/ without it.")]
 Model = Annotated[str | None, option("model", "Parameter of the query: a model_id; all models without it.")]
 Anchor = Annotated[str | None, option("anchor", "Parameter of the query: last, middle, best, … or a layer.")]
+Operator = Annotated[str | None, option("operator", "Parameter of the query: metric, head_product or a variant.")]
 Head = Annotated[int | None, option("head", "Parameter of the query: a head, counted from 0.")]
 K = Annotated[int | None, option("k", "Parameter of the query: how many.")]
 
@@ -64,12 +65,13 @@ def query(
     out: Out = None,
     model: Model = None,
     anchor: Anchor = None,
+    operator: Operator = None,
     head: Head = None,
     k: K = None,
     warehouse: Warehouse = WAREHOUSE,
 ) -> None:
     """Answer a question in SQL or a saved query."""
-    given = _given(model=model or None, anchor=anchor, head=head, k=k)
+    given = _given(model=model or None, anchor=anchor, operator=operator, head=head, k=k)
     if bool(sql.strip()) == bool(q):
         came = "both" if q else "neither"
         raise EigenhouseError(f'wanted SQL="…" or Q=<saved query>, {came} came; `make queries` lists the saved ones')
@@ -85,6 +87,7 @@ def chart(
     out: Picture = None,
     model: Model = None,
     anchor: Anchor = None,
+    operator: Operator = None,
     head: Head = None,
     k: K = None,
     warehouse: Warehouse = WAREHOUSE,
@@ -94,7 +97,7 @@ def chart(
     paths = charts.targets(q, out)
     con = store.connect(warehouse, read_only=True)
     try:
-        picture = charts.draw(con, known, _given(model=model or None, anchor=anchor, head=head, k=k))
+        picture = charts.draw(con, known, _given(model=model or None, anchor=anchor, operator=operator, head=head, k=k))
     finally:
         con.close()
     for path in paths:

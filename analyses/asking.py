@@ -64,7 +64,7 @@ def _values(names: set[str], parameters: dict[str, Any]) -> dict[str, Any]:
         have = ", ".join(f"${name}" for name in parameters) or "none is given"
         raise EigenhouseError(
             f"the SQL asks for ${unfilled[0]}, which has no value (have: {have}); "
-            "MODEL=… fills $model, and so do ANCHOR, HEAD and K"
+            "MODEL=… fills $model, and so do ANCHOR, OPERATOR, HEAD and K"
         )
     return {name: parameters[name.lower()] for name in names}
 

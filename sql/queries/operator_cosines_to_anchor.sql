@@ -17,6 +17,7 @@
 --| rules = [{y = 0, label = "chance"}]
 --| [parameters]
 --| model = {}
+--| operator = {default = "metric"}
 --| anchor = {default = "last"}
 with
 
@@ -34,6 +35,7 @@ anchored as (
         and ($model is null or anchors.model_id = $model)
     where
         ($model is null or operator_cosines.model_id = $model)
+        and operator_cosines.operator = $operator
         and (operator_cosines.other_layer = anchors.anchor_layer or operator_cosines.other_layer::varchar = $anchor)
 ),
 

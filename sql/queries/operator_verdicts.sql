@@ -11,10 +11,11 @@
 --| rules = [{y = 0.9, label = "strong"}, {y = 0.5, label = "medium"}, {y = 0.1, label = "weak"}, {y = 0, label = ""}]
 --| [parameters]
 --| model = {}
+--| operator = {default = "metric"}
 select
     model_id, operator, anchor_layer,
     mean_cosine_to_others, mean_cosine_to_anchor, adjacent_mean, adjacent_min, adjacent_max, n_layers,
     verdict_others, verdict
 from operator_verdicts
-where $model is null or model_id = $model
+where operator = $operator and ($model is null or model_id = $model)
 order by model_id, operator, anchor_layer

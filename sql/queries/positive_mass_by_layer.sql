@@ -17,12 +17,13 @@
 --| rules = [{y = 0.5, label = "chance"}]
 --| [parameters]
 --| model = {}
+--| operator = {default = "metric"}
 with
 
 heads as (
     select model_id, operator, layer, head, positive_mass
     from eigenvalue_balance
-    where $model is null or model_id = $model
+    where operator = $operator and ($model is null or model_id = $model)
 ),
 
 series as (

@@ -15,6 +15,7 @@
 --| rules = [{y = 0.5, label = "chance"}]
 --| [parameters]
 --| model = {}
+--| operator = {default = "metric"}
 --| anchor = {default = "last"}
 with
 
@@ -28,6 +29,7 @@ anchored as (
         and ($model is null or anchors.model_id = $model)
     where
         ($model is null or sign_agreement_by_stratum.model_id = $model)
+        and sign_agreement_by_stratum.operator = $operator
         and sign_agreement_by_stratum.n_pairs > 0
         and (
             sign_agreement_by_stratum.anchor_layer = anchors.anchor_layer

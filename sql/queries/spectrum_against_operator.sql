@@ -15,6 +15,7 @@
 --| independent = ["x"]
 --| [parameters]
 --| model = {}
+--| operator = {default = "metric"}
 with
 
 distances as (
@@ -24,7 +25,7 @@ distances as (
         avg(mean_operator_cosine) as operators,
         count(mean_operator_cosine) as n_pairs
     from spectrum_against_operator
-    where layer < other_layer and ($model is null or model_id = $model)
+    where layer < other_layer and operator = $operator and ($model is null or model_id = $model)
     group by model_id, operator, distance
 ),
 
