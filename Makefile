@@ -78,7 +78,7 @@ bench: $(READY)   ## what the static geometry costs beside dense SVDs, its memor
 	@$(RUN) -m bench.view_cost
 
 test: lint   ## what CI runs: lint, then every test
-	@$(RUN) -m pytest
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(READY)   ## ruff and mypy
 	@$(RUN) -m ruff check

@@ -140,8 +140,9 @@ def test_table_aligns_numbers_and_keeps_their_digits(run):
     assert count == "2 rows"
 
 
-def test_table_shows_text_as_it_is(run):
+def test_table_shows_text_as_it_is(run, monkeypatch):
     """Square brackets and colons are markup to rich; long texts are cut, lists abridged."""
+    monkeypatch.setenv("COLUMNS", "150")
     sql = "select '[bold]x[/] :tada:' as a, repeat('z', 99) as b, range(11) as c, 'p' || chr(10) || 'q' as d"
     _, out, _ = run("query", "--sql", sql)
     cells = out.decode().splitlines()[2].split("   ")

@@ -170,7 +170,7 @@ def test_encoder_exported_and_imported_answers_alike(warehouse, tmp_path, monkey
         ("operator, head, layer, other_layer, cosine", f"shape_cosines {product}"),
         ("operator, layer, head, effective_rank, op_norm", f"head_descriptors {product}"),
         ("layer, head, entropy_nats, logit_std", "head_attention where true"),
-        ("head, layer, other_layer, gram", "grams join models using (model_key) where true"),
+        ("head, layer, other_layer, gram", "grams join models using (model_key) where operator = 'metric'"),
         ("head, layer, other_layer, k, cosine", "principal_cosines join models using (model_key) where true"),
         ("head, layer, other_layer, top1_overlap", "eigenvector_overlaps join models using (model_key) where true"),
     ):
