@@ -45,7 +45,7 @@ def option(name: str, text: str) -> Any:
 
 
 Warehouse = Annotated[Path, option("warehouse", "The DuckDB file.")]
-Sql = Annotated[str, option("sql", "A question; $model, $anchor, $operator, $head and $k in it are filled from the options.")]
+Sql = Annotated[str, option("sql", "A question; $model, $anchor, $operator, $head, $k are filled from the options.")]
 Saved = Annotated[str, option("q", "A saved query by name; `queries` lists them.")]
 Fmt = Annotated[Format, option("format", "How the answer is written.")]
 Out = Annotated[Path | None, option("out", "The file to write; standard output without it.")]
