@@ -70,12 +70,20 @@ def ours(n_layers: int) -> Iterator[tuple[str, float, str]]:
     both = [np.concatenate([side[layer] for side in sides]) for layer in range(n_layers)]
     shares = timed(lambda: [energy_fractions(weight, bases) for bases in both for weight in (gate, up)])
     yield "alignments with gate and up", scale * shares, note
-    spans = [span_sum(one) for one in of_heads[0][:2]]
-    summing = timed(lambda: [span_sum(one) for one in of_heads[0][:2]]) * N_HEADS
-    gram = timed(lambda: [summed_fractions(weight, []) for weight in (gate, up)]) * N_LAYERS
-    products = (timed(lambda: summed_fractions(gate, spans)) - gram / 2 / N_LAYERS) * 2 * N_LAYERS * N_HEADS
-    yield "the same with all other layers' subspaces", summing + gram + products, "2 heads of one side and layer"
+    yield "the same with all other layers' subspaces", *other_layers(of_heads[0], gate)
     yield "nearest heads", 2 * timed(lambda: subspaces.nearest_heads(list(sides[0]))), "all heads; one side, doubled"
+
+
+def other_layers(of_heads: list[np.ndarray], weight: np.ndarray) -> tuple[float, str]:
+    """Seconds for the span sums of all heads and sides, and for gate and up of all layers against them."""
+    few, many = 2, 18
+    summing = timed(lambda: [span_sum(one) for one in of_heads[:few]]) / few
+    spans = [span_sum(one) for one in of_heads[:few]] * (many // few)
+    with_few, with_many = (timed(lambda some=spans[:n]: summed_fractions(weight, some)) for n in (few, many))
+    a_span = max(0.0, with_many - with_few) / (many - few)
+    n_spans = 2 * N_HEADS
+    seconds = n_spans * summing + 2 * N_LAYERS * (with_few + (n_spans - few) * a_span)
+    return seconds, f"timed on one matrix and {many} of {n_spans} heads and sides"
 
 
 def dense(n_heads: int) -> Iterator[tuple[str, float, str]]:
