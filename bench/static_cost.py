@@ -10,6 +10,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -79,7 +80,7 @@ def other_layers(of_heads: list[np.ndarray], weight: np.ndarray) -> tuple[float,
     few, many = 2, 18
     summing = timed(lambda: [span_sum(one) for one in of_heads[:few]]) / few
     spans = [span_sum(one) for one in of_heads[:few]] * (many // few)
-    with_few, with_many = (timed(lambda some=spans[:n]: summed_fractions(weight, some)) for n in (few, many))
+    with_few, with_many = (timed(partial(summed_fractions, weight, spans[:n])) for n in (few, many))
     a_span = max(0.0, with_many - with_few) / (many - few)
     n_spans = 2 * N_HEADS
     seconds = n_spans * summing + 2 * N_LAYERS * (with_few + (n_spans - few) * a_span)
