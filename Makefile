@@ -2,7 +2,7 @@
 PYTHON = python3
 VENV   = .venv
 
-PASSED = MODEL REVISION NAME DEVICE PROMPTS STATIC_ONLY DYNAMIC_ONLY NO_WEIGHTS SUBSPACE_SIZE \
+PASSED = MODEL REVISION REVISIONS NAME DEVICE PROMPTS STATIC_ONLY DYNAMIC_ONLY NO_WEIGHTS SUBSPACE_SIZE \
          PRINCIPAL_SIDES EXPERTS VARIANTS EIGENVECTORS TRUST_REMOTE_CODE OPERATOR FORCE WAIT SQL Q FORMAT OUT \
          ANCHOR HEAD K PROMPT_SET WAREHOUSE
 KNOWN  = $(PASSED) PYTHON VENV
@@ -90,7 +90,8 @@ clean:   ## remove .venv and caches; the warehouse and downloaded models stay
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 ##
-## What to ingest       MODEL=<hub id | folder | .safetensors | .gguf | measurement .json | catalog name>, REVISION, NAME
+## What to ingest       MODEL=<hub id | folder | .safetensors | .gguf | measurement .json | catalog name>,
+##                      REVISION or REVISIONS=<several>, NAME
 ##                      (without MODEL the packaged default model; FORCE=1 replaces what is there)
 ## What to measure      STATIC_ONLY=1, DYNAMIC_ONLY=1, NO_WEIGHTS=1, SUBSPACE_SIZE=20, PRINCIPAL_SIDES=1, EXPERTS=8|all,
 ##                      EIGENVECTORS=auto|all|none, VARIANTS=all|none|<list> of folded, biased, qk_normed, rope_1, …

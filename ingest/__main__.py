@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,9 @@ def main(
     ] = "",
     warehouse: Annotated[Path, _option("WAREHOUSE", "The DuckDB file to write.")] = Path("warehouse.duckdb"),
     revision: Annotated[str, _option("REVISION", "Branch, tag or commit of a hub model.")] = "",
+    revisions: Annotated[
+        str, _option("REVISIONS", "Several of them, as step0,step1000: each is a model of its own.")
+    ] = "",
     name: Annotated[str, _option("NAME", "Name of the model in the warehouse.")] = "",
     device: Annotated[str, _option("DEVICE", "Where prompts run: cpu, cuda, cuda:1, mps.")] = "cpu",
     prompts: Annotated[
@@ -84,7 +88,8 @@ def main(
         wait_seconds=wait,
     )
     try:
-        ingest(options)
+        for one in _revisions(options.revision, revisions):
+            ingest(replace(options, revision=one))
     except EigenhouseError as error:
         refuse(str(error))
     except OSError as error:
@@ -99,6 +104,13 @@ def main(
             "stopped; the warehouse is unchanged, and the same command goes on from the last finished stage",
             130,
         )
+
+
+def _revisions(revision: str | None, revisions: str) -> list[str | None]:
+    names = [name.strip() for name in revisions.split(",") if name.strip()]
+    if revision and names:
+        raise EigenhouseError(f"want REVISION or REVISIONS, got both: {revision} and {', '.join(names)}")
+    return list(dict.fromkeys(names)) or [revision]
 
 
 def refuse(message: str, code: int = 1) -> None:

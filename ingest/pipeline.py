@@ -22,7 +22,7 @@ from typing import Any
 from ingest import __version__, console, operators, staging, store
 from ingest.errors import EigenhouseError
 from ingest.prompts import STANDARD, PromptSet, read_prompts
-from ingest.sources import Source, cache_dir, resolve, weights_sha256
+from ingest.sources import Source, cache_dir, resolve, revision_order, weights_sha256
 from ingest.staging import RunFolder, fingerprint
 
 STATIC = ("spectra", "grams", "variants", "subspaces", "alignments", "weights")
@@ -196,7 +196,7 @@ class Run:
         return {
             "name": self.source.name,
             "revision": self.source.revision,
-            "revision_order": None,
+            "revision_order": revision_order(self.source.revision),
             "source": self.source.origin,
             "checkpoint": self.source.model_id,
             "weights_sha256": self.weights,

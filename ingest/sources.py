@@ -119,6 +119,13 @@ def refuse_bad_key(what: str, text: str, hint: str = "") -> None:
         raise EigenhouseError(f"wanted a {what} without '#', '@' or spaces, not empty; got {text!r}{hint}")
 
 
+def revision_order(revision: str | None) -> int | None:
+    """The step that a revision's name tells: of step1000, or of a name with one number; None for any other."""
+    told = re.search(r"(?:step|iter(?:ation)?|checkpoint|ckpt)[-_=]?(\d+)", revision or "", re.IGNORECASE)
+    told = told or re.fullmatch(r"[^\d]*(\d{1,15})[^\d]*", revision or "")
+    return int(told[1]) if told else None
+
+
 def _locate(model: str, revision: str | None, trust: bool, say: catalog.Say) -> tuple[Files, str, str]:
     """The files, their origin, and the default name."""
     if not model.strip() or model.endswith(".json"):

@@ -51,6 +51,8 @@ def warehouse(tmp_path_factory):
         full = fixture.full_load(folder / str(seed), model_id, seed)
         added = {"conformance": conformance(1e-6 * (seed + 1)), "eigenvectors": fixture.eigenvectors(N_DEEP)}
         proof = fixture.staged(folder / f"{seed}-proof", **added)
+        step = {"revision": f"step{seed + 1}", "revision_order": seed + 1}
+        full = replace(full, model=full.model | step)
         stacks.append(replace(full, staged=geometry(folder, model_id, seed) | full.staged | proof))
     static = fixture.staged(folder / "static", singular_values=fixture.singular_values(2))
     stacks.append(fixture.stack("org/static", static))

@@ -212,6 +212,7 @@ def build(path: Path, folder: Path, toys: list[Toy] = MODELS) -> None:
         load = base.stack(toy.model_id, base.staged(folder / toy.model_id.replace("/", "-"), **tables))
         sizes = {"n_layers": toy.n_layers, "n_heads": toy.n_heads, "n_kv_heads": toy.n_heads}
         sizes |= {"head_dim": toy.head_dim, "hidden_size": toy.hidden_size}
+        sizes |= {"revision": "step7", "revision_order": 7} if toy.model_id in ("org/main", "org/silent") else {}
         loads.append(replace(load, model=load.model | sizes))
     store.load(path, loads, {"null_spectra": folder / "null_spectra.parquet"}, force=False)
 

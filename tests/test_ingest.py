@@ -12,7 +12,7 @@ import transformers
 from typer.testing import CliRunner
 
 from ingest import __main__ as command_line
-from ingest import stages, staging
+from ingest import pipeline, stages, staging
 
 
 @pytest.fixture(autouse=True)
@@ -454,3 +454,14 @@ def test_a_tower_that_text_does_not_reach_is_told(ingest, ask, tmp_path):
     assert ask("select model_id, n_layers, n_heads from models") == [("llava", 2, 6)]
     [(module, reason)] = ask("select module, reason from skipped_modules where module like '%vision%'")
     assert module.endswith("encoder.layers") and "CLIPAttention" in reason
+
+
+def test_revisions_are_ingested_one_by_one(ingest, monkeypatch):
+    """Each once, in the order given; REVISION beside them is a contradiction."""
+    seen = []
+    monkeypatch.setattr(pipeline, "ingest", lambda options: seen.append((options.model, options.revision)))
+    assert ingest("org/run", "--revisions", "step0, step7,step0")[0] == 0
+    assert seen == [("org/run", "step0"), ("org/run", "step7")]
+    status, said = ingest("org/run", "--revisions", "step0", "--revision", "main")
+    assert status == 1 and "want REVISION or REVISIONS, got both: main and step0" in said
+    assert ingest("org/run", "--revision", "main")[0] == 0 and seen[2:] == [("org/run", "main")]

@@ -92,6 +92,18 @@ def test_effective_rank_by_layer(rows):
         assert row["highest_effective_rank"] == pytest.approx(max(ranks), rel=REL)
 
 
+def test_training(rows):
+    """Each revision of the two that have one, at the step that it tells; a model without stands without a step."""
+    found = {(row["model_id"], row["quantity"]): row for row in rows("--q", "training")}
+    for model_id, seed, step in (("org/one", 0, 1), ("org/two", 1, 2), ("org/static", 2, None)):
+        ranks = [effective_rank(fixture.spectrum(seed, "metric", layer, head)) for layer, head in HEADS]
+        row = found[model_id, "median effective rank"]
+        assert row["value"] == pytest.approx(statistics.median(rank for rank in ranks if rank is not None), rel=REL)
+        assert (row["revision"], row["revision_order"]) == (step and f"step{step}", step)
+        means = [row for model, quantity in found if model == model_id and quantity.startswith("mean")]
+        assert len(means) == (1 if step is None else 4)
+
+
 def entropies(seed, prompt_set):
     """Each head's mean entropy over the set's prompts, weighted by their queries."""
     own_set = (pl.col("prompt_set") == prompt_set) & pl.col("entropy_nats").is_not_null()

@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 
 from ingest import catalog, sources
 from ingest.errors import EigenhouseError
-from ingest.sources import resolve
+from ingest.sources import resolve, revision_order
 
 CONFIG = {"model_type": "llama", "hidden_size": 3}
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -498,7 +498,7 @@ def resolve_in_a_process(tmp_path, endpoint, *wanted):
     program = """
         import json, sys
         from ingest.errors import EigenhouseError
-        from ingest.sources import resolve
+        from ingest.sources import resolve, revision_order
         for model, revision in json.loads(sys.argv[1]):
             try:
                 source = resolve(model, revision=revision)
@@ -597,3 +597,22 @@ def test_nothing_heavy_is_imported_to_refuse(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("revision", "step"),
+    [
+        ("step1000", 1000),
+        ("step0", 0),
+        ("stage1-step512-tokens3B", 512),
+        ("checkpoint-40", 40),
+        ("ckpt_7", 7),
+        ("v2", 2),
+        ("main", None),
+        ("v1.5", None),
+        ("6a9e2f0c4b1d8e7f6a9e2f0c4b1d8e7f6a9e2f0c", None),
+        (None, None),
+    ],
+)
+def test_the_step_that_a_revision_tells(revision, step):
+    assert revision_order(revision) == step
