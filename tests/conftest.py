@@ -110,3 +110,8 @@ def rows(run):
         return json.loads(out)
 
     return rows
+
+
+def pytest_collection_modifyitems(items):
+    """The longest file first, so that no worker is left with it alone at the end."""
+    items.sort(key=lambda item: "test_real_models" not in item.nodeid)
