@@ -2,6 +2,7 @@
 
 import re
 
+import experiment_fixture as fixture
 import pytest
 
 from analyses import asking, saved
@@ -40,3 +41,17 @@ def sentences(con, path, given):
         assert re.search(r"\w.*[.!?]$", sentence.strip(), re.DOTALL), (model_id, sentence)
         assert not re.search(r"\b(nan|None|inf)\b", sentence), (model_id, sentence)
     return dict(rows)
+
+
+def test_an_extreme_is_of_a_head_that_has_a_value(experiments):
+    """org/zero's zero head has no eigenvalues to share: a null is neither the largest nor the smallest."""
+    shares = {
+        place: sum(value for value in values if value > 0) / sum(map(abs, values))
+        for place, values in fixture.BY_ID["org/zero"].eigenvalue.items()
+        if any(values)
+    }
+    assert len(shares) == len(fixture.BY_ID["org/zero"].heads) - 1
+    path = sqlfiles.SQL_DIR / "verdicts" / "positive_mass_by_layer.sql"
+    sentence = sentences(experiments, path, {})["org/zero"]
+    for place in (min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)):
+        assert f"{100 * shares[place]:.1f}% (layer {place[0]}, head {place[1]})" in sentence

@@ -19,7 +19,7 @@ select
         any_value(operator), avg(mean_cosine), count(*),
         -- of layers that tie within rounding, the first
         min(mean_cosine), arg_min(layer, (round(mean_cosine, 6), layer)),
-        max(mean_cosine), arg_max(layer, (round(mean_cosine, 6), -layer))
+        max(mean_cosine), arg_max(layer, (round(mean_cosine, 6), -layer)) filter (mean_cosine is not null)
     )
     || coalesce(
         format(

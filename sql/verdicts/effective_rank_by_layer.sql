@@ -44,7 +44,8 @@ select
         || ' in layer {}',
         count(*), sum(layer_ranks.n_heads)::bigint, any_value(layer_ranks.operator),
         min(layer_ranks.median_rank), arg_min(layer_ranks.layer, (layer_ranks.rounded_rank, layer_ranks.layer)),
-        max(layer_ranks.median_rank), arg_max(layer_ranks.layer, (layer_ranks.rounded_rank, -layer_ranks.layer))
+        max(layer_ranks.median_rank),
+        arg_max(layer_ranks.layer, (layer_ranks.rounded_rank, -layer_ranks.layer)) filter (layer_ranks.rounded_rank is not null)
     )
     || coalesce(format('; random heads of the shape have {:.1f}.', any_value(null_medians.null_rank)), '.') as sentence
 from layer_ranks

@@ -29,7 +29,10 @@ select
         'Against layer {} the spans of a head''s {} leading eigenvectors have a mean cosine of {:.3f} over the {} other'
         || ' layers, from {:.3f} (layer {}) to {:.3f} (layer {}); random spans have {}.',
         anchor_layer, any_value(n_directions), avg(mean_cosine), count(mean_cosine),
-        min(mean_cosine), arg_min(layer, (round(mean_cosine, 9), layer)), max(mean_cosine), arg_max(layer, (round(mean_cosine, 9), -layer)),
+        min(mean_cosine),
+        arg_min(layer, (round(mean_cosine, 9), layer)),
+        max(mean_cosine),
+        arg_max(layer, (round(mean_cosine, 9), -layer)) filter (mean_cosine is not null),
         coalesce(format('{:.3f}', any_value(chance)), 'an unknown value, as the hidden size is not known')
     ) as sentence
 from anchored

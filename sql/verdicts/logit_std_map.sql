@@ -8,11 +8,10 @@ sets as (
         median(logit_std) as middle,
         min(logit_std) as lowest,
         max(logit_std) as highest,
-        arg_min(layer, (round(logit_std, 9), layer, head)) as lowest_layer, arg_min(head, (round(logit_std, 9), layer, head)) as lowest_head,
-        arg_max(layer, (round(logit_std, 9), -layer, -head)) as highest_layer, arg_max(head, (round(logit_std, 9), -layer, -head)) as highest_head,
-        avg((logit_std > 0.5)::integer) as share_above_half
-    from (from head_attention order by model_id, prompt_set, layer, head)
-    where $model is null or model_id = $model
+        arg_min({'layer': layer, 'head': head}, (round(logit_std, 9), layer, head)) as narrowest,
+        arg_max({'layer': layer, 'head': head}, (round(logit_std, 9), -layer, -head)) as widest
+    from head_attention
+    where logit_std is not null and ($model is null or model_id = $model)
     group by model_id, prompt_set
 )
 
@@ -21,9 +20,8 @@ select
     format(
         'The logits of the median of {} heads have a std of {:.2f}; it is smallest, {:.2f}, in head {} of layer {}, '
         || 'and largest, {:.2f}, in head {} of layer {}.',
-        n_heads, middle, lowest, lowest_head, lowest_layer, highest, highest_head, highest_layer
+        n_heads, middle, lowest, narrowest.head, narrowest.layer, highest, widest.head, widest.layer
     ) as sentence
 from sets
-where n_heads > 0
 qualify row_number() over (partition by model_id order by n_heads desc, prompt_set) = 1
 order by model_id

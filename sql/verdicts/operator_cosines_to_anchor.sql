@@ -28,7 +28,10 @@ select
         'Over the {} other layers the mean cosine of their metric with that of layer {} is {:.3f},'
         || ' from {:.3f} (layer {}) to {:.3f} (layer {}); chance is 0{}.',
         count(mean_cosine), anchor_layer, avg(mean_cosine),
-        min(mean_cosine), arg_min(layer, (round(mean_cosine, 9), layer)), max(mean_cosine), arg_max(layer, (round(mean_cosine, 9), -layer)),
+        min(mean_cosine),
+        arg_min(layer, (round(mean_cosine, 9), layer)),
+        max(mean_cosine),
+        arg_max(layer, (round(mean_cosine, 9), -layer)) filter (mean_cosine is not null),
         coalesce(format(' ± {:.4f} for a layer', avg(chance_std_cosine)), '')
     ) as sentence
 from anchored

@@ -7,7 +7,7 @@ sides as (
         count(mean) as n_pairs,
         avg(mean) as overlap,
         max(mean) as highest,
-        arg_max({'layer': layer, 'other_layer': other_layer}, (round(mean, 9), -layer, -other_layer)) as nearest,
+        arg_max({'layer': layer, 'other_layer': other_layer}, (round(mean, 9), -layer, -other_layer)) filter (mean is not null) as nearest,
         any_value(chance) as chance
     from overlaps_by_layer
     where

@@ -17,8 +17,8 @@ sides as (
         count(overlaps_by_layer.mean) as n_layers,
         avg(overlaps_by_layer.mean) as overlap,
         max(overlaps_by_layer.mean) as highest,
-        arg_max(overlaps_by_layer.layer, (round(overlaps_by_layer.mean, 9), -overlaps_by_layer.layer)) as nearest,
-        arg_max(overlaps_by_layer.std, (round(overlaps_by_layer.mean, 9), -overlaps_by_layer.layer)) as spread,
+        arg_max(overlaps_by_layer.layer, (round(overlaps_by_layer.mean, 9), -overlaps_by_layer.layer)) filter (overlaps_by_layer.mean is not null) as nearest,
+        arg_max(overlaps_by_layer.std, (round(overlaps_by_layer.mean, 9), -overlaps_by_layer.layer)) filter (overlaps_by_layer.mean is not null) as spread,
         any_value(overlaps_by_layer.chance) as chance
     from overlaps_by_layer
     inner join asked

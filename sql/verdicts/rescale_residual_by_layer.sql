@@ -23,7 +23,7 @@ residuals as (
         ) as nearest_layer,
         arg_max(
             rescale_by_layer.layer, (round(rescale_by_layer.mean_residual, 6), -rescale_by_layer.layer)
-        ) as farthest_layer
+        ) filter (rescale_by_layer.mean_residual is not null) as farthest_layer
     from rescale_by_layer
     left join chosen
         on rescale_by_layer.model_id = chosen.model_id

@@ -30,7 +30,7 @@ select
         anchor_layer, avg(top1_overlap), count(top1_overlap),
         -- of layers that tie within rounding, the first
         min(top1_overlap), arg_min(layer, (round(top1_overlap, 6), layer)),
-        max(top1_overlap), arg_max(layer, (round(top1_overlap, 6), -layer)),
+        max(top1_overlap), arg_max(layer, (round(top1_overlap, 6), -layer)) filter (top1_overlap is not null),
         coalesce(format('{:.3f}', any_value(chance)), 'an unknown value, as the hidden size is not known')
     ) as sentence
 from anchored
