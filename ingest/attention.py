@@ -31,19 +31,21 @@ class AttentionCall:
     """What one attention module handed over. Head counts of key and value divide the query's.
 
     query (batch, head, query, feature) · key, value (batch, kv head, key, feature) · mask additive, broadcast to
-    (batch, head, query, key), or None for all keys · sinks (head,) learned logits without a key.
+    (batch, head, query, key), or bool, or None for all keys · sinks (head,) learned logits without a key · value None
+    where the module computes its output itself · weights (batch, head, query, key) that it made itself, then.
     """
 
     module: Any  # the attention module that called
     query: torch.Tensor
     key: torch.Tensor
-    value: torch.Tensor
+    value: torch.Tensor | None
     mask: torch.Tensor | None
     scaling: float
     softcap: float | None = None
     sinks: torch.Tensor | None = None
     position_bias: torch.Tensor | None = None
     window: int | None = None
+    weights: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def blocks(call: AttentionCall) -> Iterator[Block]:
     n_batch, n_heads, n_queries, _ = call.query.shape
     n_keys = call.key.shape[2]
     step = max(1, BLOCK_LOGITS // max(1, n_batch * n_heads * n_keys))
-    key = _per_query_head(call.key, n_heads)
+    key = key_of_each_query_head(call.key, n_heads)
     for start in range(0, n_queries, step):
         stop = min(start + step, n_queries)
         logits = (call.query[:, :, start:stop] * call.scaling) @ key.transpose(-1, -2)
@@ -83,12 +85,18 @@ def blocks(call: AttentionCall) -> Iterator[Block]:
 
 def attend(call: AttentionCall) -> torch.Tensor:
     """Attention output (batch, head, query, feature), equal to the model's eager kernel."""
-    value = _per_query_head(call.value, call.query.shape[1])
+    assert call.value is not None, "attention that is computed elsewhere has no output here"
+    value = key_of_each_query_head(call.value, call.query.shape[1])
     out = []
     for block in blocks(call):
         weights = _softmax(block, call.sinks)
         out.append(weights.to(value.dtype) @ value)
     return torch.cat(out, dim=2)
+
+
+def attention_weights(call: AttentionCall) -> torch.Tensor:
+    """Weights (batch, head, query, key), all at once: for short texts."""
+    return torch.cat([_softmax(block, call.sinks) for block in blocks(call)], dim=2)
 
 
 def head_stats(call: AttentionCall, is_real: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -203,7 +211,7 @@ def _softmax(block: Block, sinks: torch.Tensor | None) -> torch.Tensor:
     return torch.softmax(torch.cat([shown, column], dim=-1), dim=-1)[..., :-1]
 
 
-def _per_query_head(tensor: torch.Tensor, n_heads: int) -> torch.Tensor:
+def key_of_each_query_head(tensor: torch.Tensor, n_heads: int) -> torch.Tensor:
     """Key heads repeated so that query head h meets key head h // (H/G)."""
     return tensor.repeat_interleave(n_heads // tensor.shape[1], dim=1)
 

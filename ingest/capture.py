@@ -3,13 +3,16 @@
 A model loaded with `attn_implementation=NAME` calls `attention_function` below in place of its own kernel. It sees
 queries and keys after projection, bias, q/k-norm and RoPE, before key heads are shared out to their group.
 Who wants to look sets a listener with `listening`; without one the function is plain exact attention.
+Modules that compute scores past the interface are watched through `tracing.py` and come to the same listener.
 """
 
 from __future__ import annotations
 
+import inspect
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,20 +21,25 @@ from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
+from ingest import tracing
 from ingest.attention import AttentionCall, attend
 
 NAME = "eigenhouse"
 CACHES = {"past_key_values", "past_key_value", "layer_past"}
-Listener = Callable[[AttentionCall], None]
+Listener = Callable[[AttentionCall], object]
 _listeners: list[Listener] = []
 
 
 @contextmanager
-def listening(listener: Listener) -> Iterator[None]:
-    """Call `listener` at every attention of the block; the innermost block alone listens."""
+def listening(listener: Listener, traced_batch: int = 0) -> Iterator[None]:
+    """Call `listener` at every attention of the block; the innermost block alone listens.
+
+    traced_batch: how many texts a forward has, where modules that bypass the interface are to be heard too.
+    """
     _listeners.append(listener)
     try:
-        yield
+        with tracing.tracing(listener, traced_batch) if traced_batch else nullcontext():
+            yield
     finally:
         _listeners.pop()
 
@@ -63,7 +71,8 @@ def attention_function(
     )
     if _listeners:
         _listeners[-1](call)
-    return attend(call).transpose(1, 2).contiguous(), None
+    with tracing.paused():
+        return attend(call).transpose(1, 2).contiguous(), None
 
 
 AttentionInterface.register(NAME, attention_function)
@@ -80,7 +89,7 @@ class Site:
 
     path: the module's dotted name. args, kwargs: what the model passed when it ran `n_positions` tokens from
     position 0 on, so the rotary tables and masks are the model's own. input_norm: the module with a single vector as
-    its weight whose output the hidden states are; None where there is none.
+    its weight whose output the hidden states are; None where there is none. is_traced: it bypasses the interface.
     """
 
     path: str
@@ -89,6 +98,7 @@ class Site:
     args: tuple
     kwargs: dict
     input_norm: str | None = None
+    is_traced: bool = False
 
     @property
     def is_cross(self) -> bool:
@@ -110,6 +120,18 @@ class Site:
 
     def run(self, hidden: torch.Tensor, key_hidden: torch.Tensor | None = None) -> AttentionCall:
         """q and k of `hidden` (batch, position, hidden_size); keys from `key_hidden` where the site is a cross one."""
+        try:
+            return self._run(hidden, key_hidden)
+        except (RuntimeError, ValueError):
+            if not self.is_traced or len(hidden) == 1:
+                raise
+        # ALiBi's tables, for one, are laid out for the batch that they were made for
+        keys = [None] * len(hidden) if key_hidden is None else key_hidden.split(1)
+        calls = [self._run(row, key_row) for row, key_row in zip(hidden.split(1), keys, strict=True)]
+        query, key = (torch.cat([getattr(call, side) for call in calls]) for side in ("query", "key"))
+        return replace(calls[0], query=query, key=key, mask=None, position_bias=None, weights=None)
+
+    def _run(self, hidden: torch.Tensor, key_hidden: torch.Tensor | None) -> AttentionCall:
         seen: list[AttentionCall] = []
         args = list(self.args)
         # layers hand each other keys in dicts; a call that is made again must not change what was recorded
@@ -121,13 +143,14 @@ class Site:
         name = self._key_argument()
         if name is not None:
             kwargs[name] = hidden if key_hidden is None else key_hidden
-        with torch.no_grad(), listening(lambda call: seen.append(replace(call, value=call.value.detach()))):
-            self.module(*args, **kwargs)
+        with torch.no_grad(), listening(seen.append, len(hidden) if self.is_traced else 0):
+            output = self.module(*args, **kwargs)
         if len(seen) != 1:
             raise Unreadable(f"it makes {len(seen)} attention calls when it is run alone")
         if not len(seen[0].query) == len(seen[0].key) == len(hidden):
             raise Unreadable("its keys or queries are not made of its own hidden states (those of another layer?)")
-        return seen[0]
+        returned = _returned_weights(output, seen[0]) if self.is_traced else None
+        return seen[0] if returned is None else replace(seen[0], weights=returned)
 
     def _hidden(self) -> torch.Tensor:
         return self.args[0] if self.args and isinstance(self.args[0], torch.Tensor) else self.kwargs["hidden_states"]
@@ -150,9 +173,10 @@ def record_sites(
     call can't be made again: they take no (batch, position, feature) hidden states, or make several calls at once.
     """
     paths = {module: path for path, module in model.named_modules()}
-    callers: dict[nn.Module, None] = {}
-    with torch.no_grad(), listening(lambda call: callers.setdefault(call.module)):
+    callers: dict[nn.Module, bool] = {}  # whether it was heard past the interface
+    with torch.no_grad(), listening(lambda call: callers.setdefault(call.module, call.value is None), traced_batch=1):
         body(**inputs)
+    traced_batch = 1 if any(callers.values()) else 0
 
     arguments: dict[nn.Module, tuple[tuple, dict]] = {}
     calls: list[tuple[AttentionCall, tuple[tuple, dict] | None]] = []
@@ -167,7 +191,7 @@ def record_sites(
     hooks = [module.register_forward_pre_hook(keep_arguments, with_kwargs=True) for module in callers]
     hooks += [module.register_forward_hook(keep_output) for module in paths if _has_one_vector(module)]
     try:
-        with torch.no_grad(), listening(lambda call: calls.append((call, arguments.get(call.module)))):
+        with torch.no_grad(), listening(lambda call: calls.append((call, arguments.get(call.module))), traced_batch):
             body(**inputs)
     finally:
         for hook in hooks:
@@ -184,10 +208,31 @@ def record_sites(
         else:
             args, kwargs = called_with
             # a cache would grow with every call that is made again
-            site = Site(path, call.module, call, args, kwargs | dict.fromkeys(CACHES & kwargs.keys()))
+            kwargs = kwargs | dict.fromkeys(CACHES & kwargs.keys())
+            is_traced = call.value is None
+            if is_traced:
+                args, kwargs = _asking_for_weights(call.module, args, kwargs)
+            site = Site(path, call.module, call, args, kwargs, is_traced=is_traced)
             norm, _ = normed.get(id(site._hidden()), (None, None))
             sites.append(replace(site, input_norm=norm))
     return sites, left_out
+
+
+def _asking_for_weights(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    names = list(inspect.signature(module.forward).parameters)
+    if "output_attentions" not in names:
+        return args, kwargs
+    at = names.index("output_attentions")
+    return ((*args[:at], True, *args[at + 1 :]), kwargs) if at < len(args) else (args, kwargs | {names[at]: True})
+
+
+def _returned_weights(output: Any, call: AttentionCall) -> torch.Tensor | None:
+    """The weights among what a module returned: (batch, head, query, key), or batch and head as one axis."""
+    wanted = (*call.query.shape[:3], call.key.shape[2])
+    for value in output if isinstance(output, tuple) else ():
+        if isinstance(value, torch.Tensor) and value.shape[-2:] == wanted[-2:] and value.numel() == math.prod(wanted):
+            return value.reshape(wanted)
+    return None
 
 
 def _has_one_vector(module: nn.Module) -> bool:

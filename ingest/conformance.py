@@ -2,6 +2,7 @@
 
 Three comparisons a head, of which the worst is kept: the full logit at position 0, with bias and norms; its linear
 part alone, so that a large bias can't hide a wrong weight; and one pair at real positions, with the model's rotation.
+A module that bypasses the attention interface must also find the attention weights it returned in our factors.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import torch
 
+from ingest.attention import attention_weights
 from ingest.capture import Site
 from ingest.factors import HeadFactors
 from ingest.layouts import layouts
@@ -53,6 +56,18 @@ class Evidence:
         far, near = (min(position, site.n_positions - 1) for position in (QUERY_POSITION, KEY_POSITION))
         self.far_q, self.near_k = q[:, :, far], k[:, :, near]
         self.turn_q, self.turn_k = rotation(q, k, far), rotation(q, k, near)
+        self.reenactment = Reenactment(site, self.x, self.y, q, k) if site.is_traced else None
+
+    @property
+    def n_distinct_keys(self) -> int:
+        """Key heads, those counted once that a module repeats for each query head of their group."""
+        rows, n_heads, n_features = self.linear_k.shape
+        for n_distinct in range(1, n_heads):
+            if n_heads % n_distinct == 0:
+                groups = self.linear_k.reshape(rows, n_distinct, -1, n_features)
+                if (groups == groups[:, :, :1]).all():
+                    return n_distinct
+        return n_heads
 
     def own_scales(self, cut: HeadFactors) -> tuple[float, float]:
         """What the module itself multiplies q and k with between projection and scores: one number a side.
@@ -62,7 +77,8 @@ class Evidence:
         """
         plain = replace(cut.linear_part(), q_scale=1.0, k_scale=1.0)
         sides = ((self.linear_q, plain.query(self.x)), (self.linear_k, plain.key(self.y)))
-        ratios = [float(np.vdot(ours, theirs) / (np.vdot(ours, ours) or 1.0)) for theirs, ours in sides]
+        spread = [(theirs, np.repeat(ours, theirs.shape[1] // ours.shape[1], axis=1)) for theirs, ours in sides]
+        ratios = [float(np.vdot(ours, theirs) / (np.vdot(ours, ours) or 1.0)) for theirs, ours in spread]
         q_scale, k_scale = (1.0 if abs(ratio - 1) < 1e-4 else ratio for ratio in ratios)
         return q_scale, k_scale
 
@@ -79,7 +95,40 @@ class Evidence:
         errors = [
             relative_error(logits(q[:N_PAIRS], k[N_PAIRS : 2 * N_PAIRS]), logits(*ours)) for (q, k), ours in pairs
         ]
+        if self.reenactment is not None:
+            errors.append(self.reenactment.errors(factors))
         return np.max(errors, axis=0)
+
+
+class Reenactment:
+    """One text through a module that bypasses the interface: the weights it returned, and those of other factors.
+
+    rows, key_rows: hidden states, dealt out to the positions · q, k (row, head, position, feature): what the module
+    makes of the same hidden states at every position.
+    """
+
+    def __init__(self, site: Site, rows: np.ndarray, key_rows: np.ndarray, q: np.ndarray, k: np.ndarray) -> None:
+        self.turns = np.stack([rotation(q, k, position) for position in range(site.n_positions)])
+        self.rows, self.key_rows = (
+            np.resize(side, (site.n_positions, side.shape[1])).astype(np.float32) for side in (rows, key_rows)
+        )
+        reference = site.call.query
+        hidden, key_hidden = (torch.from_numpy(side[None]).to(reference) for side in (self.rows, self.key_rows))
+        self.call = site.run(hidden, key_hidden if site.is_cross else None)
+
+    def errors(self, factors: HeadFactors) -> np.ndarray:
+        """Largest difference of a weight over the largest weight, (head,); 0 where torch's own kernel returns none."""
+        sides = factors.query(self.rows), factors.key(self.key_rows)
+        q, k = (np.einsum("nhc,ncf->hnf", side, self.turns, optimize=True)[None] for side in sides)
+        if self.call.weights is None:
+            return np.zeros(len(q[0]))
+        like = self.call.query
+        call = replace(self.call, query=torch.from_numpy(q).to(like), key=torch.from_numpy(k).to(like))
+        theirs, ours = (
+            weights[0].permute(1, 2, 0).cpu().double().numpy()
+            for weights in (self.call.weights, attention_weights(call))
+        )
+        return relative_error(theirs, ours)
 
 
 def proven_factors(site: Site, single: Site) -> tuple[HeadFactors, np.ndarray]:
@@ -92,15 +141,13 @@ def proven_factors(site: Site, single: Site) -> tuple[HeadFactors, np.ndarray]:
     evidence = Evidence(site)
     rope_scale = read_rope_scale(site)
     parameters = {name: value.detach().float().cpu().numpy() for name, value in site.module.named_parameters()}
-    n_heads, n_kv_heads, head_dim = (
-        site.call.query.shape[1],
-        site.call.key.shape[1],
-        site.call.query.shape[-1],
-    )
-    for cut in layouts(parameters, n_heads, n_kv_heads, head_dim, (site.hidden_size, site.key_hidden_size)):
-        factors, errors = _in_order(with_surroundings(cut, site, rope_scale), evidence)
-        if errors.max() <= TOLERANCE:
-            return factors, errors
+    n_heads, n_kv_heads, head_dim = site.call.query.shape[1], site.call.key.shape[1], site.call.query.shape[-1]
+    sizes = site.hidden_size, site.key_hidden_size
+    for n_keys in dict.fromkeys((n_kv_heads, evidence.n_distinct_keys)):
+        for cut in layouts(parameters, n_heads, n_keys, head_dim, sizes):
+            factors, errors = _in_order(with_surroundings(cut, site, rope_scale), evidence)
+            if errors.max() <= TOLERANCE:
+                return factors, errors
     read = read_factors(single, rope_scale, told_q_scale(site))
     return _in_order(with_surroundings(read, site, rope_scale), evidence)
 

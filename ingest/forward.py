@@ -113,14 +113,16 @@ def run_prompts(
                 for row, prompt in enumerate(batch):
                     results[index][prompt.prompt] = {name: value[row] for name, value in stats.items()}
 
-        _forward(loaded, inputs, measure)
+        traced_batch = len(batch) if any(site.is_traced for site in sites) else 0
+        with listening(measure, traced_batch):
+            _forward(loaded, inputs)
         advance(len(batch))
     return {index: [rows[i] for i in sorted(rows)] for index, rows in results.items() if rows}
 
 
-def _forward(loaded: LoadedModel, inputs: dict[str, torch.Tensor], measure: Callable[[AttentionCall], None]) -> None:
+def _forward(loaded: LoadedModel, inputs: dict[str, torch.Tensor]) -> None:
     try:
-        with torch.no_grad(), listening(measure):
+        with torch.no_grad():
             loaded.body(**inputs, use_cache=False) if _takes_cache(loaded) else loaded.body(**inputs)
     except torch.OutOfMemoryError as error:
         raise EigenhouseError(

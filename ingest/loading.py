@@ -7,9 +7,10 @@ buffers and shapes but no weight memory; one attention module at a time is fille
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -98,13 +99,8 @@ def load_model(source: Source, trust_remote_code: bool, *, whole: bool, device: 
     if not whole:
         return LoadedModel(source, _skeleton(source, model_class, config, options), is_whole=False)
     with _readable(source):
-        model, report = model_class.from_pretrained(
-            source.loader_path,
-            **_where(source),
-            **options,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-        )
+        load = partial(model_class.from_pretrained, source.loader_path, **_where(source))
+        model, report = with_a_kernel(load, options | {"output_loading_info": True, "ignore_mismatched_sizes": True})
     _require_complete(source, model, report)
     for name, parameter in model.named_parameters():
         require_finite(name, parameter)
@@ -156,13 +152,23 @@ def _model_class(source: Source, config: PretrainedConfig) -> Any:
 def _skeleton(source: Source, model_class: Any, config: PretrainedConfig, options: dict[str, Any]) -> nn.Module:
     with _readable(source), init_empty_weights(include_buffers=False):
         if hasattr(model_class, "from_config"):
-            model = model_class.from_config(config, **options)
+            model = with_a_kernel(partial(model_class.from_config, config), options)
         else:
             options = {name: value for name, value in options.items() if name != "trust_remote_code"}
-            model = model_class._from_config(config, **options)
+            model = with_a_kernel(partial(model_class._from_config, config), options)
     for name, parameter in list(model.named_parameters(remove_duplicate=False)):
         _set_parameter(model, name, _weightless(parameter))
     return model.eval()
+
+
+def with_a_kernel(build: Callable[..., Any], options: dict[str, Any]) -> Any:
+    """Built to call the interface; with its plain kernels where a type looks them up in a table of its own."""
+    try:
+        return build(**options)
+    except KeyError as error:
+        if error.args != (capture.NAME,):
+            raise
+        return build(**options | {"attn_implementation": "eager"})
 
 
 def _weightless(parameter: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from transformers import PretrainedConfig
 
 from ingest.capture import Site
@@ -67,7 +68,7 @@ def unreached(model: Any, stacks: list[Stack], sites: list[Site]) -> dict[str, s
     }
     known = {stack.prefix for stack in stacks} | {""}
     return {
-        prefix: f"its {kind} made no call to transformers' attention interface when text ran through the model"
+        prefix: f"no scores of its {kind} were seen when text ran through the model"
         for prefix, kind in towers.items()
         if prefix not in known
     }
@@ -90,13 +91,14 @@ def attention_kind(config: PretrainedConfig, stack: Stack, layer: int, sites: li
 
 def position_encoding(model: Any, site: Site) -> str:
     """How the scores of a site learn of positions: 'rope', 'relative bias', 'learned' embeddings or 'none seen'."""
+    biases = (site.kwargs.get(name) for name in ("alibi", "position_bias", "relative_pos"))
+    if site.call.position_bias is not None or any(isinstance(bias, torch.Tensor) for bias in biases):
+        return "relative bias"
     passed = [value for name, value in site.kwargs.items() if name == "position_embeddings"] + list(site.args[1:2])
     if any(isinstance(value, tuple) or getattr(value, "is_complex", bool)() for value in passed if value is not None):
         return "rope"
-    if any("rotary" in name for name, _ in site.module.named_modules()):
+    if any("rotary" in name for name in (*vars(site.module), *dict(site.module.named_modules()))):
         return "rope"
-    if site.call.position_bias is not None:
-        return "relative bias"
     names = [name.rsplit(".", 1)[-1] for name, _ in model.named_modules()]
     names += [name.rsplit(".", 1)[-1] for name, _ in model.named_parameters()]
     return "learned" if any(re.match(r"(.*position.*|wpe|embed_pos.*)$", name) for name in names) else "none seen"
@@ -123,7 +125,7 @@ def _unmeasured(model: Any, stack: Stack) -> dict[str, str]:
     for layer in set(range(stack.n_layers)) - set(stack.sites):
         path = f"{stack.prefix}.{layer}"
         children = ", ".join(type(child).__name__ for child in model.get_submodule(path).children())
-        skipped[path] = f"no call reached transformers' attention interface (made of {children})"
+        skipped[path] = f"no attention scores were seen in it (made of {children})"
     return skipped
 
 

@@ -88,10 +88,9 @@ class Workbench:
     def stacks(self) -> list[Stack]:
         if not self.sites:
             left_out = [f"{path}: {reason}" for path, reason in self.left_out.items()]
-            why = (left_out or ["its modules compute scores themselves"])[0]
+            why = (left_out or ["no softmax is taken of a product of queries and keys"])[0]
             raise EigenhouseError(
-                "want attention that passes through transformers' attention interface, but "
-                f"{type(self.loaded.model).__name__} made no such call ({why})"
+                f"want attention that can be looked into, but {type(self.loaded.model).__name__} shows none ({why})"
             )
         stacks = find_stacks(self.loaded.model, self.sites)
         stacks[0].skipped |= self.left_out | unreached(self.loaded.model, stacks, self.sites)

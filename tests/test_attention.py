@@ -62,7 +62,7 @@ def eager_weights(kind, inputs):
 def captured_stats(kind, inputs, is_real):
     calls = []
     model = tiny_models.build(kind)
-    with torch.no_grad(), capture.listening(calls.append):
+    with torch.no_grad(), capture.listening(calls.append, traced_batch=len(is_real)):
         model(**inputs)
     return [(call, head_stats(call, is_real)) for call in calls]
 
@@ -77,6 +77,7 @@ def captured_stats(kind, inputs, is_real):
         "encoder",
         "sinks",
         "fused interleaved",
+        *(kind for kind in tiny_models.CONFIGS if kind.startswith("own kernel")),
     ],
 )
 @pytest.mark.parametrize("block", [2**20, 60], ids=["one block", "blocks of one query"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,12 +11,13 @@ import torch
 import transformers
 from torch import nn
 
-from ingest import capture
+from ingest import capture, loading
 
 # hidden sizes, head dims and head counts differ pairwise, so that no axis passes for another
 SIZES = {"hidden_size": 48, "num_hidden_layers": 2, "intermediate_size": 40, "vocab_size": 97}
 GROUPED = SIZES | {"num_attention_heads": 6, "num_key_value_heads": 2, "max_position_embeddings": 64}
 PLAIN = SIZES | {"hidden_size": 42, "num_attention_heads": 3, "max_position_embeddings": 64}
+OWN = {"n_embd": 42, "n_layer": 2, "n_head": 3, "vocab_size": 97, "n_positions": 64}
 YARN = {"rope_type": "yarn", "factor": 8.0, "rope_theta": 10000.0, "original_max_position_embeddings": 8}
 
 CONFIGS = {
@@ -27,10 +29,7 @@ CONFIGS = {
     "qk-norm as 1+g, sliding": ("Gemma3TextConfig", GROUPED | {"head_dim": 10, "sliding_window": 5}),
     "softcap": ("Gemma2Config", GROUPED | {"head_dim": 10, "sliding_window": 5}),
     "fused interleaved": ("GPTNeoXConfig", PLAIN),
-    "fused Conv1D": (
-        "GPT2Config",
-        {"n_embd": 42, "n_layer": 2, "n_head": 3, "vocab_size": 97, "n_positions": 64},
-    ),
+    "fused Conv1D": ("GPT2Config", OWN),
     "fused grouped": ("Phi3Config", GROUPED | {"pad_token_id": 0}),
     "own q scaling": ("OPTConfig", PLAIN | {"ffn_dim": 40, "word_embed_proj_dim": 42}),
     "own k scaling": ("FalconH1Config", GROUPED | {"key_multiplier": 0.3, "pad_token_id": 0}),
@@ -58,6 +57,33 @@ CONFIGS = {
     ),
     "2c > d": ("LlamaConfig", GROUPED | {"hidden_size": 12, "head_dim": 10}),
     "c > d": ("LlamaConfig", GROUPED | {"hidden_size": 6, "head_dim": 10}),
+    # these compute their scores past the attention interface
+    "own kernel, rotary": ("GPTJConfig", OWN | {"n_inner": 40, "rotary_dim": 4}),
+    "own kernel, window": (
+        "GPTNeoConfig",
+        PLAIN | {"num_layers": 2, "num_heads": 3, "window_size": 5, "attention_types": [[["global", "local"], 1]]},
+    ),
+    "own kernel, one key head": ("FalconConfig", GROUPED),
+    "own kernel, grouped": ("FalconConfig", GROUPED | {"new_decoder_architecture": True, "num_kv_heads": 2}),
+    "own kernel, interleaved": ("FalconConfig", PLAIN | {"multi_query": False, "num_kv_heads": 3, "alibi": True}),
+    "own kernel, ALiBi": ("BloomConfig", {"hidden_size": 42, "n_head": 3, "n_layer": 2, "vocab_size": 97}),
+    "own kernel, fused": (
+        "MptConfig",
+        {"d_model": 42, "n_heads": 3, "n_layers": 2, "vocab_size": 97, "max_seq_len": 64},
+    ),
+    "own kernel, relative": ("MPNetConfig", PLAIN),
+    "own kernel, disentangled": (
+        "DebertaV2Config",
+        PLAIN | {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_buckets": 6},
+    ),
+    "own kernel, shared position keys": (
+        "DebertaV2Config",
+        PLAIN | {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "share_att_key": True},
+    ),
+    "own kernel, one batch axis": (
+        "XGLMConfig",
+        {"d_model": 42, "num_layers": 2, "attention_heads": 3, "ffn_dim": 40, "vocab_size": 97},
+    ),
     "encoder-decoder": (
         "T5Config",
         {
@@ -95,7 +121,9 @@ def build(kind: str, attention: str = capture.NAME, causal: bool = False) -> nn.
     classes = [transformers.AutoModelForCausalLM, transformers.AutoModel] if causal else [transformers.AutoModel]
     for model_class in classes:
         if type(tiny) in model_class._model_mapping:
-            return randomize(model_class.from_config(tiny, attn_implementation=attention))
+            return randomize(
+                loading.with_a_kernel(partial(model_class.from_config, tiny), {"attn_implementation": attention})
+            )
     raise AssertionError(kind)
 
 
