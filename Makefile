@@ -94,7 +94,7 @@ clean:   ## remove .venv and caches; the warehouse and downloaded models stay
 ##                      REVISION or REVISIONS=<several>, NAME
 ##                      (without MODEL the packaged default model; FORCE=1 replaces what is there)
 ## What to measure      STATIC_ONLY=1, DYNAMIC_ONLY=1, NO_WEIGHTS=1, SUBSPACE_SIZE=20, PRINCIPAL_SIDES=1, EXPERTS=8|all,
-##                      EIGENVECTORS=auto|all|none, VARIANTS=all|none|<list> of folded, biased, qk_normed, rope_1, …
+##                      EIGENVECTORS=auto|all|none, VARIANTS=all|none|<list> of folded, biased, qk_normed, position, rope_1
 ## How                  DEVICE=cpu|cuda|mps, PROMPTS=<file>, TRUST_REMOTE_CODE=1, WAIT=<seconds for a busy warehouse>
 ## Measurement files    OPERATOR=head_product|metric: what the singular values are of; PROMPT_SET=<whose attention to export>
 ## Query parameters     MODEL, ANCHOR, OPERATOR, HEAD, K

@@ -51,7 +51,8 @@ def main(
     ] = False,
     experts: Annotated[str, _option("EXPERTS", "Experts measured a layer, evenly spaced, or all.")] = "8",
     variants: Annotated[
-        str, _option("VARIANTS", "all, none, or a list of folded, biased, qk_normed, rope_1, _4, _16, _64, _256.")
+        str,
+        _option("VARIANTS", "all, none, or a list of folded, biased, qk_normed, position, rope_1, _4, _16, _64, _256."),
     ] = DEFAULT,
     eigenvectors: Annotated[str, _option("EIGENVECTORS", "auto: kept up to 64 MB a model; all; none.")] = "auto",
     trust_remote_code: Annotated[

@@ -76,7 +76,7 @@ def import_file(options: Options, started_at: datetime) -> dict[str, int]:
             with folder.writing("import", mark) as out:
                 expected = _write(found, held, out, options.eigenvectors)
             tables = staging.staged_tables(folder.path("import", mark))
-            shared = {table: tables.pop(table) for table in ("null_spectra",) if table in tables}
+            shared = {table: [tables.pop(table)] for table in ("null_spectra",) if table in tables}
             told = asdict(options) | {"sha256": sha256, "has_attention": "attention_stats" in tables}
             load = store.StackLoad(
                 model_id=name,
@@ -96,7 +96,7 @@ def import_file(options: Options, started_at: datetime) -> dict[str, int]:
     return written
 
 
-def _load(options: Options, load: store.StackLoad, shared: dict[str, Path]) -> dict[str, int]:
+def _load(options: Options, load: store.StackLoad, shared: dict[str, list[Path]]) -> dict[str, int]:
     return store.load(
         options.warehouse,
         [load],
@@ -264,7 +264,7 @@ def _write(found: MeasurementFile, held: Held, out: Path, eigenvectors: str) -> 
         for layer in range(found.layers[-1] + 1)
     ]
     kinds: dict[str, Any] = {"layer": pl.Int32, "n_heads": pl.Int32, "head_dim": pl.Int32, "is_measured": pl.Boolean}
-    unknown = [pl.lit(None, pl.Int32).alias(name) for name in ("n_kv_heads", "window_size")]
+    unknown = [pl.lit(None, pl.Int32).alias(name) for name in ("n_kv_heads", "window_size", "position_dim")]
     frame = pl.DataFrame(rows, schema=kinds, orient="row")
     write_table(out, "layers", [frame.with_columns(*unknown, attention_kind=pl.lit(None, pl.String))], ["layer"])
     expected = {"layers": len(rows)}

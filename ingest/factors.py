@@ -22,10 +22,35 @@ class HeadNorm:
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         """rows (position, head, feature) → the same shape, float64."""
+        return self.gain * self._centred(rows) / self.rms(rows) + self.offset
+
+    def rms(self, rows: np.ndarray) -> np.ndarray:
+        """What rows (position, head, feature) are divided by, with axes of length 1 where it is the same."""
         axes = (-2, -1) if self.spans_heads else (-1,)
-        if self.is_centred:
-            rows = rows - rows.mean(axis=axes, keepdims=True)
-        return self.gain * rows / np.sqrt(np.square(rows).mean(axis=axes, keepdims=True) + self.eps) + self.offset
+        return np.sqrt(np.square(self._centred(rows)).mean(axis=axes, keepdims=True) + self.eps)
+
+    def _centred(self, rows: np.ndarray) -> np.ndarray:
+        axes = (-2, -1) if self.spans_heads else (-1,)
+        return rows - rows.mean(axis=axes, keepdims=True) if self.is_centred else rows
+
+
+@dataclass(frozen=True)
+class Latent:
+    """A norm between two projections (latent attention): up norm(down x + offset) in place of up (down x + offset).
+
+    down (latent, hidden) · offset (latent,) · up (head, feature, latent), rows of zeros for features beside the latent.
+    """
+
+    down: np.ndarray
+    offset: np.ndarray
+    up: np.ndarray
+    norm: HeadNorm | None = None  # of one head
+
+    def beyond_linear(self, x: np.ndarray) -> np.ndarray:
+        """What the norm adds to the linear map, (position, head, feature) float64."""
+        assert self.norm is not None, "read from the running module before it is applied"
+        z = x.astype(np.float64) @ self.down.T.astype(np.float64) + self.offset
+        return np.einsum("nr,hcr->nhc", self.norm(z[:, None])[:, 0] - z, self.up.astype(np.float64), optimize=True)
 
 
 @dataclass(frozen=True)
@@ -35,8 +60,9 @@ class HeadFactors:
     w_q (head, feature, hidden) · w_k (kv head, feature, hidden) · b_q, b_k (head, feature), zero where the model has
     none · layout: how they were found · q_scale, k_scale: what the module itself multiplies q and k with ·
     rope_scale (feature,): the rotary module's attention scaling on the dimensions it rotates, 1 elsewhere ·
-    norm_follows_rope: their order.
-    The metric is made of w_q and w_k alone; the rest serves to prove them against captured q and k.
+    norm_follows_rope: their order · latent_q, latent_k: where w_q or w_k is a product with a norm in between ·
+    n_position: how many features at the end hold positions alone, as latent attention has them.
+    The metric is made of the content of w_q and w_k alone; the rest serves to prove them against captured q and k.
     """
 
     w_q: np.ndarray
@@ -50,22 +76,38 @@ class HeadFactors:
     k_scale: float = 1.0
     rope_scale: np.ndarray | None = None
     norm_follows_rope: bool = False
+    latent_q: Latent | None = None
+    latent_k: Latent | None = None
+    n_position: int = 0
+
+    @property
+    def n_content(self) -> int:
+        """Features that the metric is made of: all but those for positions alone."""
+        return self.w_q.shape[1] - self.n_position
+
+    def content(self, pair: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """A pair like (w_q, w_k) without the features for positions alone."""
+        return pair[0][:, : self.n_content], pair[1][:, : self.n_content]
 
     def query(self, x: np.ndarray) -> np.ndarray:
         """Captured q at position 0 of hidden states x (position, hidden): (position, head, feature) float64."""
-        return self._apply(x, self.w_q, self.b_q, self.norm_q) * self.q_scale
+        return self._apply(x, self.w_q, self.b_q, self.norm_q, self.latent_q) * self.q_scale
 
     def key(self, x: np.ndarray) -> np.ndarray:
         """Captured k at position 0, (position, kv head, feature) float64."""
-        return self._apply(x, self.w_k, self.b_k, self.norm_k) * self.k_scale
+        return self._apply(x, self.w_k, self.b_k, self.norm_k, self.latent_k) * self.k_scale
 
     def linear_part(self) -> HeadFactors:
         """The same without bias and norms: what a module with identity norms does beyond its response to 0."""
         zero_q, zero_k = np.zeros_like(self.b_q), np.zeros_like(self.b_k)
-        return replace(self, b_q=zero_q, b_k=zero_k, norm_q=None, norm_k=None)
+        return replace(self, b_q=zero_q, b_k=zero_k, norm_q=None, norm_k=None, latent_q=None, latent_k=None)
 
-    def _apply(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, norm: HeadNorm | None) -> np.ndarray:
+    def _apply(
+        self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, norm: HeadNorm | None, latent: Latent | None
+    ) -> np.ndarray:
         rows = np.einsum("nd,hcd->nhc", x.astype(np.float64), weight.astype(np.float64), optimize=True) + bias
+        if latent is not None:
+            rows = rows + latent.beyond_linear(x)
         scale = 1.0 if self.rope_scale is None else self.rope_scale
         if norm is None:
             return rows * scale

@@ -7,11 +7,12 @@ is right is for `conformance.py` to prove.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 
-from ingest.factors import HeadFactors
+from ingest.factors import HeadFactors, Latent
 
 SEPARATE = (
     ("q_proj", "k_proj"),
@@ -23,6 +24,7 @@ SEPARATE = (
     ("to_q", "to_k"),
 )
 FUSED = ("c_attn", "qkv_proj", "query_key_value", "Wqkv", "qkv", "in_proj", "att_proj")
+LATENT = ("q_a_proj", "q_a_layernorm", "q_b_proj"), ("kv_a_proj_with_mqa", "kv_a_layernorm", "kv_b_proj")
 Cut = tuple[str, np.ndarray, np.ndarray]  # layout name, weight (head, feature, hidden), bias (head, feature)
 
 
@@ -40,6 +42,8 @@ def layouts(
             for (how_q, w_q, b_q), (how_k, w_k, b_k) in product(q_cuts, k_cuts):
                 how = how_q if how_q == how_k else f"{how_q}, {how_k}"
                 yield HeadFactors(w_q, w_k, b_q, b_k, layout=how)
+    if {f"{name}.weight" for name in LATENT[1]} <= parameters.keys():
+        yield from _latent_cuts(parameters, n_heads, head_dim)
     for name in FUSED:
         if f"{name}.weight" in parameters:
             yield from _fused_cuts(parameters, name, n_heads, n_kv_heads, head_dim, sizes[0])
@@ -92,6 +96,52 @@ def _fused_cuts(
             thirds_b = bias.reshape(n_heads, head_dim, 3)
             parts = [part for third in (0, 1) for part in (thirds_w[:, :, third], thirds_b[:, :, third])]
             yield HeadFactors(parts[0], parts[2], parts[1], parts[3], f"{how} (q k v) per feature")
+
+
+def _latent_cuts(parameters: Mapping[str, np.ndarray], n_heads: int, head_dim: int) -> Iterator[HeadFactors]:
+    """Multi-head latent attention: content features up from a normed latent, then features for positions alone.
+
+    All heads share the keys' position features, which come straight from the hidden states. A model that turns the
+    pairs of its position features as halves hands them over even ones first.
+    """
+    down, offset = _stored(parameters, "kv_a_proj_with_mqa")
+    n_latent = len(parameters["kv_a_layernorm.weight"])
+    n_position = len(down) - n_latent
+    n_content = head_dim - n_position
+    w_k, b_k, latent_k = _through_latent(parameters, LATENT[1], n_heads, n_content)
+    shared = (n_heads, n_position)
+    w_k = np.concatenate([w_k, np.broadcast_to(down[n_latent:], (*shared, down.shape[1]))], axis=1)
+    b_k = np.concatenate([b_k, np.broadcast_to(offset[n_latent:], shared)], axis=1)
+    latent_k = replace(latent_k, up=np.pad(latent_k.up, ((0, 0), (0, n_position), (0, 0))))
+    how, latent_q = "q_b_proj q_a_proj", None
+    if "q_proj.weight" in parameters:
+        how = "q_proj"
+        w_q, b_q = (part.reshape(n_heads, head_dim, *part.shape[1:]) for part in _stored(parameters, how))
+    else:
+        w_q, b_q, latent_q = _through_latent(parameters, LATENT[0], n_heads, head_dim)
+    how = f"{how}, kv_b_proj kv_a_proj_with_mqa"
+    yield HeadFactors(w_q, w_k, b_q, b_k, how, latent_q=latent_q, latent_k=latent_k, n_position=n_position)
+
+    order = np.r_[:n_content, n_content:head_dim:2, n_content + 1 : head_dim : 2]
+    w_q, w_k, b_q, b_k = (part[:, order] for part in (w_q, w_k, b_q, b_k))
+    latent_q = latent_q and replace(latent_q, up=latent_q.up[:, order])
+    how += ", pairs apart"
+    yield HeadFactors(w_q, w_k, b_q, b_k, how, latent_q=latent_q, latent_k=latent_k, n_position=n_position)
+
+
+def _through_latent(
+    parameters: Mapping[str, np.ndarray], names: tuple[str, str, str], n_heads: int, n_features: int
+) -> tuple[np.ndarray, np.ndarray, Latent]:
+    """Weight and bias of each head's first features as if no norm stood in between, and what does."""
+    n_latent = len(parameters[f"{names[1]}.weight"])
+    down, offset = (part[:n_latent] for part in _stored(parameters, names[0]))
+    up, bias = (part.reshape(n_heads, -1, *part.shape[1:])[:, :n_features] for part in _stored(parameters, names[2]))
+    return up @ down, up @ offset + bias, Latent(down, offset, up)
+
+
+def _stored(parameters: Mapping[str, np.ndarray], name: str) -> tuple[np.ndarray, np.ndarray]:
+    weight = parameters[f"{name}.weight"]
+    return weight, parameters.get(f"{name}.bias", np.zeros(len(weight), dtype=weight.dtype))
 
 
 def _orientations(parameters: Mapping[str, np.ndarray], name: str, hidden_size: int) -> Iterator[Cut]:

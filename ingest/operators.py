@@ -1,14 +1,15 @@
 """The names of the variants: further operators of the same heads, beside `metric` and `head_product`.
 
 folded: the gain of the norm that feeds attention is in both factors · biased: so are the biases, as one more column ·
-qk_normed: so are the gains of q- and k-norm · rope_Δ: between them stands the rotation of a query Δ tokens after its
-key. Stored as `metric_<name>`.
+qk_normed: so are the gains of q- and k-norm · position: of the features that latent attention keeps for positions
+alone, where the plain metric is of the others · rope_Δ: between them, of all features, stands the rotation of a query Δ
+tokens after its key. Stored as `metric_<name>`.
 """
 
 from ingest.errors import EigenhouseError
 
-NAMES = ("folded", "biased", "qk_normed", *(f"rope_{distance}" for distance in (1, 4, 16, 64, 256)))
-DEFAULT = "folded,biased,rope_1,rope_16"
+NAMES = ("folded", "biased", "qk_normed", "position", *(f"rope_{distance}" for distance in (1, 4, 16, 64, 256)))
+DEFAULT = "folded,biased,position,rope_1,rope_16"
 
 
 def asked(variants: str) -> tuple[str, ...]:

@@ -174,8 +174,10 @@ class Run:
         stacks = json.loads((self.folder.path("factors", self.marks["factors"]) / "stacks.json").read_text())
         finished_at = datetime.now(UTC)
         loads = [self._stack_load(stack, due, finished_at) for stack in stacks]
-        folders = [self.folder.path(stage, self.marks[stage]) for stage in due]
-        shared = {table: file for folder in folders for table, file in staging.staged_tables(folder).items()}
+        shared: dict[str, list[Path]] = {}
+        for stage in due:
+            for table, file in staging.staged_tables(self.folder.path(stage, self.marks[stage])).items():
+                shared.setdefault(table, []).append(file)
         written = store.load(
             self.options.warehouse,
             loads,

@@ -22,6 +22,7 @@ from ingest.factors import HeadFactors, HeadNorm
 GAIN = 64.0  # inputs of the linear readings are this much larger, so that a bias many times W x can't drown it
 LINEARITY = 1e-3
 CHUNK = 512
+_LATENT_NORM_NAME = re.compile(r"^(q|kv)_a_(layer)?norm$")
 _NORM_NAME = re.compile(r"^(q|k|query|key|qk)_?(layer_?)?(norm|ln)")
 
 
@@ -48,13 +49,17 @@ def norm_modules(site: Site) -> dict[str, nn.Module]:
     return found
 
 
+def latent_norms(site: Site) -> dict[str, nn.Module]:
+    """The norms between two projections of one side ('q', 'k'), as latent attention has them."""
+    matches = ((_LATENT_NORM_NAME.match(name), child) for name, child in site.module.named_children())
+    return {"q" if match[1] == "q" else "k": child for match, child in matches if match}
+
+
 @contextmanager
 def identity_norms(site: Site) -> Iterator[None]:
-    """Within the block q- and k-norms hand on what they get, so that the module is affine in its hidden states."""
-    hooks = [
-        module.register_forward_hook(lambda _module, args, _out: args[0])
-        for module in dict.fromkeys(norm_modules(site).values())
-    ]
+    """Within the block q-, k- and latent norms hand on what they get: the module is affine in its hidden states."""
+    norms = dict.fromkeys((*norm_modules(site).values(), *latent_norms(site).values()))
+    hooks = [module.register_forward_hook(lambda _module, args, _out: args[0]) for module in norms]
     try:
         yield
     finally:
@@ -88,7 +93,7 @@ def read_norm(site: Site, module: nn.Module, n_heads: int) -> HeadNorm:
 
 
 def read_input_norm(module: nn.Module, like: torch.Tensor) -> HeadNorm:
-    """The same of the norm that makes an attention module's hidden states, as one head: gain and offset (1, hidden)."""
+    """The same of a norm over the one axis that `like` (position, feature) has last: gain and offset (1, feature)."""
     draw = np.random.default_rng(13).standard_normal((2, 1, like.shape[-1]))
     rows = 1024 * (draw + np.sign(draw))
 
@@ -173,14 +178,20 @@ def read_factors(site: Site, rope_scale: np.ndarray | None, q_scale: float) -> H
 
 
 def with_surroundings(factors: HeadFactors, site: Site, rope_scale: np.ndarray | None) -> HeadFactors:
-    """Factors with the norms and rotary scaling of the module they were cut from."""
+    """Factors with the norms and rotary scaling of the module that they were cut from."""
     norms = norm_modules(site)
     n_heads, n_kv_heads = len(factors.w_q), len(factors.w_k)
+    latents = {}
+    for side, module in latent_norms(site).items():
+        if latent := getattr(factors, f"latent_{side}"):
+            like = site.call.query.new_zeros(1, len(latent.down))
+            latents[f"latent_{side}"] = replace(latent, norm=read_input_norm(module, like))
     return replace(
         factors,
         norm_q=read_norm(site, norms["q"], n_heads) if "q" in norms else None,
         norm_k=read_norm(site, norms["k"], n_kv_heads) if "k" in norms else None,
         rope_scale=rope_scale,
+        **latents,
     )
 
 

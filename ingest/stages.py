@@ -45,7 +45,7 @@ def write_factors(bench: Workbench, out: Path) -> None:
         for number, stack in enumerate(bench.stacks):
             folder = out / f"stack{number}"
             folder.mkdir()
-            shapes, errors = {}, []
+            shapes, positions, errors = {}, {}, []
             first: HeadFactors | None = None
             absent: Absent = {}
             for layer, index in sorted(stack.sites.items()):
@@ -54,16 +54,18 @@ def write_factors(bench: Workbench, out: Path) -> None:
                 if factors is None:
                     continue
                 first = first or factors
-                shapes[layer] = (factors.w_q.shape, factors.w_k.shape)
+                pair = factors.content((factors.w_q, factors.w_k))
+                shapes[layer] = (pair[0].shape, pair[1].shape)
+                positions[layer] = factors.n_position or None
                 errors.append((layer, rel_errors, factors.layout))
-                _save_factors(folder, layer, (factors.w_q, factors.w_k))
+                _save_factors(folder, layer, pair)
                 for name, pair in further.items():
                     _save_factors(folder / f"metric_{name}", layer, pair)
             skipped = stack.skipped
             if first is None:
                 raise EigenhouseError(_nothing_measured(stack, skipped))
             skipped = skipped | _absent_variants(absent, len(shapes))
-            _write_structure(bench, stack, folder, shapes, errors, skipped)
+            _write_structure(bench, stack, folder, shapes, positions, errors, skipped)
             told.append(
                 {
                     "folder": folder.name,
@@ -151,6 +153,7 @@ def _write_structure(
     stack: Stack,
     folder: Path,
     shapes: dict[int, Any],
+    positions: dict[int, int | None],
     errors: list[tuple[int, np.ndarray, str]],
     skipped: dict[str, str],
 ) -> None:
@@ -165,12 +168,13 @@ def _write_structure(
     for layer in range(stack.n_layers):
         kind, window = attention_kind(bench.loaded.config, stack, layer, bench.sites)
         (n_heads, head_dim, _), (n_kv_heads, *_) = shapes.get(layer, ((None, None, None), (None,)))
-        rows.append((layer, n_heads, n_kv_heads, head_dim, kind, window, layer in shapes))
+        rows.append((layer, n_heads, n_kv_heads, head_dim, kind, window, layer in shapes, positions.get(layer)))
     integer, columns = pl.Int32, ("layer", "n_heads", "n_kv_heads", "head_dim")
     schema = dict.fromkeys(columns, integer) | {
         "attention_kind": pl.String,
         "window_size": integer,
         "is_measured": pl.Boolean,
+        "position_dim": integer,
     }
     write_table(folder, "layers", [pl.DataFrame(rows, schema=schema, orient="row")], ["layer"])
     if skipped:

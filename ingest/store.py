@@ -86,7 +86,7 @@ def _short(weights_sha256: str | None) -> str:
 def load(
     path: Path,
     stacks: list[StackLoad],
-    shared: dict[str, Path],
+    shared: dict[str, list[Path]],
     *,
     force: bool,
     wait_seconds: float = WAIT_SECONDS,
@@ -94,13 +94,13 @@ def load(
 ) -> dict[str, int]:
     """Write all stacks of a checkpoint in one transaction, or nothing. Returns the rows written, by table.
 
-    shared: tables that belong to no model (prompts, null_spectra) → file; rows that are there already are kept.
+    shared: tables that belong to no model (prompts, null_spectra) → files; rows that are there already are kept.
     """
     written: Counter[str] = Counter()
     with writing(path, wait_seconds, say) as con:
         with refusals(path), transaction(con):
-            for table, file in shared.items():
-                written[table] = _insert_shared(con, table, file)
+            for table, files in shared.items():
+                written[table] = _insert_shared(con, table, files)
             for stack in stacks:
                 written.update(_load_stack(con, stack, force))
             _drop_other_stacks(con, stacks)
@@ -200,10 +200,11 @@ def _in_utc(value: object) -> object:
     return value
 
 
-def _insert_shared(con: Connection, table: str, file: Path) -> int:
-    _want_columns(con, table, [str(file)])
+def _insert_shared(con: Connection, table: str, paths: list[Path]) -> int:
+    files = [str(path) for path in paths]
+    _want_columns(con, table, files)
     keys = ", ".join(sqlfiles.tables()[table]["grain"])
-    return _count(con.execute(_sql("load/insert_shared", table=table, keys=keys), {"files": [str(file)]}))
+    return _count(con.execute(_sql("load/insert_shared", table=table, keys=keys), {"files": files}))
 
 
 def _roll_up(con: Connection, model_key: int, changed: set[str]) -> dict[str, int]:

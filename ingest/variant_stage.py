@@ -8,10 +8,11 @@ from pathlib import Path
 
 import polars as pl
 
-from ingest import console
+from ingest import console, null_spectra
 from ingest.spectra import LayerHeads
 from ingest.stages import (
     GRAM_KEYS,
+    NULL_KEYS,
     gangs_of,
     gram_frames,
     load_factors,
@@ -32,8 +33,11 @@ KEYS = {
 
 
 def write_variants(factors: Path, out: Path) -> None:
-    """Stage singular values, eigenvalues, norms and both grams of every variant that was proven in any layer."""
-    expected, stacks = {}, json.loads((factors / "stacks.json").read_text())
+    """Stage singular values, eigenvalues, norms and both grams of every variant that was proven in any layer.
+
+    And `null_spectra` of variants with other features than the plain metric.
+    """
+    expected, shapes, stacks = {}, set(), json.loads((factors / "stacks.json").read_text())
     found = {stack["folder"]: sorted((factors / stack["folder"]).glob("metric_*")) for stack in stacks}
     n_layers = sum(len(measured_layers(folder)) for folders in found.values() for folder in folders)
     n_gangs = sum(len(gangs_of(folder)) for folders in found.values() for folder in folders)
@@ -45,6 +49,9 @@ def write_variants(factors: Path, out: Path) -> None:
                 sigmas = {}
                 for layer in measured_layers(folder):
                     heads = LayerHeads.of(*load_factors(folder, layer))
+                    _, n_features, hidden_size = heads.w_q.shape
+                    if n_features != load_factors(factors / stack, layer)[0].shape[1]:
+                        shapes.add((hidden_size, n_features))
                     [sigmas[layer]] = spectra_of_layer(heads, layer, False, frames, counts, folder.name).values()
                     advance(1)
                 frames["spectral_grams"] += spectral_gram_frames(folder.name, sigmas)
@@ -53,4 +60,6 @@ def write_variants(factors: Path, out: Path) -> None:
             for table, keys in KEYS.items():
                 write_table(out / stack, table, frames[table], keys)
             expected[stack] = {table: counts[table] for table in KEYS}
+    if shapes:
+        write_table(out, "null_spectra", [null_spectra.null_frame(shapes)], NULL_KEYS)
     (out / "expected.json").write_text(json.dumps(expected))

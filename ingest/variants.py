@@ -1,7 +1,8 @@
 """Further operators of a head, each the metric of factors that hold more of the model than the projections do.
 
 metric_folded: the gain of the norm that feeds attention · metric_biased: the biases, as one more column ·
-metric_qk_normed: the gains of q- and k-norm · metric_rope_Δ: the rotation between a query Δ tokens after its key.
+metric_qk_normed: the gains of q- and k-norm · metric_position: the features for positions alone · metric_rope_Δ: the
+rotation between a query Δ tokens after its key.
 Every one is proved against the model's own logits before it counts, as the plain factors are.
 """
 
@@ -18,7 +19,7 @@ from torch import nn
 from ingest import operators
 from ingest.capture import Site, Unreadable
 from ingest.conformance import KEY_POSITION, N_PAIRS, TOLERANCE, logits, relative_error, rotation
-from ingest.factors import HeadFactors, HeadNorm
+from ingest.factors import HeadFactors, HeadNorm, Latent
 from ingest.probing import GAIN, captured, identity_norms, read_input_norm
 
 Pair = tuple[np.ndarray, np.ndarray]  # W_Q (head, feature, column), W_K (kv head, feature, column)
@@ -49,6 +50,12 @@ def normed(weight: np.ndarray, norm: HeadNorm) -> np.ndarray:
     return norm.gain[..., None] * weight
 
 
+def latent_normed(weight: np.ndarray, latent: Latent) -> np.ndarray:
+    """W (head, feature, hidden) with the gains of the norm in its middle, whose mean is taken off if it does so."""
+    assert latent.norm is not None
+    return weight + latent.up @ (normed(latent.down[None], latent.norm)[0] - latent.down)
+
+
 def turned(weight: np.ndarray, turn: np.ndarray) -> np.ndarray:
     """R W for each head; turn = R, (feature, feature)."""
     return np.einsum("fe,hed->hfd", turn, weight, optimize=True)
@@ -70,7 +77,7 @@ class Layer:
         """The factors of a variant, float64. Raises NotThere where it doesn't apply or isn't reproduced."""
         distance = operators.distance(name)
         made: Callable[[], tuple[Pair, np.ndarray]] = {
-            "folded": self._folded, "biased": self._biased, "qk_normed": self._qk_normed,
+            "folded": self._folded, "biased": self._biased, "qk_normed": self._qk_normed, "position": self._position,
         }.get(name, lambda: self._turned(distance))  # fmt: skip
         try:
             pair, errors = made()
@@ -78,7 +85,7 @@ class Layer:
             raise NotThere(str(reason)) from reason
         if not errors.max() <= TOLERANCE:
             raise NotThere(f"its factors are off by {errors.max():.3g} of the largest logit")
-        return pair
+        return pair if distance or name == "position" else self.factors.content(pair)
 
     @property
     def _weights(self) -> Pair:
@@ -130,36 +137,52 @@ class Layer:
     def _qk_normed(self) -> tuple[Pair, np.ndarray]:
         """The captured q and k, times the root mean square that the norm divided by."""
         factors = self.factors
-        if factors.norm_q is None and factors.norm_k is None:
+        if not any((factors.norm_q, factors.norm_k, factors.latent_q, factors.latent_k)):
             raise NotThere("it has no q-norm and no k-norm")
         rows, (w_q, w_k) = self._rows(), self._weights
-        theirs, sides = self._at_zero(rows), []
-        for weight, bias, norm, scale in (
-            (w_q, factors.b_q, factors.norm_q, factors.q_scale),
-            (w_k, factors.b_k, factors.norm_k, factors.k_scale),
-        ):
-            sides.append(self._side_normed(rows, weight, bias, norm, scale))
-        pair = sides[0][0], sides[1][0]
-        return pair, self._error(theirs, (sides[0][1], sides[1][1]))
+        query = self._side_normed(rows, w_q, factors.b_q, factors.norm_q, factors.latent_q)
+        key = self._side_normed(rows, w_k, factors.b_k, factors.norm_k, factors.latent_k)
+        answers = query[1] * factors.q_scale, key[1] * factors.k_scale
+        content = slice(factors.n_content)
+        theirs, ours = ((q[..., content], k[..., content]) for q, k in (self._at_zero(rows), answers))
+        return (query[0], key[0]), self._error(theirs, ours)
 
     def _side_normed(
-        self, rows: np.ndarray, weight: np.ndarray, bias: np.ndarray, norm: HeadNorm | None, scale: float
+        self, rows: np.ndarray, weight: np.ndarray, bias: np.ndarray, norm: HeadNorm | None, latent: Latent | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """The variant's factor of one side, and from it what the module must have answered to the rows."""
         rope = np.ones(weight.shape[1]) if self.factors.rope_scale is None else self.factors.rope_scale
-        raw = np.einsum("nd,hcd->nhc", rows, weight, optimize=True)
+        raw = np.einsum("nd,hcd->nhc", rows, weight, optimize=True) + bias
+        if latent is not None and latent.norm is not None and norm is None:
+            factor, z = latent_normed(weight, latent), rows @ latent.down.T + latent.offset
+            # beside the latent there are position features alone, which the caller cuts off
+            linear = np.einsum("nd,hcd->nhc", rows, factor, optimize=True)
+            linear = linear + latent.up @ normed(latent.offset[None, :, None], latent.norm)[0, :, 0]
+            return factor, linear / latent.norm.rms(z[:, None]) + latent.up @ latent.norm.offset[0]
         if norm is None:
-            return weight, (raw + bias) * rope * scale
+            return weight, raw * rope
         factor = normed(weight, norm)
         linear = np.einsum("nd,hcd->nhc", rows, factor, optimize=True) + normed(bias[..., None], norm)[..., 0]
-        # gain · v / rms(v) + offset for v = the norm's input: rms is the ratio of what goes in to what comes out
-        unit = replace(norm, gain=np.ones_like(norm.gain), offset=np.zeros_like(norm.offset))
-        into = (raw + bias) * (rope if self.factors.norm_follows_rope else 1.0)
-        axes = (-2, -1) if norm.spans_heads else (-1,)
-        centred = into - into.mean(axis=axes, keepdims=True) if norm.is_centred else into
-        rms = np.sqrt(np.square(centred).sum(axes, keepdims=True) / np.square(unit(into)).sum(axes, keepdims=True))
-        answer = linear * rope / rms + norm.offset * (1.0 if self.factors.norm_follows_rope else rope)
-        return factor, answer * scale
+        into = raw * (rope if self.factors.norm_follows_rope else 1.0)
+        answer = linear * rope / norm.rms(into) + norm.offset * (1.0 if self.factors.norm_follows_rope else rope)
+        return factor, answer
+
+    def _position(self) -> tuple[Pair, np.ndarray]:
+        """All heads share the keys' features for positions alone."""
+        content, rows = self.factors.n_content, self._rows()
+        if not self.factors.n_position:
+            raise NotThere("none of its features are for positions alone")
+        w_q, w_k = self._weights
+        pair = w_q[:, content:], w_k[:1, content:]
+        with identity_norms(self.site):
+            zeros, theirs = self._at_zero(0 * rows), self._at_zero(rows)
+        q, k = (answer[..., content:] - zero[..., content:] for answer, zero in zip(theirs, zeros, strict=True))
+        scale, none = self.factors.rope_scale, np.zeros(1)
+        ours = replace(
+            self.factors.linear_part(), w_q=pair[0], w_k=pair[1], b_q=none, b_k=none,
+            rope_scale=None if scale is None else scale[content:],
+        )  # fmt: skip
+        return pair, self._error((q, k), (ours.query(rows), ours.key(rows)))
 
     def _turned(self, distance: int) -> tuple[Pair, np.ndarray]:
         """R read from positions 0 and Δ, proved between positions 3 and 3 + Δ."""

@@ -214,17 +214,27 @@ def build(path: Path, folder: Path, toys: list[Toy] = MODELS) -> None:
         sizes |= {"head_dim": toy.head_dim, "hidden_size": toy.hidden_size}
         sizes |= {"revision": "step7", "revision_order": 7} if toy.model_id in ("org/main", "org/silent") else {}
         loads.append(replace(load, model=load.model | sizes))
-    store.load(path, loads, {"null_spectra": folder / "null_spectra.parquet"}, force=False)
+    store.load(path, loads, {"null_spectra": [folder / "null_spectra.parquet"]}, force=False)
 
 
 def _frames(toy: Toy) -> dict[str, pl.DataFrame]:
     head, pair = ["layer", "head"], ["layer", "other_layer"]
     size, tied = SUBSPACE_SIZE, False
     layers = [
-        (layer, toy.heads_of.get(layer), toy.heads_of.get(layer), toy.head_dim, "full", None, layer in toy.heads_of)
+        (
+            layer,
+            toy.heads_of.get(layer),
+            toy.heads_of.get(layer),
+            toy.head_dim,
+            "full",
+            None,
+            layer in toy.heads_of,
+            None,
+        )
         for layer in range(toy.n_layers)
     ]
     names = ["layer", "n_heads", "n_kv_heads", "head_dim", "attention_kind", "window_size", "is_measured"]
+    names += ["position_dim"]
     norms = [("metric", *at, *found, found[0]) for at, found in toy.norms.items()]
     return {
         "layers": _frame(names, layers),

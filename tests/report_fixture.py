@@ -34,4 +34,4 @@ def build(path: Path, folder: Path) -> None:
     sizes |= {"head_dim": attack.head_dim, "hidden_size": attack.hidden_size, "source": ATTACK, "architecture": ATTACK}
     static = base.stack(STATIC, base.staged(folder / "static", singular_values=base.singular_values(2)))
     loads = [replace(more, model=more.model | sizes), static]
-    store.load(path, loads, {"prompts": folder / "prompts.parquet"}, force=False)
+    store.load(path, loads, {"prompts": [folder / "prompts.parquet"]}, force=False)

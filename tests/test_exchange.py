@@ -161,7 +161,7 @@ def test_a_spectra_file(ingest, ask, files):
     assert ask("select distinct prompt, n_queries, n_multi_queries from attention_stats") == [(0, 1, 1)]
     assert ask("from prompts") == []
     assert ask("select * exclude (model_key) from layers order by layer") == [
-        (layer, H, None, None, None, None, True) for layer in range(L)
+        (layer, H, None, None, None, None, True, None) for layer in range(L)
     ]
     [told] = ask("select model_id, name, checkpoint, source, n_layers, n_heads, head_dim, hidden_size from models")
     assert told == ("old", "old", "old", str(spectra), L, H, None, None)

@@ -24,7 +24,7 @@ def con(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sql")
     stacks = [fixture.full_load(folder / name, f"org/{name}", seed) for seed, name in enumerate(("one", "two"))]
     fixture.prompts().write_parquet(folder / "prompts.parquet")
-    store.load(folder / "warehouse.duckdb", stacks, {"prompts": folder / "prompts.parquet"}, force=False)
+    store.load(folder / "warehouse.duckdb", stacks, {"prompts": [folder / "prompts.parquet"]}, force=False)
     con = store.connect(folder / "warehouse.duckdb", read_only=True)
     yield con
     con.close()
@@ -109,9 +109,9 @@ def test_a_rollup_and_its_view_say_the_same():
 @pytest.mark.parametrize(
     ("table", "row"),
     [
-        ("layers", "(1, 0, null, 1, 1, 'full', null, true)"),
-        ("layers", "(1, 0, 1, 1, 1, 'round', null, true)"),
-        ("layers", "(1, -1, 1, 1, 1, 'full', null, true)"),
+        ("layers", "(1, 0, null, 1, 1, 'full', null, true, null)"),
+        ("layers", "(1, 0, 1, 1, 1, 'round', null, true, null)"),
+        ("layers", "(1, -1, 1, 1, 1, 'full', null, true, null)"),
         ("prompts", "('s', 0, '', repeat('0', 64))"),
         ("prompts", "('s', 0, 'text', '')"),
         ("ingest_runs", "('r', 1, now()::timestamp, now()::timestamp, 'begun', 1, 1, '{}', '{}', '{}')"),

@@ -47,7 +47,7 @@ def template(tmp_path_factory):
         fixture.full_load(folder / "decoy", "org/decoy", 2),
     ]
     fixture.prompts().write_parquet(folder / "prompts.parquet")
-    store.load(folder / "warehouse.duckdb", stacks, {"prompts": folder / "prompts.parquet"}, force=False)
+    store.load(folder / "warehouse.duckdb", stacks, {"prompts": [folder / "prompts.parquet"]}, force=False)
     return folder / "warehouse.duckdb"
 
 
@@ -83,6 +83,16 @@ def test_empty_database_is_filled_by_a_writer_only(tmp_path):
         store.connect(path, read_only=True)
     store.connect(path, read_only=False).close()
     assert rows(path, "select schema_version from warehouse_info") == [(store.SCHEMA_VERSION,)]
+
+
+def test_a_table_of_an_older_program_gets_its_new_column(loaded):
+    with duckdb.connect(str(loaded)) as con:
+        con.execute("alter table layers drop column position_dim")
+        con.execute("update warehouse_info set built_from = 'older'")
+        before = con.execute("from layers order by all").fetchall()
+    store.connect(loaded, read_only=False).close()
+    assert rows(loaded, "select * exclude (position_dim) from layers order by all") == before
+    assert rows(loaded, "select distinct position_dim from layers") == [(None,)] * bool(before)
 
 
 @pytest.mark.parametrize("read_only", [True, False])
@@ -326,7 +336,7 @@ def test_files_out_of_order_are_no_fault_in_a_table_with_a_primary_key(loaded, t
 def test_prompts_that_are_there_are_kept(loaded, tmp_path):
     more = pl.concat([fixture.prompts(), fixture.prompts().with_columns(prompt_set=pl.lit("new@00000000")).head(1)])
     more.write_parquet(tmp_path / "more.parquet")
-    assert store.load(loaded, [], {"prompts": tmp_path / "more.parquet"}, force=False) == {"prompts": 1}
+    assert store.load(loaded, [], {"prompts": [tmp_path / "more.parquet"]}, force=False) == {"prompts": 1}
     assert rows(loaded, "select count(*) from prompts") == [(4,)]
 
 

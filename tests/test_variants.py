@@ -184,11 +184,77 @@ def test_rope(ingest, tmp_path, kind, parts, shape, n_rotated):
         check(ask, f"metric_rope_{distance}", dense)
 
 
+def latent_parts(layer):
+    """Latent attention by the book, (head, feature, hidden): content of q and k with the gains of their latents' norms
+    and without, and the features for positions alone."""
+    attention, ones = layer.self_attn, 1.0
+    down = array(attention.kv_a_proj_with_mqa.weight)
+    up = array(attention.kv_b_proj.weight).reshape(3, 15, 20)[:, :10]  # head, 10 of content and 5 values, latent
+    gain = array(attention.kv_a_layernorm.weight)
+    if attention.q_lora_rank is None:
+        queries = [array(attention.q_proj.weight).reshape(3, 16, 42)] * 2
+    else:
+        gains = (ones, array(attention.q_a_layernorm.weight))
+        w_b, w_a = (array(linear.weight) for linear in (attention.q_b_proj, attention.q_a_proj))
+        queries = [((w_b * gamma) @ w_a).reshape(3, 16, 42) for gamma in gains]
+    keys = [(up * gamma) @ down[:20] for gamma in (ones, gain)]
+    content = [(q[:, :10], k) for q, k in zip(queries, keys, strict=True)]
+    return content, (queries[0][:, 10:], np.stack([down[20:]] * 3))
+
+
+@pytest.mark.parametrize("kind", ["latent", "latent keys"])
+def test_latent_attention(ingest, tmp_path, kind):
+    """The metric is of the content; positions are an operator of their own; a rotation has both."""
+    ask = ingest(kind, "--variants", "folded,qk_normed,position,rope_4")
+    dense = {}
+    turn = np.eye(6)  # the pairs (2i, 2i + 1) by 4 times their frequency
+    for i, angle in enumerate(4 * 10000.0 ** (-np.arange(0, 6, 2) / 6)):
+        pair = [2 * i, 2 * i + 1]
+        turn[np.ix_(pair, pair)] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    for number, layer in enumerate(model_of(tmp_path, kind).layers):
+        ((q, k), gained), (position_q, position_k) = latent_parts(layer)
+        gamma = array(layer.input_layernorm.weight)
+        for head in range(3):
+            content, position = k[head].T @ q[head], position_k[head].T @ position_q[head]
+            for operator, metric in {
+                "metric": content,
+                "metric_folded": gamma[:, None] * content * gamma,
+                "metric_qk_normed": gained[1][head].T @ gained[0][head],
+                "metric_position": position,
+                "metric_rope_4": content + position_k[head].T @ turn @ position_q[head],
+            }.items():
+                dense.setdefault(operator, {})[number, head] = metric
+    for operator, metrics_of in dense.items():
+        check(ask, operator, metrics_of)
+    assert ask("select distinct head_dim, position_dim from layers") == [(10, 6)]
+    ranks = "select operator, count(*) from null_head_spectra where layer = 1 and head = 2 group by all order by all"
+    assert ask(ranks) == [
+        ("metric", 10), ("metric_folded", 10), ("metric_position", 6), ("metric_qk_normed", 10), ("metric_rope_4", 16)
+    ]  # fmt: skip
+
+
+def test_biases_of_latents(ingest, tmp_path):
+    """A bias of the first projection passes through the second."""
+    ask = ingest("latent", "--variants", "biased")
+    dense = {}
+    for number, layer in enumerate(model_of(tmp_path, "latent").layers):
+        attention = layer.self_attn
+        w_q = array(attention.q_b_proj.weight) @ np.column_stack(
+            [array(attention.q_a_proj.weight), array(attention.q_a_proj.bias)]
+        )
+        down = np.column_stack([array(attention.kv_a_proj_with_mqa.weight), array(attention.kv_a_proj_with_mqa.bias)])
+        w_k = array(attention.kv_b_proj.weight).reshape(3, 15, 20)[:, :10] @ down[:20]
+        w_q = w_q.reshape(3, 16, 43)[:, :10]
+        dense |= {(number, head): w_k[head].T @ w_q[head] for head in range(3)}
+    check(ask, "metric_biased", dense)
+
+
 def test_what_does_not_apply_is_told(ingest):
     """GPT-2: learned positions, no q/k-norm. BERT: norms stand after the sum, so none feeds attention alone."""
     ask = ingest("fused Conv1D", "--variants", "all")
     reasons = dict(ask("select module, reason from skipped_modules where starts_with(module, 'metric')"))
-    assert reasons.keys() == {"metric_qk_normed", *(f"metric_{name}" for name in operators.NAMES if "rope" in name)}
+    absent = {"metric_qk_normed", "metric_position"}
+    assert reasons.keys() == {*absent, *(f"metric_{name}" for name in operators.NAMES if "rope" in name)}
     assert "no rotary positions" in reasons["metric_rope_4"] and "no q-norm" in reasons["metric_qk_normed"]
     found = ask("select distinct operator from singular_values order by all")
     assert found == [("head_product",), ("metric",), ("metric_biased",), ("metric_folded",)]

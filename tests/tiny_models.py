@@ -18,6 +18,10 @@ SIZES = {"hidden_size": 48, "num_hidden_layers": 2, "intermediate_size": 40, "vo
 GROUPED = SIZES | {"num_attention_heads": 6, "num_key_value_heads": 2, "max_position_embeddings": 64}
 PLAIN = SIZES | {"hidden_size": 42, "num_attention_heads": 3, "max_position_embeddings": 64}
 OWN = {"n_embd": 42, "n_layer": 2, "n_head": 3, "vocab_size": 97, "n_positions": 64}
+LATENT = PLAIN | {
+    "kv_lora_rank": 20, "qk_rope_head_dim": 6, "qk_nope_head_dim": 10, "v_head_dim": 5, "num_key_value_heads": 3,
+    "first_k_dense_replace": 2, "pad_token_id": 0,
+}  # fmt: skip
 YARN = {"rope_type": "yarn", "factor": 8.0, "rope_theta": 10000.0, "original_max_position_embeddings": 8}
 
 CONFIGS = {
@@ -57,6 +61,8 @@ CONFIGS = {
     ),
     "2c > d": ("LlamaConfig", GROUPED | {"hidden_size": 12, "head_dim": 10}),
     "c > d": ("LlamaConfig", GROUPED | {"hidden_size": 6, "head_dim": 10}),
+    "latent": ("DeepseekV3Config", LATENT | {"q_lora_rank": 22, "attention_bias": True}),
+    "latent keys": ("DeepseekV2Config", LATENT | {"q_lora_rank": None}),
     # these compute their scores past the attention interface
     "own kernel, rotary": ("GPTJConfig", OWN | {"n_inner": 40, "rotary_dim": 4}),
     "own kernel, window": (

@@ -14,7 +14,7 @@
 --| n_layers = "layers of the stack, unmeasured ones included"
 --| n_heads = "query heads; the largest where layers differ"
 --| n_kv_heads = "key-value heads; the largest where layers differ; null for an imported file that does not say"
---| head_dim = "dimensions of a query and key vector; the largest where layers differ; null for an imported file that does not say"
+--| head_dim = "dimensions of a query and key vector, without those that latent attention keeps for positions alone; the largest where layers differ; null for an imported file that does not say"
 --| hidden_size = "dimensions of the residual stream; null for an imported file that does not say"
 --| ffn_size = "inner dimensions of the feed-forward block; null where unknown or without one"
 --| dtype = "number format of the stored weights; null for an imported file"

@@ -1,6 +1,6 @@
 --| question = "What would a head's spectrum be if its factors were random, with the norms that they have?"
 --| grain = ["model_id", "operator", "layer", "head", "k"]
---| source = "Gaussian factors of the layer's hidden_size and head_dim, times |W_Q| |W_K| / (head_dim hidden_size)"
+--| source = "Gaussian factors of the layer's hidden_size and the operator's features, mostly head_dim, times |W_Q| |W_K| / (features hidden_size)"
 --| [columns]
 --| mean_sigma = "mean of the scaled k-th singular value over samples, >= 0; 0 for a zero head. No rows for head_product, nor without null spectra of the shape"
 --| lowest_sigma = "smallest over samples, >= 0"
@@ -12,7 +12,13 @@ with
 heads as (
     select
         models.model_id, models.hidden_size,
-        coalesce(layers.head_dim, models.head_dim) as head_dim,
+        -- latent attention has further features, for positions alone
+        case
+            when head_norms.operator = 'metric_position' then layers.position_dim
+            when starts_with(head_norms.operator, 'metric_rope_')
+                then coalesce(layers.head_dim, models.head_dim) + coalesce(layers.position_dim, 0)
+            else coalesce(layers.head_dim, models.head_dim)
+        end as head_dim,
         head_norms.operator, head_norms.layer, head_norms.head,
         sqrt(head_norms.w_q_fro_sq * head_norms.w_k_fro_sq) as size
     from head_norms
