@@ -61,7 +61,8 @@ class HeadFactors:
     none · layout: how they were found · q_scale, k_scale: what the module itself multiplies q and k with ·
     rope_scale (feature,): the rotary module's attention scaling on the dimensions it rotates, 1 elsewhere ·
     norm_follows_rope: their order · latent_q, latent_k: where w_q or w_k is a product with a norm in between ·
-    n_position: how many features at the end hold positions alone, as latent attention has them.
+    n_position: features at the end that hold positions alone, as latent attention has them · clip: what the entries of
+    q and k are cut off at, bias and all.
     The metric is made of the content of w_q and w_k alone; the rest serves to prove them against captured q and k.
     """
 
@@ -79,6 +80,7 @@ class HeadFactors:
     latent_q: Latent | None = None
     latent_k: Latent | None = None
     n_position: int = 0
+    clip: float | None = None
 
     @property
     def n_content(self) -> int:
@@ -98,9 +100,9 @@ class HeadFactors:
         return self._apply(x, self.w_k, self.b_k, self.norm_k, self.latent_k) * self.k_scale
 
     def linear_part(self) -> HeadFactors:
-        """The same without bias and norms: what a module with identity norms does beyond its response to 0."""
+        """The same without bias, norms and clip: what a module with identity norms does beyond its response to 0."""
         zero_q, zero_k = np.zeros_like(self.b_q), np.zeros_like(self.b_k)
-        return replace(self, b_q=zero_q, b_k=zero_k, norm_q=None, norm_k=None, latent_q=None, latent_k=None)
+        return replace(self, b_q=zero_q, b_k=zero_k, norm_q=None, norm_k=None, latent_q=None, latent_k=None, clip=None)
 
     def _apply(
         self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, norm: HeadNorm | None, latent: Latent | None
@@ -108,6 +110,8 @@ class HeadFactors:
         rows = np.einsum("nd,hcd->nhc", x.astype(np.float64), weight.astype(np.float64), optimize=True) + bias
         if latent is not None:
             rows = rows + latent.beyond_linear(x)
+        if self.clip is not None:
+            rows = rows.clip(-self.clip, self.clip)
         scale = 1.0 if self.rope_scale is None else self.rope_scale
         if norm is None:
             return rows * scale

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from ingest.capture import Site, Unreadable
 from ingest.factors import HeadFactors, HeadNorm
@@ -55,13 +56,22 @@ def latent_norms(site: Site) -> dict[str, nn.Module]:
     return {"q" if match[1] == "q" else "k": child for match, child in matches if match}
 
 
+class _Unclipped(TorchFunctionMode):
+    """Clamping hands on what it gets, but for whole numbers, which are positions."""
+
+    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        clips = getattr(func, "__name__", "") in ("clamp", "clamp_", "clip", "clip_")
+        return args[0] if clips and args[0].is_floating_point() else func(*args, **kwargs or {})
+
+
 @contextmanager
 def identity_norms(site: Site) -> Iterator[None]:
-    """Within the block q-, k- and latent norms hand on what they get: the module is affine in its hidden states."""
+    """Within the block q-, k- and latent norms and clamps hand on what they get: the module is affine in its input."""
     norms = dict.fromkeys((*norm_modules(site).values(), *latent_norms(site).values()))
     hooks = [module.register_forward_hook(lambda _module, args, _out: args[0]) for module in norms]
     try:
-        yield
+        with _Unclipped():
+            yield
     finally:
         for hook in hooks:
             hook.remove()
@@ -142,6 +152,14 @@ def read_rope_scale(site: Site) -> np.ndarray | None:
     return np.where(np.abs(ratio - scale) < np.abs(ratio - 1), scale, 1.0)
 
 
+def read_clip(site: Site) -> float | None:
+    """What the module cuts the entries of q and k off at: where many of them end up for large hidden states."""
+    hidden = GAIN**2 * np.random.default_rng(19).standard_normal((4, site.n_positions, site.hidden_size))
+    keys = GAIN**2 * np.random.default_rng(23).standard_normal((4, site.n_positions, site.key_hidden_size))
+    sizes = np.abs(captured(site, hidden, keys if site.is_cross else None)[0][:, :, 0])
+    return float(sizes.max()) if sizes.any() and (sizes == sizes.max()).mean() > 0.1 else None
+
+
 def told_q_scale(site: Site) -> float:
     """What the module says it multiplies q with: its own scaling, where the kernel is told 1.
 
@@ -191,6 +209,7 @@ def with_surroundings(factors: HeadFactors, site: Site, rope_scale: np.ndarray |
         norm_q=read_norm(site, norms["q"], n_heads) if "q" in norms else None,
         norm_k=read_norm(site, norms["k"], n_kv_heads) if "k" in norms else None,
         rope_scale=rope_scale,
+        clip=read_clip(site),
         **latents,
     )
 

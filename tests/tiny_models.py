@@ -63,6 +63,7 @@ CONFIGS = {
     "c > d": ("LlamaConfig", GROUPED | {"hidden_size": 6, "head_dim": 10}),
     "latent": ("DeepseekV3Config", LATENT | {"q_lora_rank": 22, "attention_bias": True}),
     "latent keys": ("DeepseekV2Config", LATENT | {"q_lora_rank": None}),
+    "clipped": ("OlmoConfig", GROUPED | {"clip_qkv": 2.0, "pad_token_id": 0}),
     # these compute their scores past the attention interface
     "own kernel, rotary": ("GPTJConfig", OWN | {"n_inner": 40, "rotary_dim": 4}),
     "own kernel, window": (
@@ -75,7 +76,14 @@ CONFIGS = {
     "own kernel, ALiBi": ("BloomConfig", {"hidden_size": 42, "n_head": 3, "n_layer": 2, "vocab_size": 97}),
     "own kernel, fused": (
         "MptConfig",
-        {"d_model": 42, "n_heads": 3, "n_layers": 2, "vocab_size": 97, "max_seq_len": 64},
+        {
+            "d_model": 42,
+            "n_heads": 3,
+            "n_layers": 2,
+            "vocab_size": 97,
+            "max_seq_len": 64,
+            "attn_config": {"clip_qkv": 2.0},
+        },
     ),
     "own kernel, relative": ("MPNetConfig", PLAIN),
     "own kernel, disentangled": (
