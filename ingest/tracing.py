@@ -89,7 +89,8 @@ class _Tracer(TorchFunctionMode):
             self._kernel(*args, **kwargs)
         result = func(*args, **kwargs)
         if name == "softmax":
-            if product is not None:
+            axis = kwargs.get("dim", args[1] if len(args) > 1 else None)
+            if product is not None and axis in (-1, result.dim() - 1):
                 self._take(product, args[0] if args else kwargs["input"], result)
         elif name in PRODUCTS:
             self._start(name, result, args, kwargs)
@@ -99,13 +100,17 @@ class _Tracer(TorchFunctionMode):
                 self._followed[id(result)] = (result, replace(product, scaling=product.scaling * _factor(name, given)))
         return result
 
+    def _owner(self) -> nn.Module | None:
+        """The innermost running module with parameters: a product may be taken in a child that has none."""
+        return next((module for module in reversed(self.running) if any(True for _ in module.parameters())), None)
+
     def _start(self, name: str, result: torch.Tensor, args: tuple, kwargs: dict[str, Any]) -> None:
         """Follow a product of activations: one with weights has no axis of texts on its second side."""
         if name == "baddbmm":
             left, right = kwargs.get("batch1", *args[1:2]), kwargs.get("batch2", *args[2:3])
         else:
             left, right = (*args, *kwargs.values())[:2]
-        owner = next((module for module in reversed(self.running) if any(True for _ in module.parameters())), None)
+        owner = self._owner()
         if owner is None or left.dim() < 3 or right.dim() < 3 or isinstance(right, nn.Parameter):
             return
         scaling = float(kwargs.get("alpha", 1.0))
@@ -113,8 +118,9 @@ class _Tracer(TorchFunctionMode):
 
     def _take(self, product: _Product, scores: torch.Tensor, weights: torch.Tensor) -> None:
         """Report the product under a softmax; what the scores hold beside it is the bias."""
+        n_batch = len(product.query) if product.query.dim() > 3 else self._n_batch  # heads and texts may be one axis
         query, key, scores, weights = (
-            side.detach().reshape(self._n_batch, -1, *side.shape[-2:])
+            side.detach().reshape(n_batch, -1, *side.shape[-2:])
             for side in (product.query, product.key, scores, weights)
         )
         if scores.shape != (*query.shape[:3], key.shape[2]) or query.shape[1] % key.shape[1]:
@@ -143,7 +149,7 @@ class _Tracer(TorchFunctionMode):
         enable_gqa: bool = False,
     ) -> None:
         """Torch's own kernel, called past the interface."""
-        owner = next((module for module in reversed(self.running) if any(True for _ in module.parameters())), None)
+        owner = self._owner()
         if owner is None or query.dim() != 4:
             return
         if is_causal:
