@@ -12,7 +12,7 @@ import transformers
 from typer.testing import CliRunner
 
 from ingest import __main__ as command_line
-from ingest import pipeline, stages, staging
+from ingest import factor_stage, pipeline, stages, staging
 
 
 @pytest.fixture(autouse=True)
@@ -184,8 +184,8 @@ def test_a_stopped_ingest_goes_on(ingest, ask, tmp_path, monkeypatch, own_cache)
     finished = {path.name.split("-")[0] for path in run.iterdir() if "-" in path.name}
     assert finished == {"factors", "spectra"}
     with monkeypatch.context() as patched:
-        for stage in ("write_factors", "write_spectra"):
-            patched.setattr(stages, stage, lambda *_: pytest.fail("a finished stage was run again"))
+        for module, stage in ((factor_stage, "write_factors"), (stages, "write_spectra")):
+            patched.setattr(module, stage, lambda *_: pytest.fail("a finished stage was run again"))
         status, said = ingest(folder, "--static-only")
     assert status == 0 and "going on after factors, spectra" in said
     assert ask("select count(*) from grams") == [(18,)] and not run.exists()
