@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,52 +26,73 @@ from ingest.workbench import Workbench
 Absent = dict[str, dict[str, str]]  # variant → module that lacks it → reason
 
 
+@dataclass(frozen=True)
+class ProvenStack:
+    """What the gate found in one stack. shapes: measured layer → shapes of its W_Q and W_K; first: factors of one."""
+
+    stack: Stack
+    folder: Path
+    shapes: dict[int, Any]
+    errors: list[tuple[int, np.ndarray, str]]
+    absent: Absent
+    first: HeadFactors | None
+
+
 def write_factors(bench: Workbench, out: Path) -> None:
     """Prove every head's factors and stage them (.npy), with `conformance`, `layers` and `skipped_modules`.
 
-    Raises EigenhouseError naming layer, head and error where a head's factors don't reproduce the model's scores.
+    A stack of which nothing can be measured is told among the skipped modules of the first that can. Raises
+    EigenhouseError naming layer, head and error where a head's factors don't reproduce the model's scores.
     """
+    with console.stage("proving heads (layers)", sum(len(stack.sites) for stack in bench.stacks)) as advance:
+        proven = [
+            _prove_stack(bench, stack, out / f"stack{number}", advance) for number, stack in enumerate(bench.stacks)
+        ]
+    measured = [found for found in proven if found.first is not None]
+    if not measured:
+        raise EigenhouseError(_nothing_measured(bench.stacks[0], bench.stacks[0].skipped))
+    for found in proven:
+        if found.first is None:
+            measured[0].stack.skipped |= found.stack.skipped
     expected, told = {}, []
-    total = sum(len(stack.sites) for stack in bench.stacks)
-    with console.stage("proving heads (layers)", total) as advance:
-        for number, stack in enumerate(bench.stacks):
-            folder = out / f"stack{number}"
-            folder.mkdir()
-            shapes, errors = {}, []
-            first: HeadFactors | None = None
-            absent: Absent = {}
-            for layer, index in sorted(stack.sites.items()):
-                factors, rel_errors, further = _prove(bench, stack, layer, index, absent)
-                advance(1)
-                if factors is None:
-                    continue
-                first = first or factors
-                shapes[layer] = (factors.w_q.shape, factors.w_k.shape)
-                errors.append((layer, rel_errors, factors.layout))
-                _save_factors(folder, layer, (factors.w_q, factors.w_k))
-                for name, pair in further.items():
-                    _save_factors(folder / f"metric_{name}", layer, pair)
-            skipped = stack.skipped
-            if first is None:
-                raise EigenhouseError(_nothing_measured(stack, skipped))
-            skipped = skipped | _absent_variants(absent, len(shapes))
-            _write_structure(bench, stack, folder, shapes, errors, skipped)
-            told.append(
-                {
-                    "folder": folder.name,
-                    "is_cross": stack.is_cross,
-                    "worst_error": max(float(error.max()) for _, error, _ in errors),
-                    "model": describe_stack(bench, stack, first, shapes),
-                }
-            )
-            n_heads = sum(shape[0][0] for shape in shapes.values())
-            expected[folder.name] = {
-                "layers": stack.n_layers,
-                "conformance": n_heads,
-                "skipped_modules": len(skipped),
+    for found in measured:
+        skipped = found.stack.skipped | _absent_variants(found.absent, len(found.shapes))
+        _write_structure(bench, found.stack, found.folder, found.shapes, found.errors, skipped)
+        told.append(
+            {
+                "folder": found.folder.name,
+                "is_cross": found.stack.is_cross,
+                "worst_error": max(float(error.max()) for _, error, _ in found.errors),
+                "model": describe_stack(bench, found),
             }
+        )
+        n_heads = sum(shape[0][0] for shape in found.shapes.values())
+        expected[found.folder.name] = {
+            "layers": found.stack.n_layers,
+            "conformance": n_heads,
+            "skipped_modules": len(skipped),
+        }
     (out / "stacks.json").write_text(json.dumps(told))
     (out / "expected.json").write_text(json.dumps(expected))
+
+
+def _prove_stack(bench: Workbench, stack: Stack, folder: Path, advance: Callable[[int], None]) -> ProvenStack:
+    """Prove the stack's layers and save their factors; a folder is made only where there are any."""
+    shapes, errors = {}, []
+    first: HeadFactors | None = None
+    absent: Absent = {}
+    for layer, index in sorted(stack.sites.items()):
+        factors, rel_errors, further = _prove(bench, stack, layer, index, absent)
+        advance(1)
+        if factors is None:
+            continue
+        first = first or factors
+        shapes[layer] = (factors.w_q.shape, factors.w_k.shape)
+        errors.append((layer, rel_errors, factors.layout))
+        _save_factors(folder, layer, (factors.w_q, factors.w_k))
+        for name, pair in further.items():
+            _save_factors(folder / f"metric_{name}", layer, pair)
+    return ProvenStack(stack, folder, shapes, errors, absent, first)
 
 
 def _save_factors(folder: Path, layer: int, pair: Pair) -> None:
@@ -108,7 +131,7 @@ def _prove_variants(
             site,
             factors,
             bench.loaded.model.get_submodule(norm) if norm else None,
-            bench.far_sites[index] if bench.far_sites else None,
+            bench.far_sites[index],
         )
         for name in bench.options.variant_names:
             try:
@@ -151,9 +174,9 @@ def _write_structure(
         for layer, error, layout in errors
     ]
     write_table(folder, "conformance", frames, ["layer", "head"])
-    rows = []
+    rows, config = [], stack_config(bench, stack)
     for layer in range(stack.n_layers):
-        kind, window = attention_kind(bench.loaded.config, stack, layer, bench.sites)
+        kind, window = attention_kind(config, stack, layer, bench.sites)
         (n_heads, head_dim, _), (n_kv_heads, *_) = shapes.get(layer, ((None, None, None), (None,)))
         rows.append((layer, n_heads, n_kv_heads, head_dim, kind, window, layer in shapes))
     integer, columns = pl.Int32, ("layer", "n_heads", "n_kv_heads", "head_dim")
@@ -170,8 +193,10 @@ def _write_structure(
         write_table(folder, "skipped_modules", [reasons], ["module"])
 
 
-def describe_stack(bench: Workbench, stack: Stack, factors: HeadFactors, shapes: dict[int, Any]) -> dict[str, object]:
+def describe_stack(bench: Workbench, found: ProvenStack) -> dict[str, object]:
     """The columns of `models` that the stack's shape, config and first measured layer tell; no names of the run."""
+    stack, factors, shapes = found.stack, found.first, found.shapes
+    assert factors is not None
     dtype, quantization = weight_format(bench.source)
     site = bench.sites[next(iter(stack.sites.values()))]
     return {
@@ -182,24 +207,30 @@ def describe_stack(bench: Workbench, stack: Stack, factors: HeadFactors, shapes:
         "n_kv_heads": max(key[0] for _, key in shapes.values()),
         "head_dim": max(query[1] for query, _ in shapes.values()),
         "hidden_size": max(query[2] for query, _ in shapes.values()),
-        "ffn_size": _ffn_size(bench.loaded.config),
+        "ffn_size": _ffn_size(stack_config(bench, stack), stack),
         "dtype": dtype,
         "quantization": quantization,
         "attention_scale": site.call.scaling * factors.q_scale * factors.k_scale,
         "has_qk_norm": factors.norm_q is not None or factors.norm_k is not None,
         "has_qk_bias": bool(np.any(factors.b_q) or np.any(factors.b_k)),
-        "position_encoding": position_encoding(bench.loaded.model, site),
+        "position_encoding": position_encoding(bench.tower(site), site),
     }
 
 
-def _ffn_size(config: Any) -> int | None:
+def stack_config(bench: Workbench, stack: Stack) -> Any:
+    """Of the model within the model that the stack belongs to; of its text part, where that joins several."""
+    return bench.tower(bench.sites[next(iter(stack.sites.values()))]).config.get_text_config()
+
+
+def _ffn_size(config: Any, stack: Stack) -> int | None:
+    side = "decoder" if "decoder" in stack.prefix.split(".") else "encoder"
     for name in (
         "intermediate_size",
         "ffn_dim",
         "n_inner",
         "d_ff",
         "hidden_dim",
-        "encoder_ffn_dim",
+        f"{side}_ffn_dim",
         "ffn_hidden_size",
     ):
         size = getattr(config, name, None)
