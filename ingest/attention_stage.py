@@ -21,17 +21,19 @@ def write_attention(bench: Workbench, out: Path, prompts: PromptSet) -> None:
 
     A model that can't be run on text here has a row in `skipped_modules` instead.
     """
-    if bench.forward_refusal:
-        console.say(f"{bench.forward_refusal}: no attention statistics")
-        _write_refusal(bench, out)
+    reader = None if bench.forward_refusal else bench.reader
+    if reader is None:
+        reason = bench.forward_refusal or f"no part of {type(bench.loaded.model).__name__} could be run on text"
+        console.say(f"{reason}: no attention statistics")
+        _write_refusal(bench, out, reason)
         return
     device = usable_device(bench.options.device)
     bench.loaded.model.to(device)
-    longest = longest_text(bench.loaded.body, bench.loaded.config, bench.tokenizer)
+    longest = longest_text(reader.body, reader.config, bench.tokenizer)
     tokenized = tokenize(bench.tokenizer, prompts, longest, console.say)
     pad_id = getattr(bench.tokenizer, "pad_token_id", None) or 0
     with console.stage("attention (prompts)", len(tokenized)) as advance:
-        by_site = run_prompts(bench.loaded, bench.sites, tokenized, pad_id, advance)
+        by_site = run_prompts(reader, bench.sites, tokenized, pad_id, advance)
     expected = {}
     for number, stack in enumerate(bench.stacks):
         frames, n_heads = [], 0
@@ -42,20 +44,28 @@ def write_attention(bench: Workbench, out: Path, prompts: PromptSet) -> None:
             frames += [_stats_frame(prompts.name, prompt, layer, stats) for prompt, stats in enumerate(by_site[index])]
         keys = ["prompt_set", "prompt", "layer", "head"]
         write_table(out / f"stack{number}", "attention_stats", frames, keys)
-        expected[f"stack{number}"] = {"attention_stats": n_heads * len(prompts.texts), "skipped_modules": 0}
+        if not n_heads:
+            _write_skipped(out / f"stack{number}", "prompts are text, which does not run through this stack")
+        expected[f"stack{number}"] = {
+            "attention_stats": n_heads * len(prompts.texts),
+            "skipped_modules": 0 if n_heads else 1,
+        }
     table = pl.DataFrame({"text": prompts.texts, "sha256": prompts.sha256s}).with_row_index("prompt")
     named = table.select(pl.lit(prompts.name).alias("prompt_set"), pl.col("prompt").cast(pl.Int32), "text", "sha256")
     named.write_parquet(out / "prompts.parquet")
     (out / "expected.json").write_text(json.dumps(expected))
 
 
-def _write_refusal(bench: Workbench, out: Path) -> None:
-    expected = {}
+def _write_refusal(bench: Workbench, out: Path, reason: str) -> None:
     for number in range(len(bench.stacks)):
-        row = {"module": ["attention_stats"], "reason": [bench.forward_refusal], "stage": ["attention"]}
-        write_table(out / f"stack{number}", "skipped_modules", [pl.DataFrame(row)], ["module"])
-        expected[f"stack{number}"] = {"skipped_modules": 1}
+        _write_skipped(out / f"stack{number}", reason)
+    expected = {f"stack{number}": {"skipped_modules": 1} for number in range(len(bench.stacks))}
     (out / "expected.json").write_text(json.dumps(expected))
+
+
+def _write_skipped(folder: Path, reason: str) -> None:
+    row = {"module": ["attention_stats"], "reason": [reason], "stage": ["attention"]}
+    write_table(folder, "skipped_modules", [pl.DataFrame(row)], ["module"])
 
 
 def _stats_frame(prompt_set: str, prompt: int, layer: int, stats: dict[str, np.ndarray]) -> pl.DataFrame:

@@ -36,6 +36,7 @@ FAMILIES: tuple[dict[str, str], ...] = (
     {"up": "linear_fc1", "down": "linear_fc2"},
     {"up": "input_linear", "down": "output_linear"},
     {"up": "intermediate.dense", "down": "output.dense"},
+    {"up": "intermediate_dense", "down": "output_dense"},
     {"up": "ffn", "down": "ffn_output"},
     {"up": "layer_1", "down": "layer_2"},
 )

@@ -148,11 +148,11 @@ class Run:
                 self._write(stage, out)
 
     def _write(self, stage: str, out: Path) -> None:
-        from ingest import attention_stage, stages, subspace_stage, variant_stage, weight_stages
+        from ingest import attention_stage, factor_stage, stages, subspace_stage, variant_stage, weight_stages
 
         factors = self.folder.path("factors", self.marks["factors"])
         if stage == "factors":
-            stages.write_factors(self.bench, out)
+            factor_stage.write_factors(self.bench, out)
         elif stage == "spectra":
             stages.write_spectra(factors, out, self.options.eigenvectors)
         elif stage == "grams":

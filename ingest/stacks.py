@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers import PretrainedConfig
+from transformers import PretrainedConfig, PreTrainedModel
 
 from ingest.capture import Site
 from ingest.layouts import FUSED, SEPARATE
@@ -101,12 +101,24 @@ def position_encoding(model: Any, site: Site) -> str:
         return "rope"
     names = [name.rsplit(".", 1)[-1] for name, _ in model.named_modules()]
     names += [name.rsplit(".", 1)[-1] for name, _ in model.named_parameters()]
-    return "learned" if any(re.match(r"(.*position.*|wpe|embed_pos.*)$", name) for name in names) else "none seen"
+    table = re.compile(r"(.*position.*|wpe|embed_pos.*|pos_.*embed.*)$")
+    return "learned" if any(map(table.match, names)) else "none seen"
 
 
 def own_layer(stack: Stack, path: str) -> str:
     """The stack's list element that a module of it stands in, with its closing dot; '' without a list."""
     return ".".join(path.split(".")[: stack.prefix.count(".") + 2]) + "." if stack.prefix else ""
+
+
+def tower(model: Any, path: str) -> Any:
+    """The model within the model that a module belongs to, its embeddings included: a vision part, or all of it.
+
+    The outermost one whose config is of the same class as that of the innermost.
+    """
+    names = path.split(".")
+    around = [model.get_submodule(".".join(names[:n])) for n in range(len(names))]
+    models = [module for module in around if isinstance(module, PreTrainedModel)] or [model]
+    return next(module for module in models if type(module.config) is type(models[-1].config))
 
 
 def _list_prefix(path: str) -> str:

@@ -1,4 +1,4 @@
-"""The stages that prove factors and measure heads: from a model or arrays to staged Parquet and the rows to expect.
+"""The stages that measure heads: from proven factors to staged Parquet and the rows to expect.
 
 A stage writes one folder a stack, `expected.json` (stack folder → table → rows that the shapes predict) beside them.
 """
@@ -8,180 +8,20 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 
 from ingest import console, grams, identities, null_spectra, spectra
-from ingest.capture import Unreadable
-from ingest.conformance import TOLERANCE, proven_factors
-from ingest.errors import EigenhouseError
-from ingest.factors import HeadFactors
 from ingest.spectra import LayerHeads
-from ingest.stacks import Stack, attention_kind, own_layer
 from ingest.staging import long_frame, pair_frame, vector_frame, write_table
-from ingest.variants import Layer, NotThere, Pair
-from ingest.workbench import Workbench
 
 EIGENVECTOR_BYTES = 64 * 2**20  # kept by default up to this size a model
-Absent = dict[str, dict[str, str]]  # variant → module that lacks it → reason
 Gang = tuple[list[int], list[int]]  # layers, and query heads that share a key head in all of them
 GRAM_KEYS = ["operator", "head", "layer", "other_layer"]
 NULL_KEYS = ["hidden_size", "head_dim", "sample", "k"]
 HEAD_NORMS = ("metric_fro_sq", "trace", "w_q_fro_sq", "w_k_fro_sq", "head_product_fro_sq")
-
-
-def write_factors(bench: Workbench, out: Path) -> None:
-    """Prove every head's factors and stage them (.npy), with `conformance`, `layers` and `skipped_modules`.
-
-    Raises EigenhouseError naming layer, head and error where a head's factors don't reproduce the model's scores.
-    """
-    expected, told = {}, []
-    total = sum(len(stack.sites) for stack in bench.stacks)
-    with console.stage("proving heads (layers)", total) as advance:
-        for number, stack in enumerate(bench.stacks):
-            folder = out / f"stack{number}"
-            folder.mkdir()
-            shapes, positions, errors = {}, {}, []
-            first: HeadFactors | None = None
-            absent: Absent = {}
-            for layer, index in sorted(stack.sites.items()):
-                factors, rel_errors, further = _prove(bench, stack, layer, index, absent)
-                advance(1)
-                if factors is None:
-                    continue
-                first = first or factors
-                pair = factors.content((factors.w_q, factors.w_k))
-                shapes[layer] = (pair[0].shape, pair[1].shape)
-                positions[layer] = factors.n_position or None
-                errors.append((layer, rel_errors, factors.layout))
-                _save_factors(folder, layer, pair)
-                for name, pair in further.items():
-                    _save_factors(folder / f"metric_{name}", layer, pair)
-            skipped = stack.skipped
-            if first is None:
-                raise EigenhouseError(_nothing_measured(stack, skipped))
-            skipped = skipped | _absent_variants(absent, len(shapes))
-            _write_structure(bench, stack, folder, shapes, positions, errors, skipped)
-            told.append(
-                {
-                    "folder": folder.name,
-                    "is_cross": stack.is_cross,
-                    "worst_error": max(float(error.max()) for _, error, _ in errors),
-                    "model": describe_stack(bench, stack, first, shapes),
-                }
-            )
-            n_heads = sum(shape[0][0] for shape in shapes.values())
-            expected[folder.name] = {
-                "layers": stack.n_layers,
-                "conformance": n_heads,
-                "skipped_modules": len(skipped),
-            }
-    (out / "stacks.json").write_text(json.dumps(told))
-    (out / "expected.json").write_text(json.dumps(expected))
-
-
-def _save_factors(folder: Path, layer: int, pair: Pair) -> None:
-    folder.mkdir(exist_ok=True)
-    for side, weight in zip(("w_q", "w_k"), pair, strict=True):
-        np.save(folder / f"{side}_{layer:04d}.npy", weight.astype(np.float32))
-
-
-def _prove(
-    bench: Workbench, stack: Stack, layer: int, index: int, absent: Absent
-) -> tuple[HeadFactors | None, np.ndarray, dict[str, Pair]]:
-    """A layer's factors, each head's error, and the factors of the variants; `absent` takes what doesn't apply."""
-    site = bench.sites[index]
-    try:
-        with bench.loaded.filled(site.path):
-            factors, errors = proven_factors(site, bench.singles[index])
-            if errors.max() <= TOLERANCE:
-                return factors, errors, _prove_variants(bench, stack, index, factors, absent)
-    except Unreadable as reason:
-        stack.skipped[site.path] = str(reason)
-        return None, np.zeros(0), {}
-    head = int(np.argmax(np.where(np.isnan(errors), np.inf, errors)))
-    raise EigenhouseError(
-        f"want factors that reproduce {site.path}'s q·k to {TOLERANCE:g}; layer {layer}, head {head} is off by "
-        f"{errors[head]:.3g} of its largest logit. Its module isn't what it is taken for; nothing was written"
-    )
-
-
-def _prove_variants(
-    bench: Workbench, stack: Stack, index: int, factors: HeadFactors, absent: Absent
-) -> dict[str, Pair]:
-    site, found = bench.sites[index], {}
-    norm = site.input_norm if site.input_norm and site.input_norm.startswith(own_layer(stack, site.path)) else None
-    with bench.loaded.filled(norm) if norm else nullcontext():
-        layer = Layer(
-            site,
-            factors,
-            bench.loaded.model.get_submodule(norm) if norm else None,
-            bench.far_sites[index] if bench.far_sites else None,
-        )
-        for name in bench.options.variant_names:
-            try:
-                if stack.is_cross:
-                    raise NotThere("the two sides of cross-attention read different spaces")
-                found[name] = layer.variant(name)
-            except NotThere as reason:
-                absent.setdefault(name, {})[site.path] = str(reason)
-    return found
-
-
-def _absent_variants(absent: Absent, n_layers: int) -> dict[str, str]:
-    """The rows of `skipped_modules`: one where a variant applies to no layer, for the same reason, else one a layer."""
-    rows = {}
-    for name, reasons in absent.items():
-        if len(reasons) == n_layers and len(set(reasons.values())) == 1:
-            rows[f"metric_{name}"] = next(iter(reasons.values()))
-        else:
-            rows |= {f"{path} metric_{name}": reason for path, reason in reasons.items()}
-    return rows
-
-
-def _nothing_measured(stack: Stack, skipped: dict[str, str]) -> str:
-    path, reason = next(iter(skipped.items()), (stack.prefix, "no reason known"))
-    return f"want at least one layer that can be measured in {stack.prefix or 'the model'}, got none; {path}: {reason}"
-
-
-def _write_structure(
-    bench: Workbench,
-    stack: Stack,
-    folder: Path,
-    shapes: dict[int, Any],
-    positions: dict[int, int | None],
-    errors: list[tuple[int, np.ndarray, str]],
-    skipped: dict[str, str],
-) -> None:
-    frames = [
-        long_frame({"layer": layer}, ("head",), max_rel_error=error.astype(np.float32)).with_columns(
-            layout=pl.lit(layout)
-        )
-        for layer, error, layout in errors
-    ]
-    write_table(folder, "conformance", frames, ["layer", "head"])
-    rows = []
-    for layer in range(stack.n_layers):
-        kind, window = attention_kind(bench.loaded.config, stack, layer, bench.sites)
-        (n_heads, head_dim, _), (n_kv_heads, *_) = shapes.get(layer, ((None, None, None), (None,)))
-        rows.append((layer, n_heads, n_kv_heads, head_dim, kind, window, layer in shapes, positions.get(layer)))
-    integer, columns = pl.Int32, ("layer", "n_heads", "n_kv_heads", "head_dim")
-    schema = dict.fromkeys(columns, integer) | {
-        "attention_kind": pl.String,
-        "window_size": integer,
-        "is_measured": pl.Boolean,
-        "position_dim": integer,
-    }
-    write_table(folder, "layers", [pl.DataFrame(rows, schema=schema, orient="row")], ["layer"])
-    if skipped:
-        reasons = pl.DataFrame({"module": list(skipped), "reason": list(skipped.values())}).with_columns(
-            stage=pl.lit("factors")
-        )
-        write_table(folder, "skipped_modules", [reasons], ["module"])
 
 
 def write_spectra(factors: Path, out: Path, eigenvectors: str) -> None:
@@ -338,49 +178,6 @@ def _stack_of_gang(folder: Path, layers: list[int], heads: list[int]) -> tuple[l
         w_q.append(queries[heads[0] : heads[-1] + 1])
         w_k.append(keys[heads[0] // (len(queries) // len(keys))])
     return w_q, w_k
-
-
-def describe_stack(bench: Workbench, stack: Stack, factors: HeadFactors, shapes: dict[int, Any]) -> dict[str, object]:
-    """The columns of `models` that the stack's shape, config and first measured layer tell; no names of the run."""
-    from ingest.checkpoint import weight_format
-    from ingest.stacks import position_encoding
-
-    dtype, quantization = weight_format(bench.source)
-    site = bench.sites[next(iter(stack.sites.values()))]
-    return {
-        "stack": stack.suffix or None,
-        "architecture": bench.loaded.model.config.model_type,
-        "n_layers": stack.n_layers,
-        "n_heads": max(query[0] for query, _ in shapes.values()),
-        "n_kv_heads": max(key[0] for _, key in shapes.values()),
-        "head_dim": max(query[1] for query, _ in shapes.values()),
-        "hidden_size": max(query[2] for query, _ in shapes.values()),
-        "ffn_size": _ffn_size(bench.loaded.config),
-        "dtype": dtype,
-        "quantization": quantization,
-        "attention_scale": site.call.scaling * factors.q_scale * factors.k_scale,
-        "has_qk_norm": factors.norm_q is not None or factors.norm_k is not None,
-        "has_qk_bias": bool(np.any(factors.b_q) or np.any(factors.b_k)),
-        "position_encoding": position_encoding(bench.loaded.model, site),
-    }
-
-
-def _ffn_size(config: Any) -> int | None:
-    for name in (
-        "intermediate_size",
-        "ffn_dim",
-        "n_inner",
-        "d_ff",
-        "hidden_dim",
-        "encoder_ffn_dim",
-        "ffn_hidden_size",
-    ):
-        size = getattr(config, name, None)
-        if isinstance(size, list | tuple) and size:
-            size = max(size)
-        if isinstance(size, int):
-            return size
-    return 4 * config.hidden_size if hasattr(config, "n_inner") else None
 
 
 def load_factors(folder: Path, layer: int) -> tuple[np.ndarray, np.ndarray]:

@@ -34,8 +34,9 @@ NO_MLP = "no MLP of a known kind reads this layer's hidden states, so it has no 
 def write_alignments(bench: Workbench, subspaces: Path, out: Path, max_experts: int | None) -> None:
     """Stage `ffn_alignments` of every measured layer, and in `skipped_modules` the MLPs and experts left out."""
     expected = {}
-    with console.stage("alignments (layers)", sum(stack.n_layers for stack in bench.stacks)) as advance:
-        for number, stack in enumerate(bench.stacks):
+    stacks = _measured_stacks(bench, subspaces)
+    with console.stage("alignments (layers)", sum(stack.n_layers for stack in stacks.values())) as advance:
+        for number, stack in stacks.items():
             bases, folder, count = StackBases(subspaces / f"stack{number}"), out / f"stack{number}", 0
             skipped: dict[str, str] = {}
             # a cross stack's key side lies in the space of the other stack, which its MLP doesn't read
@@ -107,8 +108,9 @@ def _alignments_of_layer(loaded: LoadedModel, sums: _SpanSums, layer: int, input
 def write_weights(bench: Workbench, factors: Path, out: Path, max_experts: int | None) -> None:
     """Stage `weights` and `weight_singular_values` of every layer, and in `skipped_modules` what couldn't be read."""
     expected = {}
-    with console.stage("weights (layers)", sum(stack.n_layers for stack in bench.stacks)) as advance:
-        for number, stack in enumerate(bench.stacks):
+    stacks = _measured_stacks(bench, factors)
+    with console.stage("weights (layers)", sum(stack.n_layers for stack in stacks.values())) as advance:
+        for number, stack in stacks.items():
             folder, shapes, n_sigmas = out / f"stack{number}", [], 0
             skipped: dict[str, str] = {}
             measured = measured_layers(factors / folder.name)
@@ -179,6 +181,11 @@ def _attention(
         if weight == "v" and is_fused:
             values = fused_values(values, layouts[layer], w_q.shape, len(w_k))
         yield _Matrix(weight, 0, values)
+
+
+def _measured_stacks(bench: Workbench, stage: Path) -> dict[int, Stack]:
+    """Number → stack, of those that the earlier stage found something to measure in."""
+    return {number: stack for number, stack in enumerate(bench.stacks) if (stage / f"stack{number}").is_dir()}
 
 
 def _layouts(factors: Path) -> dict[int, str]:

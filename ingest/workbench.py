@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import psutil
-import torch
 
-from ingest import capture, console, operators
+from ingest import console, operators
 from ingest.capture import Site
 from ingest.conformance import KEY_POSITION, QUERY_POSITION
 from ingest.errors import EigenhouseError
 from ingest.forward import longest_text, usable_device
-from ingest.loading import LoadedModel, first_line, fits_in_memory, load_model, load_tokenizer
+from ingest.loading import LoadedModel, fits_in_memory, load_model, load_tokenizer
+from ingest.probes import Recording, main_input, record
+from ingest.probes import probe_inputs as probe_inputs
 from ingest.sources import Source
-from ingest.stacks import Stack, find_stacks, position_encoding, unreached
+from ingest.stacks import Stack, find_stacks, position_encoding, tower, unreached
 
 if TYPE_CHECKING:
     from ingest.pipeline import Options
-
-FIRST_TOKEN = 5  # past the special tokens of most vocabularies; only shapes and rotary tables are taken from the probe
 
 
 class Workbench:
@@ -41,8 +41,7 @@ class Workbench:
 
     def _why_not_run(self) -> str | None:
         """Why prompts can't be run through the model here, where they can't."""
-        wanted = getattr(self.loaded.body, "main_input_name", "input_ids")
-        if wanted != "input_ids":
+        if (wanted := main_input(self.loaded.body)) != "input_ids":
             return f"prompts are text, and this model takes {wanted}"
         if not fits_in_memory(self.loaded.model):
             size = 4 * sum(parameter.numel() for parameter in self.loaded.model.parameters()) / 2**30
@@ -55,34 +54,58 @@ class Workbench:
         return load_tokenizer(self.source, self.options.trust_remote_code)
 
     @cached_property
-    def _recorded(self) -> tuple[list[Site], dict[str, str]]:
+    def _at_one(self) -> list[Site]:
+        return self._record(1).sites
+
+    @cached_property
+    def _recorded(self) -> Recording:
         """Sites over a number of positions that no layer has as its number of heads, so that the axes differ."""
-        self.singles  # noqa: B018  (recorded first: they tell the head counts)
-        heads = {size for site in self.singles for size in (site.call.query.shape[1], site.call.key.shape[1])}
-        n_positions = next(n for n in range(QUERY_POSITION + 5, 1000) if n not in heads)
-        return self._record(n_positions)
+        heads = {size for site in self._at_one for size in (site.call.query.shape[1], site.call.key.shape[1])}
+        return self._record(next(n for n in range(QUERY_POSITION + 5, 1000) if n not in heads))
 
     @cached_property
     def singles(self) -> list[Site]:
-        """The same sites, recorded at one position."""
-        return self._record(1)[0]
+        """The same sites, recorded at one position where their model can be run so."""
+        return self._same(self._at_one)
 
     @cached_property
-    def far_sites(self) -> list[Site]:
-        """The same sites over as many positions as the rotations asked for need, as far as the model takes them."""
+    def far_sites(self) -> list[Site | None]:
+        """The same sites over as many positions as the rotations asked for need, as far as the model takes them.
+
+        None for one that doesn't rotate.
+        """
         distance = max(map(operators.distance, self.options.variant_names), default=0)
-        if not distance or position_encoding(self.loaded.model, self.sites[0]) != "rope":
-            return []
+        rotates = [distance > 0 and position_encoding(self.tower(site), site) == "rope" for site in self.sites]
+        if not any(rotates):
+            return [None] * len(rotates)
         wanted = distance + KEY_POSITION + 1
-        return self._record(min(wanted, longest_text(self.loaded.body, self.loaded.config, None) or wanted))[0]
+        longest = longest_text(self.reader.body, self.reader.config, None) if self.reader else None
+        far = self._same(self._record(min(wanted, longest or wanted)).sites)
+        return [site if is_rotated else None for site, is_rotated in zip(far, rotates, strict=True)]
+
+    def _same(self, sites: list[Site]) -> list[Site]:
+        """A second recording, or the first where another length made other calls."""
+        paths = [[site.path for site in recorded] for recorded in (sites, self.sites)]
+        return sites if paths[0] == paths[1] else self.sites
 
     @property
     def sites(self) -> list[Site]:
-        return self._recorded[0]
+        return self._recorded.sites
 
     @property
     def left_out(self) -> dict[str, str]:
-        return self._recorded[1]
+        return self._recorded.left_out
+
+    @property
+    def reader(self) -> LoadedModel | None:
+        """The part of the model that text runs through: the whole of it, or the first of its towers that can."""
+        part = self._recorded.reader
+        if part is None or part is self.loaded.body:
+            return part and self.loaded
+        return replace(self.loaded, model=part)
+
+    def tower(self, site: Site) -> Any:
+        return tower(self.loaded.model, site.path)
 
     @cached_property
     def stacks(self) -> list[Stack]:
@@ -94,35 +117,9 @@ class Workbench:
             )
         stacks = find_stacks(self.loaded.model, self.sites)
         stacks[0].skipped |= self.left_out | unreached(self.loaded.model, stacks, self.sites)
+        for path in stacks[0].skipped:
+            stacks[0].skipped[path] = self._recorded.why_not(path) or stacks[0].skipped[path]
         return stacks
 
-    def _record(self, n_positions: int) -> tuple[list[Site], dict[str, str]]:
-        try:
-            return capture.record_sites(self.loaded.model, self.loaded.body, probe_inputs(self.loaded, n_positions))
-        except EigenhouseError:
-            raise
-        except Exception as error:
-            raise EigenhouseError(
-                f"want {type(self.loaded.model).__name__} to run {n_positions} token(s), but it raised "
-                f"{type(error).__name__}: {first_line(error)}; does it take more than text?"
-            ) from error
-
-
-def probe_inputs(loaded: LoadedModel, n_positions: int) -> dict[str, Any]:
-    """Inputs of one sample for one forward pass of the body: tokens, an image or sound, as the model asks."""
-    config, body = loaded.model.config, loaded.body
-    device = next(body.parameters()).device
-    wanted = getattr(body, "main_input_name", "input_ids")
-    if wanted == "pixel_values":
-        vision = getattr(config, "vision_config", config)
-        size = vision.image_size if isinstance(vision.image_size, int) else vision.image_size[0]
-        return {"pixel_values": torch.zeros(1, getattr(vision, "num_channels", 3), size, size, device=device)}
-    if wanted != "input_ids":
-        raise EigenhouseError(f"want a model of text or images, got one that takes {wanted}, which can't be probed yet")
-    ids = (torch.arange(n_positions, device=device)[None] + FIRST_TOKEN) % loaded.config.vocab_size
-    inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    if config.is_encoder_decoder:
-        inputs["decoder_input_ids"] = ids
-    if hasattr(loaded.config, "use_cache"):
-        inputs["use_cache"] = False
-    return inputs
+    def _record(self, n_positions: int) -> Recording:
+        return record(self.loaded.model, self.loaded.body, n_positions)

@@ -12,7 +12,7 @@ import transformers
 from typer.testing import CliRunner
 
 from ingest import __main__ as command_line
-from ingest import pipeline, stages, staging
+from ingest import factor_stage, pipeline, stages, staging
 
 
 @pytest.fixture(autouse=True)
@@ -184,8 +184,8 @@ def test_a_stopped_ingest_goes_on(ingest, ask, tmp_path, monkeypatch, own_cache)
     finished = {path.name.split("-")[0] for path in run.iterdir() if "-" in path.name}
     assert finished == {"factors", "spectra"}
     with monkeypatch.context() as patched:
-        for stage in ("write_factors", "write_spectra"):
-            patched.setattr(stages, stage, lambda *_: pytest.fail("a finished stage was run again"))
+        for module, stage in ((factor_stage, "write_factors"), (stages, "write_spectra")):
+            patched.setattr(module, stage, lambda *_: pytest.fail("a finished stage was run again"))
         status, said = ingest(folder, "--static-only")
     assert status == 0 and "going on after factors, spectra" in said
     assert ask("select count(*) from grams") == [(18,)] and not run.exists()
@@ -441,19 +441,6 @@ def test_forcing_a_name_leaves_no_stack_of_the_old_weights(ingest, ask, tmp_path
     assert ingest(single, "--name", "it", "--static-only", "--force")[0] == 0
     assert ask("select model_id from models") == [("it",)]
     assert ask("select count(distinct model_key) from singular_values") == [(1,)]
-
-
-def test_a_tower_that_text_does_not_reach_is_told(ingest, ask, tmp_path):
-    text = tiny_models.GROUPED | {"model_type": "llama", "vocab_size": 97}
-    vision = {"hidden_size": 42, "num_attention_heads": 3, "num_hidden_layers": 2, "intermediate_size": 40}
-    vision |= {"image_size": 8, "patch_size": 4, "model_type": "clip_vision_model"}
-    config = transformers.LlavaConfig(vision_config=vision, text_config=text, image_token_index=96)
-    model = transformers.LlavaForConditionalGeneration(config)
-    tiny_models.randomize(model).save_pretrained(tmp_path / "llava")
-    assert ingest(tmp_path / "llava", "--static-only")[0] == 0
-    assert ask("select model_id, n_layers, n_heads from models") == [("llava", 2, 6)]
-    [(module, reason)] = ask("select module, reason from skipped_modules where module like '%vision%'")
-    assert module.endswith("encoder.layers") and "CLIPAttention" in reason
 
 
 def test_revisions_are_ingested_one_by_one(ingest, monkeypatch):

@@ -8,7 +8,7 @@
 --| revision_order = "place of the revision among those of its name, rising along training; null where there is no revision"
 --| source = "where the weights or the measurements came from: hub id, folder or file"
 --| checkpoint = "model_id without the #stack suffix: the same for all stacks of one checkpoint"
---| stack = "stack within the checkpoint: encoder, decoder, cross, vision, …; null where it has only one"
+--| stack = "stack within the checkpoint: encoder, decoder, cross, text, vision, audio, …; null where it has only one"
 --| weights_sha256 = "hash of the weights that the model_id is bound to; null where there were none, as for an imported file"
 --| architecture = "architecture class as the configuration names it; null for an imported file"
 --| n_layers = "layers of the stack, unmeasured ones included"

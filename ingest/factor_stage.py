@@ -1,0 +1,243 @@
+"""The stage that proves every head's factors, and tells of each stack what it is and what was left out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ingest import console
+from ingest.capture import Unreadable
+from ingest.checkpoint import weight_format
+from ingest.conformance import TOLERANCE, proven_factors
+from ingest.errors import EigenhouseError
+from ingest.factors import HeadFactors
+from ingest.stacks import Stack, attention_kind, own_layer, position_encoding
+from ingest.staging import long_frame, write_table
+from ingest.variants import Layer, NotThere, Pair
+from ingest.workbench import Workbench
+
+Absent = dict[str, dict[str, str]]  # variant → module that lacks it → reason
+
+
+@dataclass(frozen=True)
+class ProvenStack:
+    """What the gate found in one stack.
+
+    shapes: measured layer → shapes of its W_Q and W_K · position_dims: features for positions alone, in layers with
+    such features · first: factors of one layer.
+    """
+
+    stack: Stack
+    folder: Path
+    shapes: dict[int, Any]
+    position_dims: dict[int, int]
+    errors: list[tuple[int, np.ndarray, str]]
+    absent: Absent
+    first: HeadFactors | None
+
+
+def write_factors(bench: Workbench, out: Path) -> None:
+    """Prove every head's factors and stage them (.npy), with `conformance`, `layers` and `skipped_modules`.
+
+    A stack of which nothing can be measured is told among the skipped modules of the first that can. Raises
+    EigenhouseError naming layer, head and error where a head's factors don't reproduce the model's scores.
+    """
+    with console.stage("proving heads (layers)", sum(len(stack.sites) for stack in bench.stacks)) as advance:
+        proven = [
+            _prove_stack(bench, stack, out / f"stack{number}", advance) for number, stack in enumerate(bench.stacks)
+        ]
+    measured = [found for found in proven if found.first is not None]
+    if not measured:
+        raise EigenhouseError(_nothing_measured(bench.stacks[0], bench.stacks[0].skipped))
+    for found in proven:
+        if found.first is None:
+            measured[0].stack.skipped |= found.stack.skipped
+    expected, told = {}, []
+    for found in measured:
+        skipped = found.stack.skipped | _absent_variants(found.absent, len(found.shapes))
+        _write_structure(bench, found, skipped)
+        told.append(
+            {
+                "folder": found.folder.name,
+                "is_cross": found.stack.is_cross,
+                "worst_error": max(float(error.max()) for _, error, _ in found.errors),
+                "model": describe_stack(bench, found),
+            }
+        )
+        n_heads = sum(shape[0][0] for shape in found.shapes.values())
+        expected[found.folder.name] = {
+            "layers": found.stack.n_layers,
+            "conformance": n_heads,
+            "skipped_modules": len(skipped),
+        }
+    (out / "stacks.json").write_text(json.dumps(told))
+    (out / "expected.json").write_text(json.dumps(expected))
+
+
+def _prove_stack(bench: Workbench, stack: Stack, folder: Path, advance: Callable[[int], None]) -> ProvenStack:
+    """Prove the stack's layers and save their factors; a folder is made only where there are any."""
+    shapes, position_dims, errors = {}, {}, []
+    first: HeadFactors | None = None
+    absent: Absent = {}
+    for layer, index in sorted(stack.sites.items()):
+        factors, rel_errors, further = _prove(bench, stack, layer, index, absent)
+        advance(1)
+        if factors is None:
+            continue
+        first = first or factors
+        pair = factors.content((factors.w_q, factors.w_k))
+        shapes[layer] = (pair[0].shape, pair[1].shape)
+        if factors.n_position:
+            position_dims[layer] = factors.n_position
+        errors.append((layer, rel_errors, factors.layout))
+        _save_factors(folder, layer, pair)
+        for name, pair in further.items():
+            _save_factors(folder / f"metric_{name}", layer, pair)
+    return ProvenStack(stack, folder, shapes, position_dims, errors, absent, first)
+
+
+def _save_factors(folder: Path, layer: int, pair: Pair) -> None:
+    folder.mkdir(exist_ok=True)
+    for side, weight in zip(("w_q", "w_k"), pair, strict=True):
+        np.save(folder / f"{side}_{layer:04d}.npy", weight.astype(np.float32))
+
+
+def _prove(
+    bench: Workbench, stack: Stack, layer: int, index: int, absent: Absent
+) -> tuple[HeadFactors | None, np.ndarray, dict[str, Pair]]:
+    """A layer's factors, each head's error, and the factors of the variants; `absent` takes what doesn't apply."""
+    site = bench.sites[index]
+    try:
+        with bench.loaded.filled(site.path):
+            factors, errors = proven_factors(site, bench.singles[index])
+            if errors.max() <= TOLERANCE:
+                return factors, errors, _prove_variants(bench, stack, index, factors, absent)
+    except Unreadable as reason:
+        stack.skipped[site.path] = str(reason)
+        return None, np.zeros(0), {}
+    head = int(np.argmax(np.where(np.isnan(errors), np.inf, errors)))
+    raise EigenhouseError(
+        f"want factors that reproduce {site.path}'s q·k to {TOLERANCE:g}; layer {layer}, head {head} is off by "
+        f"{errors[head]:.3g} of its largest logit. Its module isn't what it is taken for; nothing was written"
+    )
+
+
+def _prove_variants(
+    bench: Workbench, stack: Stack, index: int, factors: HeadFactors, absent: Absent
+) -> dict[str, Pair]:
+    site, found = bench.sites[index], {}
+    norm = site.input_norm if site.input_norm and site.input_norm.startswith(own_layer(stack, site.path)) else None
+    with bench.loaded.filled(norm) if norm else nullcontext():
+        layer = Layer(
+            site,
+            factors,
+            bench.loaded.model.get_submodule(norm) if norm else None,
+            bench.far_sites[index],
+        )
+        for name in bench.options.variant_names:
+            try:
+                if stack.is_cross:
+                    raise NotThere("the two sides of cross-attention read different spaces")
+                found[name] = layer.variant(name)
+            except NotThere as reason:
+                absent.setdefault(name, {})[site.path] = str(reason)
+    return found
+
+
+def _absent_variants(absent: Absent, n_layers: int) -> dict[str, str]:
+    """The rows of `skipped_modules`: one where a variant applies to no layer, for the same reason, else one a layer."""
+    rows = {}
+    for name, reasons in absent.items():
+        if len(reasons) == n_layers and len(set(reasons.values())) == 1:
+            rows[f"metric_{name}"] = next(iter(reasons.values()))
+        else:
+            rows |= {f"{path} metric_{name}": reason for path, reason in reasons.items()}
+    return rows
+
+
+def _nothing_measured(stack: Stack, skipped: dict[str, str]) -> str:
+    path, reason = next(iter(skipped.items()), (stack.prefix, "no reason known"))
+    return f"want at least one layer that can be measured in {stack.prefix or 'the model'}, got none; {path}: {reason}"
+
+
+def _write_structure(bench: Workbench, found: ProvenStack, skipped: dict[str, str]) -> None:
+    stack, folder = found.stack, found.folder
+    frames = [
+        long_frame({"layer": layer}, ("head",), max_rel_error=error.astype(np.float32)).with_columns(
+            layout=pl.lit(layout)
+        )
+        for layer, error, layout in found.errors
+    ]
+    write_table(folder, "conformance", frames, ["layer", "head"])
+    rows, config = [], stack_config(bench, stack)
+    for layer in range(stack.n_layers):
+        kind, window = attention_kind(config, stack, layer, bench.sites)
+        (n_heads, head_dim, _), (n_kv_heads, *_) = found.shapes.get(layer, ((None, None, None), (None,)))
+        is_measured, position_dim = layer in found.shapes, found.position_dims.get(layer)
+        rows.append((layer, n_heads, n_kv_heads, head_dim, kind, window, is_measured, position_dim))
+    integer = pl.Int32
+    schema = {
+        "layer": integer, "n_heads": integer, "n_kv_heads": integer, "head_dim": integer, "attention_kind": pl.String,
+        "window_size": integer, "is_measured": pl.Boolean, "position_dim": integer,
+    }  # fmt: skip
+    write_table(folder, "layers", [pl.DataFrame(rows, schema=schema, orient="row")], ["layer"])
+    if skipped:
+        reasons = pl.DataFrame({"module": list(skipped), "reason": list(skipped.values())}).with_columns(
+            stage=pl.lit("factors")
+        )
+        write_table(folder, "skipped_modules", [reasons], ["module"])
+
+
+def describe_stack(bench: Workbench, found: ProvenStack) -> dict[str, object]:
+    """The columns of `models` that the stack's shape, config and first measured layer tell; no names of the run."""
+    stack, factors, shapes = found.stack, found.first, found.shapes
+    assert factors is not None
+    dtype, quantization = weight_format(bench.source)
+    site = bench.sites[next(iter(stack.sites.values()))]
+    return {
+        "stack": stack.suffix or None,
+        "architecture": bench.loaded.model.config.model_type,
+        "n_layers": stack.n_layers,
+        "n_heads": max(query[0] for query, _ in shapes.values()),
+        "n_kv_heads": max(key[0] for _, key in shapes.values()),
+        "head_dim": max(query[1] for query, _ in shapes.values()),
+        "hidden_size": max(query[2] for query, _ in shapes.values()),
+        "ffn_size": _ffn_size(stack_config(bench, stack), stack),
+        "dtype": dtype,
+        "quantization": quantization,
+        "attention_scale": site.call.scaling * factors.q_scale * factors.k_scale,
+        "has_qk_norm": factors.norm_q is not None or factors.norm_k is not None,
+        "has_qk_bias": bool(np.any(factors.b_q) or np.any(factors.b_k)),
+        "position_encoding": position_encoding(bench.tower(site), site),
+    }
+
+
+def stack_config(bench: Workbench, stack: Stack) -> Any:
+    """Of the model within the model that the stack belongs to; of its text part, where that joins several."""
+    return bench.tower(bench.sites[next(iter(stack.sites.values()))]).config.get_text_config()
+
+
+def _ffn_size(config: Any, stack: Stack) -> int | None:
+    side = "decoder" if "decoder" in stack.prefix.split(".") else "encoder"
+    for name in (
+        "intermediate_size",
+        "ffn_dim",
+        "n_inner",
+        "d_ff",
+        "hidden_dim",
+        f"{side}_ffn_dim",
+        "ffn_hidden_size",
+    ):
+        size = getattr(config, name, None)
+        if isinstance(size, list | tuple) and size:
+            size = max(size)
+        if isinstance(size, int):
+            return size
+    return 4 * config.hidden_size if hasattr(config, "n_inner") else None

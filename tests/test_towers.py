@@ -1,0 +1,239 @@
+"""Models that aren't text in: every tower a stack of its own, against the dense metric of its own weights."""
+
+import duckdb
+import numpy as np
+import pytest
+import tiny_models
+import torch
+import transformers
+from torch import nn
+from typer.testing import CliRunner
+
+from ingest import __main__ as command_line
+from ingest import capture, probes
+
+# by stack: layers, heads, head_dim, hidden_size, ffn_size; all of a checkpoint's differ, and so do the sizes of one
+TEXT = (2, 6, 8, 48, 40)
+VISION = (3, 3, 14, 42, 50)
+SOUND = (2, 3, 14, 42, 40)
+TOKENS = {"vocab_size": 97, "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+IMAGE = {"image_size": 24, "patch_size": 4}
+CONVOLVED = {"conv_dim": (10, 10), "conv_kernel": (5, 3), "conv_stride": (3, 2), "num_conv_pos_embeddings": 8}
+CONVOLVED |= {"num_conv_pos_embedding_groups": 2, "num_feat_extract_layers": 2, "vocab_size": 97}
+
+
+def sizes(stack):
+    names = ("num_hidden_layers", "num_attention_heads", "hidden_size", "intermediate_size")
+    return dict(zip(names, (stack[0], stack[1], stack[3], stack[4]), strict=True))
+
+
+def whisper():
+    sides = {"encoder_layers": 3, "encoder_attention_heads": 3, "encoder_ffn_dim": 40}
+    sides |= {"decoder_layers": 2, "decoder_attention_heads": 6, "decoder_ffn_dim": 44}
+    rest = {"d_model": 42, "num_mel_bins": 11, "max_source_positions": 20, "max_target_positions": 64}
+    config = transformers.WhisperConfig(**TOKENS | sides | rest, decoder_start_token_id=1)
+    return transformers.WhisperForConditionalGeneration(config)
+
+
+def two_towers(name):
+    config = getattr(transformers, f"{name}Config")(
+        text_config=TOKENS | sizes(TEXT), vision_config=IMAGE | sizes(VISION)
+    )
+    return getattr(transformers, f"{name}Model")(config)
+
+
+def llava():
+    text = TOKENS | sizes(TEXT) | {"num_key_value_heads": 2, "model_type": "llama"}
+    vision = IMAGE | sizes(VISION) | {"model_type": "clip_vision_model"}
+    config = transformers.LlavaConfig(vision_config=vision, text_config=text, image_token_index=96)
+    return transformers.LlavaForConditionalGeneration(config)
+
+
+def gemma3():
+    text = TOKENS | sizes(TEXT) | {"num_key_value_heads": 2, "head_dim": 8, "sliding_window": 5}
+    config = transformers.Gemma3Config(text_config=text, vision_config=IMAGE | sizes(VISION))
+    return transformers.Gemma3ForConditionalGeneration(config)
+
+
+def spectrogram():
+    shape = {"max_length": 40, "num_mel_bins": 12, "patch_size": 4, "frequency_stride": 4, "time_stride": 4}
+    return transformers.ASTModel(transformers.ASTConfig(**sizes(SOUND), **shape))
+
+
+def heard(name):
+    return getattr(transformers, f"{name}Model")(getattr(transformers, f"{name}Config")(**sizes(SOUND), **CONVOLVED))
+
+
+PLAIN = ("q_proj", "k_proj")
+# kind → model, and by stack: its shape, how scores learn of positions, layer's attention, projections
+KINDS = {
+    "whisper": (
+        whisper,
+        {
+            "encoder": ((3, 3, 14, 42, 40), "learned", "model.encoder.layers.{}.self_attn", PLAIN),
+            "decoder": ((2, 6, 7, 42, 44), "learned", "model.decoder.layers.{}.self_attn", PLAIN),
+            "cross": ((2, 6, 7, 42, 44), "learned", "model.decoder.layers.{}.encoder_attn", PLAIN),
+        },
+    ),
+    **{
+        name: (
+            lambda name=name: two_towers(name),
+            {
+                "text": (TEXT, "learned", "text_model.encoder.layers.{}.self_attn", PLAIN),
+                "vision": (VISION, "learned", "vision_model.encoder.layers.{}.self_attn", PLAIN),
+            },
+        )
+        for name in ("CLIP", "Siglip")
+    },
+    **{
+        build.__name__: (
+            build,
+            {
+                "text": (TEXT, "rope", "model.language_model.layers.{}.self_attn", PLAIN),
+                "vision": (VISION, "learned", "model.vision_tower.encoder.layers.{}.self_attn", PLAIN),
+            },
+        )
+        for build in (llava, gemma3)
+    },
+    **{
+        name: (
+            lambda name=name: heard(name),
+            {None: (SOUND, "learned", "encoder.layers.{}.attention", PLAIN)},
+        )
+        for name in ("Wav2Vec2", "Hubert")
+    },
+    "spectrogram": (spectrogram, {None: (SOUND, "learned", "layers.{}.attention", PLAIN)}),
+}
+
+
+@pytest.fixture
+def ingest(tmp_path, monkeypatch):
+    """Ingests a model and gives a function that asks the warehouse."""
+    monkeypatch.setenv("EIGENHOUSE_CACHE", str(tmp_path / "cache"))
+
+    def run(model, *arguments):
+        tiny_models.randomize(model).save_pretrained(tmp_path / "tiny")
+        told = ["--model", str(tmp_path / "tiny"), "--warehouse", str(tmp_path / "w.duckdb"), *map(str, arguments)]
+        result = CliRunner().invoke(command_line.app, told, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+
+        def ask(sql):
+            with duckdb.connect(str(tmp_path / "w.duckdb"), read_only=True) as con:
+                return con.execute(sql).fetchall()
+
+        return ask
+
+    return run
+
+
+def metric_sigmas(attention, names, n_heads):
+    """Singular values of W_Kᵀ W_Q by head from a dense SVD, (head, hidden)."""
+    w_q, w_k = (getattr(attention, name).weight.double().numpy() for name in names)
+    head_dim = len(w_q) // n_heads
+    w_q, w_k = w_q.reshape(n_heads, head_dim, -1), w_k.reshape(-1, head_dim, w_k.shape[1])
+    w_k = np.repeat(w_k, n_heads // len(w_k), axis=0)
+    return np.linalg.svd(np.swapaxes(w_k, 1, 2) @ w_q, compute_uv=False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_tower_is_a_stack(ingest, kind):
+    build, stacks = KINDS[kind]
+    model = build()
+    ask = ingest(model, "--static-only")
+    expected = {stack: (*shape, encoding) for stack, (shape, encoding, *_) in stacks.items()}
+    columns = "n_layers, n_heads, head_dim, hidden_size, ffn_size, position_encoding"
+    assert {row[0]: row[1:] for row in ask(f"select stack, {columns} from models")} == expected
+    assert {row[0] for row in ask("select model_id from models")} == {f"tiny#{s}" if s else "tiny" for s in stacks}
+    worst = dict(ask("select stack, max(max_rel_error) from models join conformance using (model_key) group by all"))
+    assert worst.keys() == stacks.keys() and max(worst.values()) < 1e-5
+    for stack, ((n_layers, n_heads, head_dim, _, ffn_size), _, path, names) in stacks.items():
+        of_stack = f"models.stack is not distinct from {repr(stack) if stack else 'null'}"
+        found = ask(
+            "select list(sigma order by layer, head, k) from singular_values join models using (model_key) "
+            f"where operator = 'metric' and {of_stack}"
+        )[0][0]
+        dense = [metric_sigmas(model.get_submodule(path.format(layer)), names, n_heads) for layer in range(n_layers)]
+        assert np.reshape(found, (n_layers, n_heads, head_dim)) == pytest.approx(
+            np.stack(dense)[:, :, :head_dim], rel=1e-4
+        )
+        rows = ask(f"select n_rows from weights join models using (model_key) where weight = 'up' and {of_stack}")
+        assert rows == ([] if stack == "cross" else [(ffn_size,)] * n_layers)
+    skipped = {module for (module,) in ask("select module from skipped_modules where stage = 'factors'")}
+    assert not {module for module in skipped if not module.startswith("metric_")}
+    rotated = (
+        "select distinct stack from models join singular_values using (model_key) where operator = 'metric_rope_1'"
+    )
+    assert {stack for (stack,) in ask(rotated)} == {stack for stack, told in stacks.items() if told[1] == "rope"}
+
+
+def test_text_runs_through_the_text_tower(ingest, tmp_path):
+    """Entropies of CLIP's text tower against its own eager weights; its vision tower has none, and says why."""
+    (tmp_path / "tiny").mkdir()
+    tiny_models.save_tokenizer(tmp_path / "tiny")
+    model = two_towers("CLIP")
+    model.set_attn_implementation("eager")
+    ask = ingest(model, "--dynamic-only", "--prompts", tiny_models.prompts(tmp_path, 7))
+    ids = torch.tensor([[(7 * i + 7) % 95 + 2 for i in range(7)]])
+    told = model.text_model(input_ids=ids, output_attentions=True).attentions
+    weights = torch.stack([layer[0] for layer in told]).double()
+    entropy = -torch.xlogy(weights, weights).sum(-1).mean(-1)
+    rows = ask(
+        "select stack, layer, head, entropy_nats from models join attention_stats using (model_key) order by all"
+    )
+    assert [row[:3] for row in rows] == [("text", layer, head) for layer in range(2) for head in range(6)]
+    assert [row[3] for row in rows] == pytest.approx(entropy.flatten().tolist(), rel=1e-4)
+    refused = "select stack, reason from models join skipped_modules using (model_key) where module = 'attention_stats'"
+    assert ask(refused) == [("vision", "prompts are text, which does not run through this stack")]
+
+
+def test_sound_needs_no_tokenizer(ingest):
+    ask = ingest(heard("Wav2Vec2"))
+    [(reason,)] = ask("select reason from skipped_modules where module = 'attention_stats'")
+    assert "takes input_values" in reason
+
+
+def test_a_tower_that_takes_the_unknown_is_told(ingest):
+    text = TOKENS | sizes(TEXT) | {"num_key_value_heads": 2}
+    text |= {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}}
+    vision = {"depth": 2, "embed_dim": 42, "hidden_size": 48, "num_heads": 3, "patch_size": 4}
+    config = transformers.Qwen2VLConfig(text_config=text, vision_config=vision)
+    ask = ingest(transformers.Qwen2VLForConditionalGeneration(config), "--static-only")
+    assert ask("select model_id, n_heads from models") == [("tiny", 6)]
+    assert ask("select module, reason from skipped_modules where module like '%visual%'") == [
+        ("model.visual.blocks", "it takes hidden_states, grid_thw, for which no probe is known")
+    ]
+
+
+def test_a_stack_that_cannot_be_read_takes_no_other_along(ingest, monkeypatch):
+    from ingest import factor_stage
+
+    real = factor_stage.proven_factors
+
+    def refusing(site, single):
+        if site.path.startswith("vision"):
+            raise capture.Unreadable("planted")
+        return real(site, single)
+
+    monkeypatch.setattr(factor_stage, "proven_factors", refusing)
+    ask = ingest(two_towers("CLIP"), "--static-only")
+    assert ask("select model_id from models") == [("tiny#text",)]
+    told = ask("select module from skipped_modules where reason = 'planted' order by 1")
+    assert told == [(f"vision_model.encoder.layers.{layer}.self_attn",) for layer in range(3)]
+
+
+def test_lengths_of_probes():
+    """Sites of one length where the part can be so short, in the same order at every length."""
+    for build, shortest in ((whisper, 1), (llava, 1), (lambda: heard("Wav2Vec2"), 1), (spectrogram, 1)):
+        model = tiny_models.randomize(build())
+        model.set_attn_implementation(capture.NAME)
+        many, one = (probes.record(model, model.base_model, n) for n in (13, 1))
+        assert [site.path for site in many.sites] == [site.path for site in one.sites] != []
+        assert {site.n_positions for site in many.sites} == {13}
+        assert {site.n_positions for site in one.sites} == {shortest}
+
+
+def test_a_waveform_makes_as_many_frames():
+    frames = nn.Sequential(nn.Conv1d(1, 2, 5, 3), nn.Conv1d(2, 2, 3, 2))(
+        torch.zeros(1, 1, probes._samples(11, [5, 3], [3, 2]))
+    )
+    assert frames.shape[-1] == 11
