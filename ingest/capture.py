@@ -121,8 +121,14 @@ class Site:
         name = self._key_argument()
         if name is not None:
             kwargs[name] = hidden if key_hidden is None else key_hidden
-        with torch.no_grad(), listening(lambda call: seen.append(replace(call, value=call.value.detach()))):
-            self.module(*args, **kwargs)
+        try:
+            with torch.no_grad(), listening(lambda call: seen.append(replace(call, value=call.value.detach()))):
+                self.module(*args, **kwargs)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            said = (str(error).splitlines() or [""])[0]
+            if "memory" in said:  # it says nothing about the module
+                raise
+            raise Unreadable(f"it can't be run alone: {type(error).__name__}: {said[:200]}") from error
         if len(seen) != 1:
             raise Unreadable(f"it makes {len(seen)} attention calls when it is run alone")
         if not len(seen[0].query) == len(seen[0].key) == len(hidden):
