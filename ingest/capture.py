@@ -122,7 +122,7 @@ class Site:
         """q and k of `hidden` (batch, position, hidden_size); keys from `key_hidden` where the site is a cross one."""
         try:
             return self._run(hidden, key_hidden)
-        except (RuntimeError, ValueError):
+        except Unreadable:
             if not self.is_traced or len(hidden) == 1:
                 raise
         # ALiBi's tables, for one, are laid out for the batch that they were made for
@@ -143,8 +143,14 @@ class Site:
         name = self._key_argument()
         if name is not None:
             kwargs[name] = hidden if key_hidden is None else key_hidden
-        with torch.no_grad(), listening(seen.append, len(hidden) if self.is_traced else 0):
-            output = self.module(*args, **kwargs)
+        try:
+            with torch.no_grad(), listening(seen.append, len(hidden) if self.is_traced else 0):
+                output = self.module(*args, **kwargs)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            said = (str(error).splitlines() or [""])[0]
+            if "memory" in said:  # it says nothing about the module
+                raise
+            raise Unreadable(f"it can't be run alone: {type(error).__name__}: {said[:200]}") from error
         if len(seen) != 1:
             raise Unreadable(f"it makes {len(seen)} attention calls when it is run alone")
         if not len(seen[0].query) == len(seen[0].key) == len(hidden):

@@ -43,7 +43,7 @@ def norm_modules(site: Site) -> dict[str, nn.Module]:
     n_features = site.call.query.shape[-1]
     found: dict[str, nn.Module] = {}
     for name, child in site.module.named_children():
-        match = _NORM_NAME.match(name)
+        match = None if isinstance(child, nn.Identity) else _NORM_NAME.match(name)
         if match and (shown := _input_of(site, child)) is not None and shown.shape[-1] % n_features == 0:
             sides = {"q": "q", "query": "q", "k": "k", "key": "k", "qk": "qk"}[match.group(1)]
             found.update(dict.fromkeys(sides, child))
@@ -172,15 +172,17 @@ def told_q_scale(site: Site) -> float:
 def read_factors(site: Site, rope_scale: np.ndarray | None, q_scale: float) -> HeadFactors:
     """W_Q and W_K of a module of which nothing is known: at position 0, q and k of basis vector e_i are columns i.
 
-    site: recorded at one position. Raises Unreadable unless they are linear once the response to 0 is taken off.
+    site: recorded at one position, where the model takes one. Raises Unreadable unless they are linear once the
+    response to 0 is taken off.
     """
     sizes = (site.hidden_size, site.key_hidden_size)
     with identity_norms(site):
         zero = [side[0, :, 0] for side in _respond(site, np.zeros((1, sizes[0])), np.zeros((1, sizes[1])))]
         _check_linear(site, zero)
         columns: list[list[np.ndarray]] = [[], []]
-        for start in range(0, max(sizes), CHUNK):
-            bases = [GAIN * _basis(size, start, min(CHUNK, max(sizes) - start)) for size in sizes]
+        chunk = max(1, CHUNK // site.n_positions)
+        for start in range(0, max(sizes), chunk):
+            bases = [GAIN * _basis(size, start, min(chunk, max(sizes) - start)) for size in sizes]
             for side, response in enumerate(_respond(site, *bases)):
                 columns[side].append((response[:, :, 0] - zero[side]) / GAIN)
     scales = [
@@ -215,8 +217,10 @@ def with_surroundings(factors: HeadFactors, site: Site, rope_scale: np.ndarray |
 
 
 def _respond(site: Site, rows: np.ndarray, key_rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """q and k of rows (batch, hidden), each a text of one token at position 0."""
-    return captured(site, rows[:, None], key_rows[:, None] if site.is_cross else None)
+    """q and k of rows (batch, hidden), each at all positions of the site: an image has as many as it has."""
+    at_all_positions = (1, site.n_positions, 1)
+    hidden, key_hidden = (np.tile(side[:, None], at_all_positions) for side in (rows, key_rows))
+    return captured(site, hidden, key_hidden if site.is_cross else None)
 
 
 def _check_linear(site: Site, zero: list[np.ndarray]) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tiny_models
 import torch
+import transformers
 
 from ingest import capture, conformance, layouts, probing
 from ingest.capture import Unreadable
@@ -166,6 +167,27 @@ def test_unknown_modules_are_read_by_basis_vectors():
     assert factors.b_q.reshape(48) == pytest.approx(
         model.layers[0].self_attn.q_proj.mystery.bias[order].numpy(), abs=1e-5
     )
+
+
+@pytest.mark.parametrize("tower", ["PixtralVisionConfig", "MLCDVisionConfig", "InternVLVisionConfig"])
+def test_image_towers_are_read_at_all_their_positions(tower):
+    """Rotary tables of a whole image fit no single position; InternVL's q_norm is an Identity without use_qk_norm."""
+    sizes = {"hidden_size": 48, "num_hidden_layers": 1, "num_attention_heads": 6, "intermediate_size": 40}
+    tiny = getattr(transformers, tower)(**sizes, image_size=16, patch_size=4)
+    model = tiny_models.randomize(transformers.AutoModel.from_config(tiny, attn_implementation=capture.NAME))
+    [site], left_out = capture.record_sites(model, model, {"pixel_values": torch.zeros(1, 3, 16, 16)})
+    factors, errors = proven_factors(site, site)
+    assert site.n_positions > 1 and not left_out and errors.max() < 1e-5
+    read = probing.read_factors(site, None, 1.0)
+    for ours, theirs in zip(dense_sigma(factors), dense_sigma(read), strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-4 * theirs[0])
+
+
+def test_a_module_that_fails_alone_is_unreadable():
+    site, single = only_site("grouped heads")
+    site.module.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(RuntimeError("no such shape")))
+    with pytest.raises(Unreadable, match="run alone: RuntimeError: no such shape"):
+        proven_factors(site, single)
 
 
 def test_a_nonlinear_module_is_unreadable():
