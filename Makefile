@@ -35,10 +35,10 @@ endif
 RUN   := $(VENV)/bin/python
 READY := $(if $(filter VENV,$(TYPED)),,.venv/.installed)
 
-.PHONY: help ingest models query chart charts report queries export views browser bench test lint clean
+.PHONY: help ingest models query chart charts report queries export views browser bench architectures test lint clean
 
 help:   ## this list
-	@awk '/^[a-z]+:.*## / { name = $$0; sub(/:.*/, "", name); sub(/.*## /, ""); printf "make %-10s %s\n", name, $$0 } \
+	@awk '/^[a-z]+:.*## / { name = $$0; sub(/:.*/, "", name); sub(/.*## /, ""); printf "make %-13s %s\n", name, $$0 } \
 	/^##/ { sub(/^## ?/, ""); print }' $(firstword $(MAKEFILE_LIST))
 
 ingest: $(READY)   ## measure a model, prove the reading against the model itself, write it to the warehouse
@@ -76,6 +76,9 @@ bench: $(READY)   ## what the static geometry costs beside dense SVDs, its memor
 	@$(RUN) -m bench.static_cost
 	@$(RUN) -m bench.static_memory
 	@$(RUN) -m bench.view_cost
+
+architectures: $(READY)   ## a tiny model of every type that transformers has, each head checked: docs/architectures.md
+	@OMP_NUM_THREADS=1 $(RUN) -m bench.architectures --all --jobs 2 --page docs/architectures.md
 
 test: lint   ## what CI runs: lint, then every test
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile

@@ -1,8 +1,9 @@
-"""Which of the installed transformers' model types can be measured: a tiny random model of each, head by head.
+"""Which of the installed transformers' model types are measured right: a tiny random model of each, ingested.
 
-Each type is built from its own config, made small, and every attention call of one forward pass goes
-through the gate. A row a type: how the factors were found, heads proved, the worst error, and why not where not. Each
-type runs in a process of its own, so that one that crashes or swells takes no other along.
+Each type is built small from its own config, saved, and ingested as any checkpoint is. Then every head's singular
+values in the warehouse are held against a dense SVD of factors that were read by basis vectors from the checkpoint as
+transformers loads it: no layout, no skeleton. Each type runs in a process of its own, so that one that crashes or
+swells takes no other along. WRONG is a head that is off or missing, and makes the exit code 1.
 """
 
 from __future__ import annotations
@@ -11,144 +12,152 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import signal
+import sys
+import tempfile
+import time
 import warnings
 from collections import Counter
+from collections.abc import Container, Iterable, Iterator
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
+import duckdb
+import numpy as np
 import torch
 import transformers
+import transformers.models.llama.modeling_llama  # what most types import: once, before the forks
 from torch import nn
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
-from ingest import capture
-from ingest.capture import Unreadable
-from ingest.conformance import TOLERANCE, proven_factors
-from ingest.loading import LoadedModel, first_line
-from ingest.workbench import probe_inputs
+from bench import coverage_page
+from bench.tiny_configs import every_type, small_config
 
-SECONDS, BYTES = 30, 8 * 2**30
-N_POSITIONS = 13
-# sizes that differ pairwise, so that no axis passes for another; a config takes those that it knows
-SMALL = {
-    "hidden_size": 48, "d_model": 48, "n_embd": 48, "dim": 48, "embed_dim": 48, "embedding_size": 48,
-    "num_hidden_layers": 2, "n_layer": 2, "n_layers": 2, "num_layers": 2, "encoder_layers": 2, "decoder_layers": 2,
-    "num_attention_heads": 6, "n_head": 6, "n_heads": 6, "num_heads": 6, "encoder_attention_heads": 6,
-    "decoder_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 8, "intermediate_size": 40, "d_ff": 40,
-    "ffn_dim": 40, "encoder_ffn_dim": 40, "decoder_ffn_dim": 40, "n_inner": 40, "hidden_dim": 40, "d_kv": 8,
-    "vocab_size": 97,
-    "max_position_embeddings": 64, "n_positions": 64, "image_size": 16, "patch_size": 4, "num_experts": 4,
-    "num_local_experts": 4, "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24,
-    "word_embed_proj_dim": 48, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 0,
-}  # fmt: skip
-OPEN = ("num_key_value_heads", "head_dim")
-TYPES = (
-    "albert apertus arcee bart bert bloom clip_text_model clip_vision_model cohere cohere2 deberta-v2 deepseek_v2 "
-    "deepseek_v3 distilbert electra ernie4_5 exaone4 falcon gemma gemma2 gemma3_text gemma4_text glm glm4 gpt2 "
-    "gpt_bigcode gpt_neo gpt_neox gpt_oss gptj granite helium hunyuan_v1_dense lfm2 llama llama4_text mbart mistral "
-    "mixtral modernbert mpnet mpt nemotron olmo olmo2 olmo3 opt persimmon phi phi3 phimoe qwen2 qwen2_moe qwen3 "
-    "qwen3_5_text qwen3_moe qwen3_next roberta seed_oss siglip_vision_model smollm3 stablelm starcoder2 t5 vit whisper "
-    "xglm xlm-roberta"
+# ingest imports its stages late; a fork that finds them imported starts at once
+from ingest import (  # noqa: F401
+    attention_stage,
+    loading,
+    pipeline,
+    probing,
+    stages,
+    store,
+    subspace_stage,
+    variant_stage,
+    weight_stages,
 )
+from ingest.capture import Site, Unreadable
+from ingest.errors import EigenhouseError
+from ingest.loading import load_model
+from ingest.sources import resolve
+from ingest.workbench import Workbench
+
+SECONDS, BYTES = 60, 6 * 2**30
+WAREHOUSE = "warehouse.duckdb"
+TOLERANCE = 1e-3  # of a head's largest σ: the reading by basis vectors is float32
+NAMED = """
+    albert apertus arcee bart bert bloom clip clip_text_model clip_vision_model cohere cohere2 deberta-v2
+    deepseek_v2 deepseek_v3 distilbert electra ernie4_5 exaone4 falcon+multi_query falcon+neither falcon+new_decoder
+    gemma gemma2 gemma3_text gemma4_text glm glm4 gpt2 gpt_bigcode gpt_neo gpt_neox gpt_oss gptj granite helium
+    hunyuan_v1_dense lfm2 llama llama4_text mbart mistral mixtral modernbert mpnet mpt nemotron olmo olmo2 olmo3 opt
+    persimmon phi phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_5_text qwen3_moe qwen3_next roberta seed_oss siglip
+    siglip_vision_model smollm3 stablelm starcoder2 t5 vit whisper xglm xlm-roberta internvl_vision
+    mlcd_vision_model moshi pixtral
+"""
+TYPES = NAMED.split()
+VERDICTS = ("measured", "in part", "not measured", "not built", "WRONG")
+Head = tuple[str, str, int, int]  # stack, operator, layer, head
+Answer = dict[str, Any]  # verdict, layouts, n_heads, worst, why (a list), seconds
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("types", nargs="*", default=TYPES.split(), help="model types to try; the best known without")
+    parser.add_argument("types", nargs="*", default=TYPES, help="model types to try; the best known without")
     parser.add_argument("--all", action="store_true", help="every type that has a bare model, some hundreds")
+    parser.add_argument("--jobs", type=int, default=1, help="types at a time")
+    parser.add_argument("--json", action="store_true", help="a line of JSON a type in place of the table's rows")
+    parser.add_argument("--page", type=Path, help="write the whole as Markdown to this file too")
     told = parser.parse_args()
-    every = sorted(name for name, config in CONFIG_MAPPING.items() if config in MODEL_MAPPING)
-    print("| model type | found by | heads proved | worst error | not measured |\n|---|---|---|---|---|")
-    counts: Counter[str] = Counter()
-    for name in every if told.all else told.types:
-        answer = in_a_process(name)
-        counts[answer.get("verdict", "not built")] += 1
-        layouts = answer.get("layouts", "").replace("|", "\\|")
-        worst = "" if answer.get("worst") is None else f"{answer['worst']:.1e}"
-        print(
-            f"| {name} | {layouts} | {answer.get('n_heads', '')} | {worst} | {answer['why']} |",
-            flush=True,
-        )
-    print("\n" + " · ".join(f"{count} {verdict}" for verdict, count in counts.most_common()))
+    answers = {}
+    for name, answer in walk(every_type() if told.all else told.types, told.jobs):
+        answers[name] = answer
+        print(json.dumps({"type": name} | answer) if told.json else row(name, answer), flush=True)
+    print(counts(answers), file=sys.stderr if told.json else sys.stdout)
+    if told.page:
+        told.page.write_text(coverage_page.page(answers), encoding="utf-8")
+    sys.exit(any(answer["verdict"] == "WRONG" for answer in answers.values()))
 
 
-def in_a_process(model_type: str) -> dict[str, Any]:
+def walk(types: Iterable[str], jobs: int = 1) -> Iterator[tuple[str, Answer]]:
+    """Every type's answer, in order."""
+    types, context = list(types), get_context("fork")
+    with tempfile.TemporaryDirectory() as folder:
+        empty = Path(folder) / "empty.duckdb"  # made once and copied: declaring the views is a third of a tiny ingest
+        making = context.Process(target=lambda: store.connect(empty, read_only=False).close())
+        making.start()
+        making.join()
+        with context.Pool(jobs) as pool:
+            yield from zip(types, pool.imap(partial(in_a_process, empty), types), strict=True)
+
+
+def in_a_process(empty: Path, model_type: str) -> Answer:
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:  # removed by this process, whatever becomes of the child
+        shutil.copy(empty, Path(folder) / WAREHOUSE)
+        answer = _forked(model_type, Path(folder))
+    return answer | {"seconds": round(time.monotonic() - started, 1)}
+
+
+def _forked(model_type: str, folder: Path) -> Answer:
     reading, writing = os.pipe()
     if (child := os.fork()) == 0:
         os.close(reading)
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, 1), os.dup2(silence, 2)
         resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
         signal.alarm(SECONDS)
+        answer = refusal("WRONG", "it died")
         try:
-            answer = tried(model_type)
+            answer = tried(model_type, folder)
         except BaseException as error:
-            answer = {"why": f"{type(error).__name__}: {first_line(Exception(str(error)))[:90]}".replace("|", "/")}
+            answer = refusal("WRONG", error)
         os.write(writing, json.dumps(answer).encode())
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         said = pipe.read()
     os.waitpid(child, 0)
-    return json.loads(said) if said else {"why": f"took more than {SECONDS} s or {BYTES / 2**30:.0f} GB"}
+    said = said.replace(f"{folder}/".encode(), b"")
+    return json.loads(said) if said else refusal("not built", f"takes over {SECONDS} s or {BYTES / 2**30:.0f} GB")
 
 
-def tried(model_type: str) -> dict[str, Any]:
-    """Build the type, small and random, and prove what its attention interface shows."""
+def refusal(verdict: str, why: BaseException | str) -> Answer:
+    if isinstance(why, BaseException):
+        kind = "" if isinstance(why, EigenhouseError) else f"{type(why).__name__}: "
+        lines = [line.strip() for line in str(why).splitlines() if line.strip()]
+        # the second line of a validation error holds what was wrong
+        why = kind + " ".join(lines[-1:] if "Validation" in kind else lines[:1])[:200]
+    return {"verdict": verdict, "layouts": [], "n_heads": 0, "worst": None, "why": [why]}
+
+
+def tried(model_type: str, folder: Path) -> Answer:
+    """Build the type small and random, save it, ingest it, compare."""
     warnings.simplefilter("ignore")
-    config = CONFIG_MAPPING[model_type]()
-    shrink(config)
+    os.environ["EIGENHOUSE_CACHE"] = str(folder / "cache")
+    checkpoint, warehouse = folder / model_type, folder / WAREHOUSE
     try:
-        model = transformers.AutoModel.from_config(config, attn_implementation=capture.NAME)
-    except KeyError as error:
-        if error.args != (capture.NAME,):
-            raise
-        return {"verdict": "not measured", "why": "its kernels are its own, beside the attention interface"}
-    randomize(model)
-    loaded = LoadedModel(None, model, is_whole=True)  # type: ignore[arg-type]  # there is no checkpoint
-    runs = [
-        capture.record_sites(model, loaded.body, probe_inputs(loaded, n_positions)) for n_positions in (N_POSITIONS, 1)
-    ]
-    sites, left_out = runs[0]
-    reasons = Counter(left_out.values())
-    layouts: Counter[str] = Counter()
-    n_heads, worst = 0, 0.0
-    for site, single in zip(sites, runs[1][0], strict=True):
-        try:
-            factors, errors = proven_factors(site, single)
-        except Unreadable as reason:
-            reasons[str(reason)] += 1
-            continue
-        if errors.max() > TOLERANCE:
-            reasons[f"off by {errors.max():.1e}, refused"] += 1
-            continue
-        layouts[factors.layout] += 1
-        n_heads, worst = n_heads + len(errors), max(worst, float(errors.max()))
-    if not sites and not reasons:
-        reasons["makes no call to the attention interface"] += 1
-    verdict = "measured" if layouts and not reasons else "in part" if layouts else "not measured"
-    return {
-        "verdict": verdict, "layouts": ", ".join(layouts), "n_heads": n_heads or "",
-        "worst": worst if layouts else None,
-        "why": "; ".join(f"{count} × {reason}" for reason, count in reasons.items()),
-    }  # fmt: skip
-
-
-def shrink(config: Any) -> None:
-    for name, size in SMALL.items():
-        if name == "head_dim" and hasattr(config, "qk_rope_head_dim"):
-            continue  # latent attention derives the one from the other
-        is_open = name in OPEN or name.endswith("token_id")  # None stands for a size that others give
-        if isinstance(getattr(config, name, None), int) or (is_open and hasattr(config, name)):
-            try:
-                setattr(config, name, size)
-            except (ValueError, TypeError, AttributeError, NotImplementedError):
-                continue
-    if kinds := list(dict.fromkeys(getattr(config, "layer_types", None) or [])):
-        config.layer_types = kinds if len(kinds) > 1 else 2 * kinds
-        config.num_hidden_layers = len(config.layer_types)
-    for value in list(vars(config).values()):
-        if isinstance(value, transformers.PretrainedConfig):
-            shrink(value)
+        model = transformers.AutoModel.from_config(small_config(model_type))
+        randomize(model)
+        model.save_pretrained(checkpoint)
+    except Exception as error:
+        return refusal("not built", error)
+    options = pipeline.Options(str(checkpoint), warehouse, static_only=True, no_weights=True, variants="position")
+    try:
+        pipeline.ingest(options)
+    except Exception as error:
+        return refusal("not measured", error)
+    return judged(warehouse, options)
 
 
 def randomize(model: nn.Module) -> None:
@@ -156,10 +165,118 @@ def randomize(model: nn.Module) -> None:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.normal_(0, 0.3, generator=generator)
-            if "norm" in name.lower():
-                parameter.add_(1)
+            if parameter.is_floating_point():
+                parameter.normal_(0, 0.3, generator=generator)
+                if "norm" in name.lower():
+                    parameter.add_(1)
     model.eval().requires_grad_(False)
+
+
+def judged(warehouse: Path, options: pipeline.Options) -> Answer:
+    """What the warehouse holds of the one checkpoint in it, held against the checkpoint itself."""
+    with duckdb.connect(str(warehouse), read_only=True) as con:
+        stored = stored_sigma(con)
+        layouts = con.execute("select layout from conformance group by layout order by min(rowid)").fetchall()
+        skipped = dict(
+            con.execute(
+                "select module, reason from skipped_modules "
+                "where stage = 'factors' and module <> 'metric_position' order by all"
+            ).fetchall()
+        )
+    wrong, worst = compared(stored, *dense_sigma(options, skipped))
+    reasons = Counter(skipped.values())
+    return {
+        "verdict": "WRONG" if wrong else "in part" if skipped else "measured",
+        "layouts": [layout for (layout,) in layouts],
+        "n_heads": sum(operator == "metric" for _, operator, *_ in stored),
+        "worst": worst,
+        "why": wrong or [f"{count} × {reason}" for reason, count in reasons.items()],
+    }
+
+
+def stored_sigma(con: duckdb.DuckDBPyConnection) -> dict[Head, np.ndarray]:
+    """Each head's singular values, times the scale of its scores: what a module multiplies q with is in there."""
+    rows = con.execute(
+        "select coalesce(stack, ''), operator, layer, head, attention_scale, list(sigma order by k) "
+        "from singular_values join models using (model_key) where operator <> 'head_product' group by all"
+    ).fetchall()
+    return {tuple(head): scale * np.array(sigma) for *head, scale, sigma in rows}
+
+
+def dense_sigma(options: pipeline.Options, skipped: Container[str]) -> tuple[dict[Head, np.ndarray], list[str]]:
+    """The same the long way round, but for what the warehouse says it skipped; and why a module can't be read.
+
+    hidden × hidden, float64. The model is the one that transformers' own loader fills, not an ingest's skeleton.
+    """
+    bench = Workbench(resolve(options.model), options, needs_forward=False)
+    bench.loaded = load_model(bench.source, options.trust_remote_code, whole=True)
+    dense, unread = {}, []
+    for stack in bench.stacks:
+        for layer, index in stack.sites.items():
+            site = bench.sites[index]
+            if site.path in skipped:
+                continue
+            try:
+                heads = site_sigma(site, bench.singles[index])
+            except Unreadable as reason:
+                unread.append(f"{site.path} can't be checked: {reason}")
+                continue
+            dense.update({(stack.suffix, operator, layer, head): sigma for (operator, head), sigma in heads.items()})
+    return dense, unread
+
+
+def site_sigma(site: Site, single: Site) -> dict[tuple[str, int], np.ndarray]:
+    """(operator, head) → σ of one module's heads, by the basis vectors; query head h meets key head h // (H / G).
+
+    Latent attention's features for positions alone, which come last, are an operator of their own.
+    """
+    read = probing.read_factors(single, probing.read_rope_scale(site), 1.0)
+    w_q, w_k = read.w_q.astype(np.float64), read.w_k.astype(np.float64)
+    group = len(w_q) // len(w_k)
+    n_content = w_q.shape[1] - getattr(site.module, "qk_rope_head_dim", 0)
+    operators = {"metric": slice(n_content), "metric_position": slice(n_content, None)}
+    return {
+        (operator, head): np.linalg.svd(
+            w_k[head // group, features].T @ w_q[head, features], compute_uv=False
+        ) * site.call.scaling
+        for operator, features in operators.items()
+        for head in range(len(w_q) if w_q[0, features].size else 0)
+    }  # fmt: skip
+
+
+def compared(
+    stored: dict[Head, np.ndarray], dense: dict[Head, np.ndarray], unread: list[str]
+) -> tuple[list[str], float | None]:
+    """What is wrong, a line each kind, and the largest error, relative to the head's largest σ."""
+    errors = {head: sigma_error(stored[head], dense[head]) for head in stored.keys() & dense.keys()}
+    off = {head for head, error in errors.items() if not error <= TOLERANCE}
+    kinds = {"off": off, "missing": dense.keys() - stored.keys(), "not checked": stored.keys() - dense.keys()}
+    wrong = [f"{len(heads)} heads {kind}, first {min(heads)}" for kind, heads in kinds.items() if heads]
+    return wrong + unread, max(errors.values(), default=None)
+
+
+def sigma_error(ours: np.ndarray, dense: np.ndarray) -> float:
+    """Largest difference relative to the largest dense σ; those that the warehouse doesn't hold must be zero."""
+    padded = np.zeros(max(len(ours), len(dense)))
+    padded[: len(ours)] = ours
+    padded[: len(dense)] -= dense
+    worst = float(np.abs(padded).max())
+    return 0.0 if worst == 0 else worst / float(dense[0]) if dense[0] > 0 else float("inf")
+
+
+def row(name: str, answer: Answer) -> str:
+    worst = "" if answer["worst"] is None else f"{answer['worst']:.1e}"
+    cells = (name, ", ".join(answer["layouts"]), str(answer["n_heads"] or ""), worst, "; ".join(answer["why"]))
+    return ("**WRONG** " if answer["verdict"] == "WRONG" else "") + table_row(*cells)
+
+
+def table_row(*cells: object) -> str:
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def counts(answers: dict[str, Answer]) -> str:
+    found = Counter(answer["verdict"] for answer in answers.values())
+    return " · ".join(f"{found[verdict]} {verdict}" for verdict in VERDICTS)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from ingest import tracing
 from ingest.attention import AttentionCall, attend
 
 NAME = "eigenhouse"
-CACHES = {"past_key_values", "past_key_value", "layer_past"}
+CACHES = {"past_key_values", "past_key_value", "layer_past", "cache"}
 Listener = Callable[[AttentionCall], object]
 _listeners: list[Listener] = []
 
@@ -123,7 +123,7 @@ class Site:
         try:
             return self._run(hidden, key_hidden)
         except Unreadable:
-            if not self.is_traced or len(hidden) == 1:
+            if len(hidden) == 1:
                 raise
         # ALiBi's tables, for one, are laid out for the batch that they were made for
         keys = [None] * len(hidden) if key_hidden is None else key_hidden.split(1)
@@ -133,13 +133,13 @@ class Site:
 
     def _run(self, hidden: torch.Tensor, key_hidden: torch.Tensor | None) -> AttentionCall:
         seen: list[AttentionCall] = []
-        args = list(self.args)
-        # layers hand each other keys in dicts; a call that is made again must not change what was recorded
-        kwargs = {name: dict(value) if type(value) is dict else value for name, value in self.kwargs.items()}
-        if args and isinstance(args[0], torch.Tensor):
-            args[0] = hidden
-        else:
-            kwargs["hidden_states"] = hidden
+        recorded = self._hidden()
+
+        def given(value: Any) -> Any:
+            # layers hand each other keys in dicts; a call that is made again must not change what was recorded
+            return hidden if value is recorded else dict(value) if type(value) is dict else value
+
+        args, kwargs = tuple(map(given, self.args)), {name: given(value) for name, value in self.kwargs.items()}
         name = self._key_argument()
         if name is not None:
             kwargs[name] = hidden if key_hidden is None else key_hidden
@@ -153,8 +153,13 @@ class Site:
             raise Unreadable(f"it can't be run alone: {type(error).__name__}: {said[:200]}") from error
         if len(seen) != 1:
             raise Unreadable(f"it makes {len(seen)} attention calls when it is run alone")
-        if not len(seen[0].query) == len(seen[0].key) == len(hidden):
+        n_batch, (query, key) = len(hidden), (seen[0].query, seen[0].key)
+        if not len(query) == len(key) == n_batch:
             raise Unreadable("its keys or queries are not made of its own hidden states (those of another layer?)")
+        n_keys = hidden.shape[1] if key_hidden is None else key_hidden.shape[1]
+        if (query.shape[2], key.shape[2]) != (hidden.shape[1], n_keys):
+            shown = f"{query.shape[2]} queries and {key.shape[2]} keys of {hidden.shape[1]} positions"
+            raise Unreadable(f"it makes {shown}, so none belongs to one position")
         returned = _returned_weights(output, seen[0]) if self.is_traced else None
         return seen[0] if returned is None else replace(seen[0], weights=returned)
 

@@ -61,7 +61,8 @@ def write_factors(bench: Workbench, out: Path) -> None:
             measured[0].stack.skipped |= found.stack.skipped
     expected, told = {}, []
     for found in measured:
-        skipped = found.stack.skipped | _absent_variants(found.absent, len(found.shapes))
+        modules = {bench.sites[found.stack.sites[layer]].path for layer in found.shapes}
+        skipped = found.stack.skipped | _absent_variants(found.absent, modules)
         _write_structure(bench, found, skipped)
         told.append(
             {
@@ -151,11 +152,11 @@ def _prove_variants(
     return found
 
 
-def _absent_variants(absent: Absent, n_layers: int) -> dict[str, str]:
-    """The rows of `skipped_modules`: one where a variant applies to no layer, for the same reason, else one a layer."""
+def _absent_variants(absent: Absent, modules: set[str]) -> dict[str, str]:
+    """The rows of `skipped_modules`: one where a variant applies to no module, for the same reason, else one each."""
     rows = {}
     for name, reasons in absent.items():
-        if len(reasons) == n_layers and len(set(reasons.values())) == 1:
+        if reasons.keys() == modules and len(set(reasons.values())) == 1:
             rows[f"metric_{name}"] = next(iter(reasons.values()))
         else:
             rows |= {f"{path} metric_{name}": reason for path, reason in reasons.items()}

@@ -22,6 +22,8 @@ SEPARATE = (
     ("q", "k"),
     ("query_proj", "key_proj"),
     ("to_q", "to_k"),
+    ("Wq", "Wk"),
+    ("project_q", "project_k"),
 )
 FUSED = ("c_attn", "qkv_proj", "query_key_value", "Wqkv", "qkv", "in_proj", "att_proj")
 LATENT = ("q_a_proj", "q_a_layernorm", "q_b_proj"), ("kv_a_proj_with_mqa", "kv_a_layernorm", "kv_b_proj")
@@ -42,7 +44,8 @@ def layouts(
             for (how_q, w_q, b_q), (how_k, w_k, b_k) in product(q_cuts, k_cuts):
                 how = how_q if how_q == how_k else f"{how_q}, {how_k}"
                 yield HeadFactors(w_q, w_k, b_q, b_k, layout=how)
-    if {f"{name}.weight" for name in LATENT[1]} <= parameters.keys():
+    q_names = LATENT[0] if "q_proj.weight" not in parameters else ()
+    if {f"{name}.weight" for name in (*LATENT[1], *q_names)} <= parameters.keys():
         yield from _latent_cuts(parameters, n_heads, head_dim)
     for name in FUSED:
         if f"{name}.weight" in parameters:

@@ -6,6 +6,7 @@ buffers and shapes but no weight memory; one attention module at a time is fille
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,7 +42,10 @@ class LoadedModel:
 
     @property
     def body(self) -> Any:
-        return getattr(self.model, "base_model", self.model)
+        base = getattr(self.model, "base_model", self.model)
+        # some types give the name of the bare model to its encoder, which takes hidden states
+        own, inner = (inspect.signature(part.forward).parameters for part in (self.model, base))
+        return base if next(iter(inner), None) in own else self.model
 
     @property
     def config(self) -> PretrainedConfig:

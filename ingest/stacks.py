@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,17 +33,19 @@ class Stack:
 
 
 def find_stacks(model: Any, sites: list[Site]) -> list[Stack]:
-    """Group sites by the module list they stand in; cross-attention is a stack of its own.
+    """Group sites by the module list they stand in; cross-attention is a stack of its own, and so is each hidden size.
 
-    The layer is the index in that list. Where it isn't unique (layers that share one module) the calls are counted.
+    The layer is the index in that list. Where that is not unique (layers that share one module), or the list has
+    several stacks (stages of an image pyramid), the calls are counted.
     """
-    groups: dict[tuple[str, bool], list[int]] = defaultdict(list)
+    groups: dict[tuple[str, bool, tuple[int, int]], list[int]] = defaultdict(list)
     for index, site in enumerate(sites):
-        groups[_list_prefix(site.path), site.is_cross].append(index)
+        groups[_list_prefix(site.path), site.is_cross, (site.hidden_size, site.key_hidden_size)].append(index)
+    in_list = Counter((prefix, is_cross) for prefix, is_cross, _ in groups)
     stacks = []
-    for (prefix, is_cross), members in groups.items():
+    for (prefix, is_cross, _), members in groups.items():
         layers = [_list_index(sites[index].path, prefix) for index in members]
-        if len(set(layers)) < len(layers):
+        if len(set(layers)) < len(layers) or in_list[prefix, is_cross] > 1:
             layers = list(range(len(members)))
             n_layers = len(members)
         else:

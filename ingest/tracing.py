@@ -129,7 +129,6 @@ class _Tracer(TorchFunctionMode):
         own = product.scaling * query @ key_of_each_query_head(key, query.shape[1]).transpose(-1, -2)
         bias = (scores - own).masked_fill(~is_allowed, 0)
         largest = scores.masked_fill(~is_allowed, 0).abs().max()
-        self._followed.clear()
         self._report(
             AttentionCall(
                 product.module, query, key, None, is_allowed, product.scaling,

@@ -113,5 +113,6 @@ def rows(run):
 
 
 def pytest_collection_modifyitems(items):
-    """The longest file first, so that no worker is left with it alone at the end."""
-    items.sort(key=lambda item: "test_real_models" not in item.nodeid)
+    """The longest files first, so that no worker is left with one alone at the end."""
+    longest = ("test_real_models", "test_architectures")
+    items.sort(key=lambda item: not any(name in item.nodeid for name in longest))

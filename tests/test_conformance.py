@@ -258,5 +258,5 @@ def test_a_recorded_batch_does_not_pass_for_the_modules_own():
     module = torch.nn.Sequential(Sharing())
     [site], left_out = capture.record_sites(module, module, {"input": torch.randn(1, 13, 21)})
     assert not left_out
-    with pytest.raises(Unreadable, match="not made of its own hidden states"):
+    with pytest.raises(Unreadable, match="k is the same whatever the hidden states"):
         proven_factors(site, site)
