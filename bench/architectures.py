@@ -63,7 +63,7 @@ NAMED = """
     hunyuan_v1_dense lfm2 llama llama4_text mbart mistral mixtral modernbert mpnet mpt nemotron olmo olmo2 olmo3 opt
     persimmon phi phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_5_text qwen3_moe qwen3_next roberta seed_oss siglip
     siglip_vision_model smollm3 stablelm starcoder2 t5 vit whisper xglm xlm-roberta internvl_vision
-    mlcd_vision_model moshi pixtral
+    mlcd_vision_model moshi pixtral roformer
 """
 TYPES = NAMED.split()
 VERDICTS = ("measured", "in part", "not measured", "not built", "WRONG")
@@ -165,7 +165,7 @@ def randomize(model: nn.Module) -> None:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if parameter.is_floating_point():
+            if parameter.is_floating_point() and parameter.requires_grad:  # else a table of positions
                 parameter.normal_(0, 0.3, generator=generator)
                 if "norm" in name.lower():
                     parameter.add_(1)

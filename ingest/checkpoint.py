@@ -33,12 +33,15 @@ class Checkpoint:
         self._source, self.model = source, model
         self._readers = _gguf_readers(source, model) if source.kind == "gguf" else _torch_readers(source, model)
 
+    def __contains__(self, parameter: str) -> bool:
+        return parameter in self._readers
+
     def read(self, parameter: str) -> torch.Tensor:
         """One parameter in float32, dequantized, its rows as transformers' modules want them.
 
         Raises EigenhouseError where the checkpoint has no tensor of that name, or values that aren't finite.
         """
-        if parameter not in self._readers:
+        if parameter not in self:
             raise EigenhouseError(
                 f"want a tensor for {parameter}, but {self._source.origin} has none under that name; its weights are "
                 "stored fused or renamed in a way only the full loader knows: ingest without STATIC_ONLY"

@@ -101,7 +101,7 @@ def load_model(source: Source, trust_remote_code: bool, *, whole: bool, device: 
         "experts_implementation": "eager",  # the grouped kernels refuse a skeleton's strides, and many devices
     }
     if not whole:
-        return LoadedModel(source, _skeleton(source, model_class, config, options), is_whole=False)
+        return _skeleton(source, model_class, config, options)
     with _readable(source):
         load = partial(model_class.from_pretrained, source.loader_path, **_where(source))
         model, report = with_a_kernel(load, options | {"output_loading_info": True, "ignore_mismatched_sizes": True})
@@ -153,16 +153,21 @@ def _model_class(source: Source, config: PretrainedConfig) -> Any:
     return AutoModel
 
 
-def _skeleton(source: Source, model_class: Any, config: PretrainedConfig, options: dict[str, Any]) -> nn.Module:
+def _skeleton(source: Source, model_class: Any, config: PretrainedConfig, options: dict[str, Any]) -> LoadedModel:
     with _readable(source), init_empty_weights(include_buffers=False):
         if hasattr(model_class, "from_config"):
             model = with_a_kernel(partial(model_class.from_config, config), options)
         else:
             options = {name: value for name, value in options.items() if name != "trust_remote_code"}
             model = with_a_kernel(partial(model_class._from_config, config), options)
+    frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
     for name, parameter in list(model.named_parameters(remove_duplicate=False)):
         _set_parameter(model, name, _weightless(parameter))
-    return model.eval()
+    loaded = LoadedModel(source, model.eval(), is_whole=False)
+    for name in frozen:  # position tables: attention is handed them as it is handed buffers
+        if name in loaded.checkpoint:
+            _set_parameter(model, name, loaded.checkpoint.read(name))
+    return loaded
 
 
 def with_a_kernel(build: Callable[..., Any], options: dict[str, Any]) -> Any:

@@ -245,6 +245,15 @@ def test_keys_of_another_layer_are_unreadable():
         proven_factors(site, single)
 
 
+def test_a_module_that_answers_nothing_proves_nothing():
+    """Keys that are all zero, such as a rotation by tables of zeros makes, fit W_K times 0: no proof of W_K."""
+    model = tiny_models.build("grouped heads")
+    model.layers[1].self_attn.k_proj.register_forward_hook(lambda _module, _args, out: 0 * out)
+    site, single = tiny_models.sites(model)[1]
+    with pytest.raises(Unreadable, match="k is the same whatever the hidden states"):
+        proven_factors(site, single)
+
+
 class Sharing(torch.nn.Module):
     """Hands over the key of an earlier layer's forward pass, of one text whatever the batch."""
 
