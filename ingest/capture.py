@@ -135,6 +135,10 @@ class Site:
         seen: list[AttentionCall] = []
         recorded = self._hidden()
 
+        def keep(call: AttentionCall) -> None:
+            if not (seen and _repeats(call, seen[-1])):
+                seen.append(call)
+
         def given(value: Any) -> Any:
             # layers hand each other keys in dicts; a call that is made again must not change what was recorded
             return hidden if value is recorded else dict(value) if type(value) is dict else value
@@ -144,7 +148,7 @@ class Site:
         if name is not None:
             kwargs[name] = hidden if key_hidden is None else key_hidden
         try:
-            with torch.no_grad(), listening(seen.append, len(hidden) if self.is_traced else 0):
+            with torch.no_grad(), listening(keep, len(hidden) if self.is_traced else 0):
                 output = self.module(*args, **kwargs)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             said = (str(error).splitlines() or [""])[0]
@@ -196,13 +200,17 @@ def record_sites(
     def keep_arguments(module: nn.Module, args: tuple, kwargs: dict) -> None:
         arguments[module] = (args, kwargs)
 
+    def keep_call(call: AttentionCall) -> None:
+        if not (calls and _repeats(call, calls[-1][0])):
+            calls.append((call, arguments.get(call.module)))
+
     def keep_output(module: nn.Module, _args: tuple, output: Any) -> None:
         normed[id(output)] = (paths[module], output)
 
     hooks = [module.register_forward_pre_hook(keep_arguments, with_kwargs=True) for module in callers]
     hooks += [module.register_forward_hook(keep_output) for module in paths if _has_one_vector(module)]
     try:
-        with torch.no_grad(), listening(lambda call: calls.append((call, arguments.get(call.module))), traced_batch):
+        with torch.no_grad(), listening(keep_call, traced_batch):
             body(**inputs)
     finally:
         for hook in hooks:
@@ -227,6 +235,11 @@ def record_sites(
             norm, _ = normed.get(id(site._hidden()), (None, None))
             sites.append(replace(site, input_norm=norm))
     return sites, left_out
+
+
+def _repeats(call: AttentionCall, before: AttentionCall) -> bool:
+    """The same q and k once more, with other values, as differential attention has it."""
+    return call.query is before.query and call.key is before.key
 
 
 def _asking_for_weights(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:

@@ -32,6 +32,10 @@ class Checkpoint:
     def __init__(self, source: Source, model: nn.Module) -> None:
         self._source, self.model = source, model
         self._readers = _gguf_readers(source, model) if source.kind == "gguf" else _torch_readers(source, model)
+        tied: dict[str, str] = getattr(model, "all_tied_weights_keys", None) or {}
+        for name, twin in (*tied.items(), *((twin, name) for name, twin in tied.items())):
+            if twin in self._readers:  # one tensor under several names is stored once
+                self._readers.setdefault(name, self._readers[twin])
 
     def __contains__(self, parameter: str) -> bool:
         return parameter in self._readers

@@ -18,13 +18,14 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from ingest.capture import Site, Unreadable
-from ingest.factors import HeadFactors, HeadNorm
+from ingest.factors import HeadFactors, HeadNorm, Latent
 
 GAIN = 64.0  # inputs of the linear readings are this much larger, so that a bias many times W x can't drown it
 LINEARITY = 1e-3
 CHUNK = 512
 _LATENT_NORM_NAME = re.compile(r"^(q|kv)_a_(layer)?norm$")
-_NORM_NAME = re.compile(r"^(q|k|query|key|qk)_?(layer_?)?(norm|ln)")
+_NORM_NAME = re.compile(r"^(q|k|kv|query|key|qk)_?(b_)?(layer_?)?(norm|ln)")
+_SIDES = {"q": "q", "query": "q", "k": "k", "kv": "k", "key": "k", "qk": "qk"}
 
 
 def captured(site: Site, hidden: np.ndarray, key_hidden: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -45,15 +46,14 @@ def norm_modules(site: Site) -> dict[str, nn.Module]:
     for name, child in site.module.named_children():
         match = None if isinstance(child, nn.Identity) else _NORM_NAME.match(name)
         if match and (shown := _input_of(site, child)) is not None and shown.shape[-1] % n_features == 0:
-            sides = {"q": "q", "query": "q", "k": "k", "key": "k", "qk": "qk"}[match.group(1)]
-            found.update(dict.fromkeys(sides, child))
+            found.update(dict.fromkeys(_SIDES[match.group(1)], child))
     return found
 
 
 def latent_norms(site: Site) -> dict[str, nn.Module]:
     """The norms between two projections of one side ('q', 'k'), as latent attention has them."""
     matches = ((_LATENT_NORM_NAME.match(name), child) for name, child in site.module.named_children())
-    return {"q" if match[1] == "q" else "k": child for match, child in matches if match}
+    return {_SIDES[match[1]]: child for match, child in matches if match}
 
 
 class _Unclipped(TorchFunctionMode):
@@ -172,29 +172,72 @@ def told_q_scale(site: Site) -> float:
 def read_factors(site: Site, rope_scale: np.ndarray | None, q_scale: float) -> HeadFactors:
     """W_Q and W_K of a module of which nothing is known: at position 0, q and k of basis vector e_i are columns i.
 
-    site: recorded at one position, where the model takes one. Raises Unreadable unless they are linear once the
-    response to 0 is taken off.
+    site: recorded at one position, where the model takes one. What stands before and behind a norm in the middle of a
+    side is read too. Raises Unreadable unless q and k are linear once the response to 0 is taken off.
     """
     sizes = (site.hidden_size, site.key_hidden_size)
+    rope = 1.0 if rope_scale is None else rope_scale
+    scales = (q_scale * rope, rope)
     with identity_norms(site):
         zero = [side[0, :, 0] for side in _respond(site, np.zeros((1, sizes[0])), np.zeros((1, sizes[1])))]
         _check_linear(site, zero)
         columns: list[list[np.ndarray]] = [[], []]
-        chunk = max(1, CHUNK // site.n_positions)
-        for start in range(0, max(sizes), chunk):
-            bases = [GAIN * _basis(size, start, min(chunk, max(sizes) - start)) for size in sizes]
+        for start, count in _chunks(site, max(sizes)):
+            bases = [GAIN * _basis(size, start, count) for size in sizes]
             for side, response in enumerate(_respond(site, *bases)):
                 columns[side].append((response[:, :, 0] - zero[side]) / GAIN)
-    scales = [
-        q_scale * (1.0 if rope_scale is None else rope_scale),
-        1.0 if rope_scale is None else rope_scale,
-    ]
+        latents = {
+            f"latent_{side}": _read_latent(site, norm, "qk".index(side), scales["qk".index(side)])
+            for side, norm in latent_norms(site).items()
+        }
     weights = [
         np.moveaxis(np.concatenate(columns[side])[: sizes[side]] / scales[side], 0, -1).astype(np.float32)
         for side in (0, 1)
     ]
     biases = [(zero[side] / scales[side]).astype(np.float32) for side in (0, 1)]
-    return HeadFactors(weights[0], weights[1], biases[0], biases[1], layout="read by basis vectors")
+    n_position = _n_beside(latents["latent_k"]) if "latent_k" in latents else 0
+    return HeadFactors(*weights, *biases, layout="read by basis vectors", n_position=n_position, **latents)
+
+
+def _read_latent(site: Site, norm: nn.Module, side: int, scale: np.ndarray | float) -> Latent:
+    """The maps before and behind a norm: what enters it of basis vectors, and the answer to basis vectors that leave it.
+
+    To be called where norms are identities.
+    """
+    entered: list[np.ndarray] = []
+    leaving: torch.Tensor | None = None
+
+    def stand_in(_norm: nn.Module, args: tuple, out: torch.Tensor) -> torch.Tensor | None:
+        entered.append(args[0].reshape(len(out), -1, out.shape[-1])[:, 0].double().cpu().numpy())
+        if leaving is None:
+            return None
+        return leaving.to(out).reshape(len(leaving), *(1,) * (out.dim() - 2), -1).expand(out.shape)
+
+    def answer(*rows: np.ndarray) -> np.ndarray:
+        return _respond(site, *rows)[side][:, :, 0]
+
+    sizes = (site.hidden_size, site.key_hidden_size)
+    hook = norm.register_forward_hook(stand_in)
+    try:
+        answer(*(np.zeros((1, size)) for size in sizes))
+        offset, down = entered[-1][0], []
+        for start, count in _chunks(site, sizes[side]):
+            answer(*(GAIN * _basis(size, start, count) for size in sizes))
+            down.append((np.concatenate(entered)[-count:] - offset) / GAIN)
+        leaving = torch.zeros(1, len(offset))
+        silent, up = answer(*(np.zeros((1, size)) for size in sizes)), []
+        for start, count in _chunks(site, len(offset)):
+            leaving = torch.from_numpy(_basis(len(offset), start, count))
+            up.append((answer(*(np.zeros((count, size)) for size in sizes)) - silent) / scale)
+    finally:
+        hook.remove()
+    return Latent(np.concatenate(down).T, offset, np.moveaxis(np.concatenate(up), 0, -1))
+
+
+def _n_beside(latent: Latent) -> int:
+    """The last features that don't come from the latent: latent attention keeps them for positions alone."""
+    through = latent.up.any(axis=(0, 2))
+    return len(through) - 1 - int(np.flatnonzero(through).max(initial=-1))
 
 
 def with_surroundings(factors: HeadFactors, site: Site, rope_scale: np.ndarray | None) -> HeadFactors:
@@ -237,6 +280,12 @@ def _check_linear(site: Site, zero: list[np.ndarray]) -> None:
             raise Unreadable(f"its {name} is the same whatever the hidden states (that of another layer?)")
         if np.abs(at_both - want).max() > LINEARITY * np.abs(want).max():
             raise Unreadable(f"its {name} is not linear in the hidden states: f(2x - y) is not 2 f(x) - f(y)")
+
+
+def _chunks(site: Site, size: int) -> Iterator[tuple[int, int]]:
+    """(start, count) of the basis vectors to run at a time."""
+    step = max(1, CHUNK // site.n_positions)
+    return ((start, min(step, size - start)) for start in range(0, size, step))
 
 
 def _basis(size: int, start: int, count: int) -> np.ndarray:

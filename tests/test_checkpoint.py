@@ -58,6 +58,20 @@ def test_names_without_the_models_prefix(tmp_path):
     assert_skeleton_equals_whole(tiny_models.local_source(tmp_path), "model.layers.1.self_attn")
 
 
+def test_a_tensor_under_several_names_is_stored_once(tmp_path):
+    """Whichever of them the file has."""
+    tiny_models.save("softcap", tmp_path)  # its output head is the embeddings
+    stored = load_file(tmp_path / "model.safetensors")
+    [embeddings] = [value for name, value in stored.items() if "embed_tokens" in name]
+    assert "lm_head.weight" not in stored
+    skeleton = loading.load_model(tiny_models.local_source(tmp_path), False, whole=False)
+    assert torch.equal(skeleton.checkpoint.read("lm_head.weight"), embeddings)
+    stored["lm_head.weight"] = stored.pop("model.embed_tokens.weight")
+    save_file(stored, tmp_path / "model.safetensors", {"format": "pt"})
+    skeleton = loading.load_model(tiny_models.local_source(tmp_path), False, whole=False)
+    assert torch.equal(skeleton.checkpoint.read("model.embed_tokens.weight"), embeddings)
+
+
 def permuted(weight, n_heads):
     """llama.cpp's own formula for the rows of q and k (convert_hf_to_gguf.py)."""
     return weight.reshape(n_heads, 2, weight.shape[0] // n_heads // 2, -1).swapaxes(1, 2).reshape(weight.shape)

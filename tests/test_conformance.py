@@ -46,6 +46,26 @@ def test_every_head_is_proved_and_equals_the_basis_vectors(kind):
                 assert np.array_equal(w.reshape(stored.shape), stored.numpy())
 
 
+@pytest.mark.parametrize("kind", ["latent", "latent keys"])
+def test_a_norm_in_the_middle_is_read_without_a_layout(kind):
+    """The fallback proves as the layout does, and as it doesn't without the norm or with its maps mixed up."""
+    site, single = only_site(kind)
+    cut, _ = proven_factors(site, single)
+    bare = probing.read_factors(single, None, 1.0)
+    read, evidence = probing.with_surroundings(bare, site, None), Evidence(site)
+    assert evidence.errors(read).max() < 1e-5
+    assert read.n_position == cut.n_position == 6
+    for ours, theirs in ((read.latent_q, cut.latent_q), (read.latent_k, cut.latent_k)):
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            assert ours.down == pytest.approx(theirs.down, abs=1e-5)
+            assert ours.offset == pytest.approx(theirs.offset, abs=1e-5)
+            assert ours.up == pytest.approx(theirs.up, abs=1e-5)
+    assert (evidence.errors(bare.linear_part()) > TOLERANCE).all()
+    shuffled = replace(read.latent_k, down=read.latent_k.down[::-1])
+    assert (evidence.errors(replace(read, latent_k=shuffled)) > TOLERANCE).all()
+
+
 def shuffled_groups(factors):
     """Key heads repeated by row instead of by group: query head h meets key head h % G."""
     n_kv_heads = len(factors.w_k)

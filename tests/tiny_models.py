@@ -63,6 +63,7 @@ CONFIGS = {
     "c > d": ("LlamaConfig", GROUPED | {"hidden_size": 6, "head_dim": 10}),
     "latent": ("DeepseekV3Config", LATENT | {"q_lora_rank": 22, "attention_bias": True}),
     "latent keys": ("DeepseekV2Config", LATENT | {"q_lora_rank": None}),
+    "differential": ("DiffLlamaConfig", GROUPED),
     "clipped": ("OlmoConfig", GROUPED | {"clip_qkv": 2.0, "pad_token_id": 0}),
     # these compute their scores past the attention interface
     "own kernel, rotary": ("GPTJConfig", OWN | {"n_inner": 40, "rotary_dim": 4}),
