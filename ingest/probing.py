@@ -187,20 +187,23 @@ def read_factors(site: Site, rope_scale: np.ndarray | None, q_scale: float) -> H
             for side, response in enumerate(_respond(site, *bases)):
                 columns[side].append((response[:, :, 0] - zero[side]) / GAIN)
         latents = {
-            f"latent_{side}": _read_latent(site, norm, "qk".index(side), scales["qk".index(side)])
+            side: _read_latent(site, norm, "qk".index(side), scales["qk".index(side)])
             for side, norm in latent_norms(site).items()
         }
-    weights = [
+    w_q, w_k = (
         np.moveaxis(np.concatenate(columns[side])[: sizes[side]] / scales[side], 0, -1).astype(np.float32)
         for side in (0, 1)
-    ]
-    biases = [(zero[side] / scales[side]).astype(np.float32) for side in (0, 1)]
-    n_position = _n_beside(latents["latent_k"]) if "latent_k" in latents else 0
-    return HeadFactors(*weights, *biases, layout="read by basis vectors", n_position=n_position, **latents)
+    )
+    b_q, b_k = ((zero[side] / scales[side]).astype(np.float32) for side in (0, 1))
+    latent_q, latent_k = latents.get("q"), latents.get("k")
+    return HeadFactors(
+        w_q, w_k, b_q, b_k, "read by basis vectors", latent_q=latent_q, latent_k=latent_k,
+        n_position=_n_beside(latent_k) if latent_k else 0,
+    )  # fmt: skip
 
 
 def _read_latent(site: Site, norm: nn.Module, side: int, scale: np.ndarray | float) -> Latent:
-    """The maps before and behind a norm: what enters it of basis vectors, and the answer to basis vectors that leave it.
+    """The maps before and behind a norm: what enters it of basis vectors, and what is answered to those that leave it.
 
     To be called where norms are identities.
     """
@@ -236,8 +239,8 @@ def _read_latent(site: Site, norm: nn.Module, side: int, scale: np.ndarray | flo
 
 def _n_beside(latent: Latent) -> int:
     """The last features that don't come from the latent: latent attention keeps them for positions alone."""
-    through = latent.up.any(axis=(0, 2))
-    return len(through) - 1 - int(np.flatnonzero(through).max(initial=-1))
+    through = np.flatnonzero(np.abs(latent.up).max(axis=(0, 2)))
+    return latent.up.shape[1] - 1 - int(through.max(initial=-1))
 
 
 def with_surroundings(factors: HeadFactors, site: Site, rope_scale: np.ndarray | None) -> HeadFactors:

@@ -114,7 +114,7 @@ def test_model_narrows_and_is_named(run, tmp_path):
     out = tmp_path / "ranks.svg"
     run("chart", "--q", "effective_rank_by_layer", "--model", "org/two", "--out", str(out))
     picture = ElementTree.fromstring(out.read_bytes())
-    assert marks(picture) == {"line": 2, "symbol": 2 * fixture.N_LAYERS}
+    assert marks(picture) == {"line": 2 + 2, "symbol": 2 * fixture.N_LAYERS}  # chance has a line an operator too
     assert "org/two" in texts(picture) and "org/one" not in texts(picture)
 
 

@@ -9,6 +9,7 @@ import duckdb
 import experiment_fixture as fixture
 import pytest
 from experiment_fixture import BY_ID, MODELS, OPERATORS
+from test_sql import descriptors
 
 from analyses import saved
 from ingest import sqlfiles
@@ -334,6 +335,22 @@ def test_null_head_spectra(experiments):
     columns = ["mean_sigma", "lowest_sigma", "highest_sigma", "n_samples"]
     compare(experiments, "null_head_spectra", keys, expected, columns)
     assert {key[0] for key in expected} == BY_ID.keys() - {"org/one"}
+
+
+def test_null_descriptors(experiments):
+    """Of the mean over the samples, k by k, in the size that the head's norms give it."""
+    null, expected = fixture.null_sigma(), {}
+    names = list(descriptors([1.0]))
+    for toy in MODELS:
+        samples = [values for (*shape, _), values in null.items() if shape == [toy.hidden_size, toy.head_dim]]
+        for (layer, head), (_, _, query, key) in toy.norms.items():
+            scale = math.sqrt(query) * math.sqrt(key) / (toy.head_dim * toy.hidden_size)
+            if samples:
+                sigmas = [scale * mean(values) for values in zip(*samples, strict=True)]
+                values = descriptors(sigmas) if any(sigmas) else {}
+                expected[toy.model_id, "metric", layer, head] = [values.get(name) for name in names]
+    compare(experiments, "null_descriptors", ["model_id", "operator", "layer", "head"], expected, names)
+    assert any(values[0] is None for values in expected.values())  # a zero head
 
 
 # --- what no model of the fixture shows ---

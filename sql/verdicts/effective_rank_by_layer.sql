@@ -16,24 +16,10 @@ layer_ranks as (
     qualify dense_rank() over (partition by model_id order by operator <> 'metric', operator) = 1
 ),
 
-null_shares as (
-    select
-        model_id, operator, layer, head,
-        mean_sigma / nullif(sum(mean_sigma) over (partition by model_id, operator, layer, head), 0) as share
-    from null_head_spectra
-    where $model is null or model_id = $model
-),
-
-null_ranks as (
-    select model_id, operator, layer, head, exp(-sum(share * ln(share))) as effective_rank
-    from null_shares
-    where share > 0
-    group by model_id, operator, layer, head
-),
-
 null_medians as (
     select model_id, operator, median(effective_rank) as null_rank
-    from null_ranks
+    from null_descriptors
+    where $model is null or model_id = $model
     group by model_id, operator
 )
 
