@@ -54,6 +54,7 @@ from ingest.sources import resolve
 from ingest.workbench import Workbench
 
 SECONDS, BYTES = 60, 6 * 2**30
+TOO_LARGE = f"takes over {SECONDS} s or {BYTES / 2**30:.0f} GB"
 WAREHOUSE = "warehouse.duckdb"
 TOLERANCE = 1e-3  # of a head's largest σ: the reading by basis vectors is float32
 NAMED = """
@@ -63,7 +64,7 @@ NAMED = """
     hunyuan_v1_dense lfm2 llama llama4_text mbart mistral mixtral modernbert mpnet mpt nemotron olmo olmo2 olmo3 opt
     persimmon phi phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_5_text qwen3_moe qwen3_next roberta seed_oss siglip
     siglip_vision_model smollm3 stablelm starcoder2 t5 vit whisper xglm xlm-roberta internvl_vision
-    mlcd_vision_model moshi pixtral roformer axk2 deepseek_v4 diffllama zamba
+    mlcd_vision_model moshi pixtral roformer axk2 chameleon diffllama longcat_flash qwen2_vl_text zamba
 """
 TYPES = NAMED.split()
 VERDICTS = ("measured", "in part", "not measured", "not built", "WRONG")
@@ -129,10 +130,12 @@ def _forked(model_type: str, folder: Path) -> Answer:
         said = pipe.read()
     os.waitpid(child, 0)
     said = said.replace(f"{folder}/".encode(), b"")
-    return json.loads(said) if said else refusal("not built", f"takes over {SECONDS} s or {BYTES / 2**30:.0f} GB")
+    return json.loads(said) if said else refusal("not built", TOO_LARGE)
 
 
 def refusal(verdict: str, why: BaseException | str) -> Answer:
+    if "allocate memory" in str(why):
+        verdict, why = "not built", TOO_LARGE
     if isinstance(why, BaseException):
         kind = "" if isinstance(why, EigenhouseError) else f"{type(why).__name__}: "
         lines = [line.strip() for line in str(why).splitlines() if line.strip()]

@@ -23,7 +23,7 @@ PLAIN = (
     (r"it can't be run alone", "its attention module can't be run again alone"),
     (r"requires the (\w+) library", "needs the package \\1"),
     (r"No module named '(\w+)'", "needs the package \\1"),
-    (r"unable to mmap|takes over", "stays too large"),
+    (r"takes over", "stays too large"),
 )
 SKIPPED = (
     (r"its (\w+) made no call .*", "\\1 not reached by text"),

@@ -339,6 +339,8 @@ def _by_head(rows: torch.Tensor, n_positions: int, n_heads: int, n_features: int
     another number of heads (one norm for q and k) treats all heads alike, and one row of it stands for each.
     """
     rows = rows.double().cpu()
+    if rows.shape[:-2] == (n_positions,) and rows.shape[-1] == n_features:
+        rows = rows[None]
     if rows.dim() == 4:
         rows = rows[0, 0] if rows.shape[1] == n_positions else rows[0, :, 0]
     else:
