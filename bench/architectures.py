@@ -32,7 +32,6 @@ import transformers
 import transformers.models.llama.modeling_llama  # what most types import: once, before the forks
 from torch import nn
 
-from bench import coverage_page
 from bench.tiny_configs import every_type, small_config
 
 # ingest imports its stages late; a fork that finds them imported starts at once
@@ -86,6 +85,8 @@ def main() -> None:
         print(json.dumps({"type": name} | answer) if told.json else row(name, answer), flush=True)
     print(counts(answers), file=sys.stderr if told.json else sys.stdout)
     if told.page:
+        from bench import coverage_page  # it reads this module
+
         told.page.write_text(coverage_page.page(answers), encoding="utf-8")
     sys.exit(any(answer["verdict"] == "WRONG" for answer in answers.values()))
 

@@ -9,34 +9,37 @@ from typing import Any
 
 import transformers
 
-from ingest.conformance import TOLERANCE
+from bench import architectures
 
 Answers = dict[str, dict[str, Any]]
 # what an ingest or transformers said, and what it comes to
 PLAIN = (
-    (r"made no such call|'eigenhouse'$|makes no call", "computes its scores where nothing can look on"),
-    (r"(its [qk] )?is not linear in the hidden states", "its q or k is not linear in the hidden states"),
-    (r"got none; \S+: no call reached", "the attention it has left is not softmax over q·k"),
-    (r"several attention calls", "makes several attention calls at once"),
-    (r"one that takes (\w+)", "takes \\1, not text or images"),
-    (r"to run 1 token\(s\), but it raised", "does not run on tokens or one image alone"),
-    (r"it can't be run alone", "its attention module can't be run again alone"),
-    (r"requires the (\w+) library", "needs the package \\1"),
-    (r"No module named '(\w+)'", "needs the package \\1"),
-    (r"takes over", "stays too large"),
-)
-SKIPPED = (
-    (r"its (\w+) made no call .*", "\\1 not reached by text"),
-    (r"no call reached .*\(made of (.*)\)", "no attention: \\1"),
+    (r"no attention scores were seen in it \(made of (.*)\)", r"no softmax over q·k in layers of \1"),
+    (r"no softmax is taken", "no softmax over q·k is seen (state spaces, convolutions, kernels of another kind)"),
+    (r"no scores of its (\w+) were seen", r"\1 not reached by any probe"),
+    (r"takes ([\w, ]+), for which no probe is known", "no probe is known for what it takes"),
+    (r"is off by", "the gate refuses it: no factors reproduce its scores"),
+    (r"not linear in the hidden states", "its q or k is not linear in the hidden states"),
+    (r"of \d+ positions, so none belongs", "its queries or keys are not one a position"),
+    (r"of (another|its own) (layer|hidden states)", "its keys or queries are those of another layer"),
+    (r"attention calls", "makes several attention calls at once"),
+    (r"takes no \(batch, position, feature\)", "its attention takes no (batch, position, feature) hidden states"),
+    (r"neither an RMS norm nor a LayerNorm", "its q- or k-norm is of another kind"),
+    (r"can't be run alone", "its attention can't be run again alone"),
+    (r"(requires the|No module named) '?(\w+)", r"needs the package \2"),
+    (r"takes over", "stays too large, or takes too long"),
+    (r"raised \w+|want every weight|under that name", "does not run on the probes, or not at this size"),
 )
 
 
 def page(answers: Answers) -> str:
     """The whole page, ready to be written."""
-    found = Counter(answer["verdict"] for answer in answers.values())
-    by_verdict = {verdict: {n: a for n, a in answers.items() if a["verdict"] == verdict} for verdict in found}
-    measured = {n: a for n, a in answers.items() if a["n_heads"]}
-    n_heads = sum(a["n_heads"] for a in measured.values())
+    by_verdict = {
+        verdict: {name: answer for name, answer in answers.items() if answer["verdict"] == verdict}
+        for verdict in architectures.VERDICTS
+    }
+    measured = {name: answer for name, answer in answers.items() if answer["n_heads"]}
+    n_heads = sum(answer["n_heads"] for answer in measured.values())
     return f"""# Which architectures are measured
 
 {len(answers)} model types of transformers {transformers.__version__} have a bare model. On {date.today()} a tiny
@@ -44,11 +47,10 @@ random model of each was built from its config, saved and ingested as any checkp
 values in the warehouse were held against the dense float64 SVD of W_Kᵀ W_Q, which was read off the reloaded model by
 feeding it basis vectors.
 
-**{found["measured"]} measured · {found["in part"]} in part · {found["not measured"]} not measured ·
-{found["not built"]} not built · {found["WRONG"]} wrong**, with {n_heads} heads compared.
+**{architectures.counts(answers)}**, with {n_heads} heads compared.
 
 `make architectures` measures again and writes this page; it ends with an error where one head is off by more than
-{TOLERANCE:g} of its largest σ, or missing. No type has code of its own.
+{architectures.TOLERANCE:g} of its largest σ, or missing. No type has code of its own.
 
 ## Measured, whole or in part
 
@@ -63,34 +65,37 @@ difference of a σ, relative to the largest σ of its head. `left out` has a row
 
 An ingest refuses these in one line, and writes nothing. A reason is followed by the types that it holds for.
 
-{_by_reason(by_verdict.get("not measured", {}))}
+{_by_reason(by_verdict["not measured"])}
 
 ## Not built
 
 No statement on these: transformers makes no small random model of them here.
 
-{_by_reason(by_verdict.get("not built", {}))}
+{_by_reason(by_verdict["not built"])}
 """
 
 
 def _row(name: str, answer: dict[str, Any]) -> str:
-    left_out = "; ".join(_plain(reason, SKIPPED) for reason in answer["why"])
     kind = f"**WRONG** {name}" if answer["verdict"] == "WRONG" else name
-    cells = (kind, ", ".join(answer["layouts"]), answer["n_heads"], f"{answer['worst'] or 0:.0e}", left_out)
-    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+    left_out: Counter[str] = Counter()
+    for reason in answer["why"]:
+        times = re.match(r"(\d+) × ", reason)
+        left_out[_plain(reason)] += int(times[1]) if times else 1
+    told = "; ".join(reason if count == 1 else f"{count} × {reason}" for reason, count in left_out.items())
+    worst = f"{answer['worst'] or 0:.0e}"
+    return architectures.table_row(kind, ", ".join(answer["layouts"]), answer["n_heads"], worst, told)
 
 
 def _by_reason(answers: Answers) -> str:
     groups: dict[str, list[str]] = defaultdict(list)
     for name, answer in answers.items():
-        groups[_plain("; ".join(answer["why"]), PLAIN)].append(name)
+        groups[_plain("; ".join(answer["why"]))].append(name)
     largest_first = sorted(groups.items(), key=lambda group: -len(group[1]))
     return "\n".join(f"- **{len(names)}** {reason}: {', '.join(names)}" for reason, names in largest_first)
 
 
-def _plain(reason: str, words: tuple[tuple[str, str], ...]) -> str:
-    for pattern, plain in words:
+def _plain(reason: str) -> str:
+    for pattern, plain in PLAIN:
         if told := re.search(pattern, reason):
-            before = re.match(r"\d+ × ", reason) if words is SKIPPED else None
-            return (before[0] if before else "") + told.expand(plain)
+            return told.expand(plain)
     return reason[:160].rstrip()

@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import transformers
 
 from bench import architectures
 from bench.architectures import TYPES, compared, sigma_error
@@ -37,6 +39,16 @@ def test_every_head_has_the_sigma_of_the_dense_metric(answers, model_type):
     assert answer["verdict"] in ("measured", "in part"), answer["why"]
     assert answer["n_heads"] >= 6 and answer["worst"] < architectures.TOLERANCE
     assert answer["verdict"] == "measured" or all("made of" in reason for reason in answer["why"])  # hybrids
+
+
+def test_the_page_is_of_the_installed_transformers_and_knows_no_wrong_head():
+    """`make architectures` walks them all and writes it: too long to be done with every test run."""
+    page = (Path(__file__).parent.parent / "docs" / "architectures.md").read_text()
+    rows = re.findall(r"^\| (\S+) \|", page.partition("|---|")[2], re.MULTILINE)
+    lists = [names for _, names in re.findall(r"^- \*\*(\d+)\*\* .*?: ([^:]*)$", page, re.MULTILINE)]
+    told = rows + ", ".join(lists).split(", ")
+    assert sorted(told) == every_type()
+    assert f"transformers {transformers.__version__} " in page and "· 0 WRONG**" in page
 
 
 def test_the_named_types_are_there():
