@@ -73,14 +73,14 @@ class Evidence:
         """What the module itself multiplies q and k with between projection and scores: one number a side.
 
         The least-squares ratio of the captured linear part to the cut's, over all heads and inputs at once, so that no
-        wrong cut can be scaled into place. Rounding (1e-4 from 1) counts as none, and so does 0: a module that answers
+        wrong cut can be scaled into place. Rounding (1e-5 from 1) counts as none, and so does 0: a module that answers
         nothing proves nothing.
         """
         plain = replace(cut.linear_part(), q_scale=1.0, k_scale=1.0)
         sides = ((self.linear_q, plain.query(self.x)), (self.linear_k, plain.key(self.y)))
         spread = [(theirs, np.repeat(ours, theirs.shape[1] // ours.shape[1], axis=1)) for theirs, ours in sides]
         ratios = [float(np.vdot(ours, theirs) / (np.vdot(ours, ours) or 1.0)) for theirs, ours in spread]
-        q_scale, k_scale = (1.0 if abs(ratio - 1) < 1e-4 or ratio == 0 else ratio for ratio in ratios)
+        q_scale, k_scale = (1.0 if abs(ratio - 1) < 1e-5 or ratio == 0 else ratio for ratio in ratios)
         return q_scale, k_scale
 
     def errors(self, factors: HeadFactors) -> np.ndarray:
