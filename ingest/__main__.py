@@ -30,7 +30,9 @@ def main(
         ),
     ] = "",
     warehouse: Annotated[Path, _option("WAREHOUSE", "The DuckDB file to write.")] = Path("warehouse.duckdb"),
-    revision: Annotated[str, _option("REVISION", "Branch, tag or commit of a hub model.")] = "",
+    revision: Annotated[
+        str, _option("REVISION", "Branch, tag or commit of a hub model; a checkpoint in a local folder.")
+    ] = "",
     revisions: Annotated[
         str, _option("REVISIONS", "Several of them, as step0,step1000: each is a model of its own.")
     ] = "",

@@ -19,6 +19,7 @@ from ingest import catalog
 from ingest.catalog import cache_dir
 from ingest.errors import EigenhouseError
 
+REVISED = "REVISION goes with a hub id, or is a checkpoint in a local folder"
 WANTED = "a model is wanted: hub id, folder, .safetensors, .gguf, measurement .json or catalog name"
 STEMS = ("model.safetensors", "pytorch_model.bin")  # what transformers looks for in a folder, in its order
 ENTRIES = tuple(stem + end for stem in STEMS for end in ("", ".index.json"))
@@ -131,16 +132,17 @@ def _locate(model: str, revision: str | None, trust: bool, say: catalog.Say) -> 
     if not model.strip() or model.endswith(".json"):
         raise EigenhouseError(f"{WANTED}; got {model!r}")
     path = Path(os.path.abspath(os.path.expanduser(model)))
-    is_local = os.path.exists(path)
-    if revision is not None and (is_local or model in catalog.names()):
-        what = f"the local path {path}" if is_local else f"the catalog model {model}"
-        raise EigenhouseError(f"REVISION goes with a hub id; got REVISION={revision} for {what}")
-    if is_local:
-        own_name = path.parent.name if path.name == "model.safetensors" else path.stem
-        return _local_files(path, trust), str(path), path.name if path.is_dir() else own_name
+    if os.path.exists(path):
+        own_name = path.name if path.is_dir() else path.parent.name if path.name == "model.safetensors" else path.stem
+        path = path / (revision or "")  # checkpoints of a training run stand in one folder
+        if revision and not path.is_dir():
+            raise EigenhouseError(f"{REVISED}; got no folder {path}")
+        return _local_files(path, trust), str(path), own_name
     if model.startswith((".", "/", "~")) or model.endswith(("/", *WEIGHT_ENDINGS)):
         raise EigenhouseError(f"{WANTED}; got {model!r}, and there is no such file or folder: {path}")
     if model in catalog.names():
+        if revision:
+            raise EigenhouseError(f"{REVISED}; got REVISION={revision} for the catalog model {model}")
         return _local_files(catalog.fetch(model, say), trust), f"catalog:{model}", model
     if not HUB_ID.fullmatch(model):
         hint = " (a revision goes in REVISION=…)" if "@" in model else ""

@@ -452,3 +452,23 @@ def test_revisions_are_ingested_one_by_one(ingest, monkeypatch):
     status, said = ingest("org/run", "--revisions", "step0", "--revision", "main")
     assert status == 1 and "want REVISION or REVISIONS, got both: main and step0" in said
     assert ingest("org/run", "--revision", "main")[0] == 0 and seen[2:] == [("org/run", "main")]
+
+
+def test_a_training_run_is_drawn_against_its_steps(ingest, ask, tmp_path):
+    """Checkpoints in one folder; the later one's keys are doubled, which only scales every metric."""
+    doubled = {
+        name: 2 * value
+        for name, value in tiny_models.build("grouped heads", causal=True).state_dict().items()
+        if "k_proj" in name
+    }
+    for step, changes in ((5, {}), (40, doubled)):
+        tiny_models.save("grouped heads", tmp_path / "run" / f"checkpoint-{step}", **changes)
+    assert ingest(tmp_path / "run", "--revisions", "checkpoint-40,checkpoint-5", "--static-only")[0] == 0
+    models = ask("select model_id, name, revision, revision_order from models order by revision_order")
+    assert models == [(f"run@checkpoint-{step}", "run", f"checkpoint-{step}", step) for step in (5, 40)]
+    norms = ask(
+        "select revision_order, avg(op_norm), avg(effective_rank) from head_descriptors join models using (model_id) "
+        "where operator = 'metric' group by all order by all"
+    )
+    (_, small, rank), (_, large, same_rank) = norms
+    assert large == pytest.approx(2 * small, rel=1e-6) and same_rank == pytest.approx(rank, rel=1e-6)

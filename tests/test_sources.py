@@ -282,6 +282,14 @@ def test_a_folder_whose_name_is_no_name(folder, name):
     assert resolve(str(folder), name="fine").model_id == "fine"
 
 
+def test_a_revision_of_a_folder_is_a_checkpoint_in_it(folder):
+    folder.rename(folder.parent / "checkpoint-20")
+    source = resolve(str(folder.parent), revision="checkpoint-20")
+    assert (source.model_id, source.name) == (f"{folder.parent.name}@checkpoint-20", folder.parent.name)
+    assert source.folder == folder.parent / "checkpoint-20" and source.origin == str(source.folder)
+    refusal(folder.parent, "got no folder .*checkpoint-3$", revision="checkpoint-3")
+
+
 def test_a_revision_of_what_has_only_one(folder):
     refusal(folder, "REVISION goes with a hub id", revision="main")
     refusal(folder / "model.safetensors", "REVISION goes with a hub id", revision="main")
