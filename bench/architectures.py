@@ -63,7 +63,7 @@ NAMED = """
     hunyuan_v1_dense lfm2 llama llama4_text mbart mistral mixtral modernbert mpnet mpt nemotron olmo olmo2 olmo3 opt
     persimmon phi phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_5_text qwen3_moe qwen3_next roberta seed_oss siglip
     siglip_vision_model smollm3 stablelm starcoder2 t5 vit whisper xglm xlm-roberta internvl_vision
-    mlcd_vision_model moshi pixtral roformer
+    mlcd_vision_model moshi pixtral qwen3_vl roformer sam_vision_model siglip2
 """
 TYPES = NAMED.split()
 VERDICTS = ("measured", "in part", "not measured", "not built", "WRONG")
