@@ -209,11 +209,10 @@ def _merged(part: Any) -> int:
     return next((pair[0] for name in names if (pair := _pair(getattr(part.config, name, None)))), 1)
 
 
-def _grid(part: Any, n_positions: int) -> tuple[int, int]:
-    """(row, column) of an image of n_positions patches or some more, which are merged without rest."""
-    merged = _merged(part)
-    n_rows, n_columns = (-(-n // merged) * merged for n in (PATCHES, -(-n_positions // PATCHES)))
-    return n_rows, max(n_rows, n_columns)
+def _grid(part: Any) -> tuple[int, int]:
+    """(row, column) of a small image whose patches are merged without rest: one window, where a tower has windows."""
+    side = -(-PATCHES // _merged(part)) * _merged(part)
+    return side, side
 
 
 def _patches(part: Any, n_positions: int) -> Iterator[torch.Tensor]:
@@ -221,7 +220,7 @@ def _patches(part: Any, n_positions: int) -> Iterator[torch.Tensor]:
 
     … is flat or what the map takes; or the patches side by side as one image; or those to be merged as small images.
     """
-    n_patches, kinds = prod(_grid(part, n_positions)), (nn.modules.conv._ConvNd, nn.Linear)
+    n_patches, kinds = prod(_grid(part)), (nn.modules.conv._ConvNd, nn.Linear)
     first = [next((module for module in part.modules() if isinstance(module, kind)), None) for kind in kinds]
     side = _merged(part) * (_pair(getattr(part.config, "patch_size", None)) or (1, 1))[0]
     for shape in [module.weight.shape[1:] for module in first if module is not None]:
@@ -232,7 +231,7 @@ def _patches(part: Any, n_positions: int) -> Iterator[torch.Tensor]:
 
 
 def _of_grid(numbers: Callable[[int, int, int], Any], part: Any, n_positions: int) -> Iterator[torch.Tensor]:
-    yield torch.tensor(numbers(*_grid(part, n_positions), _merged(part)), device=next(part.parameters()).device)
+    yield torch.tensor(numbers(*_grid(part), _merged(part)), device=next(part.parameters()).device)
 
 
 def _sounds(part: Any, n_positions: int) -> Iterator[torch.Tensor]:
