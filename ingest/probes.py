@@ -146,7 +146,7 @@ def shortened(site: Site, n_positions: int) -> Site:
             return value
         if value.dim() == 4 and value is site.hidden:
             return value.new_zeros(1, 1, n_positions, value.shape[-1])  # part of a row
-        if value.dim() == 1 and len(value) < n_whole and not value.is_floating_point():
+        if value.dim() == 1 and len(value) < n_whole and value.dtype in (torch.int32, torch.int64):
             return value.clamp(max=n_positions)  # where each image of several begins and ends
         axis = 1 if value.dim() == 3 else next((i for i, size in enumerate(value.shape) if size == n_whole), None)
         return value if axis is None else value.narrow(axis, 0, min(n_positions, value.shape[axis]))
@@ -206,7 +206,7 @@ def _boxes(part: Any, n_positions: int) -> Iterator[torch.Tensor]:
 def _merged(part: Any) -> int:
     """How many patches in a row, and in a column, are merged into one behind the layers."""
     names = ("spatial_merge_size", "merge_size", "merge_kernel_size", "pooling_kernel_size")
-    return next((pair[0] for name in names if (pair := _pair(getattr(part.config, name, None)))), 1)
+    return next((max(1, pair[0]) for name in names if (pair := _pair(getattr(part.config, name, None)))), 1)
 
 
 def _grid(part: Any) -> tuple[int, int]:
