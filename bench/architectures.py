@@ -63,7 +63,8 @@ NAMED = """
     hunyuan_v1_dense lfm2 llama llama4_text mbart mistral mixtral modernbert mpnet mpt nemotron olmo olmo2 olmo3 opt
     persimmon phi phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_5_text qwen3_moe qwen3_next roberta seed_oss siglip
     siglip_vision_model smollm3 stablelm starcoder2 t5 vit whisper xglm xlm-roberta internvl_vision
-    mlcd_vision_model moshi pixtral roformer axk2 chameleon diffllama longcat_flash qwen2_vl_text zamba
+    mlcd_vision_model moshi pixtral roformer axk2 chameleon diffllama longcat_flash qwen2_vl_text qwen3_vl
+    sam_vision_model siglip2 zamba
 """
 TYPES = NAMED.split()
 VERDICTS = ("measured", "in part", "not measured", "not built", "WRONG")

@@ -107,7 +107,7 @@ class Site:
 
     @property
     def hidden_size(self) -> int:
-        return self._hidden().shape[-1]
+        return self.hidden.shape[-1]
 
     @property
     def key_hidden_size(self) -> int:
@@ -116,7 +116,8 @@ class Site:
 
     @property
     def n_positions(self) -> int:
-        return self._hidden().shape[1]
+        shape = self.hidden.shape
+        return shape[0] if len(shape) == 2 else shape[1:-1].numel()
 
     def run(self, hidden: torch.Tensor, key_hidden: torch.Tensor | None = None) -> AttentionCall:
         """q and k of `hidden` (batch, position, hidden_size); keys from `key_hidden` where the site is a cross one."""
@@ -133,7 +134,7 @@ class Site:
 
     def _run(self, hidden: torch.Tensor, key_hidden: torch.Tensor | None) -> AttentionCall:
         seen: list[AttentionCall] = []
-        recorded = self._hidden()
+        recorded, fed = self.hidden, self._as_taken(hidden)
 
         def keep(call: AttentionCall) -> None:
             if not (seen and _repeats(call, seen[-1])):
@@ -141,7 +142,7 @@ class Site:
 
         def given(value: Any) -> Any:
             # layers hand each other keys in dicts; a call that is made again must not change what was recorded
-            return hidden if value is recorded else dict(value) if type(value) is dict else value
+            return fed if value is recorded else dict(value) if type(value) is dict else value
 
         args, kwargs = tuple(map(given, self.args)), {name: given(value) for name, value in self.kwargs.items()}
         name = self._key_argument()
@@ -167,8 +168,19 @@ class Site:
         returned = _returned_weights(output, seen[0]) if self.is_traced else None
         return seen[0] if returned is None else replace(seen[0], weights=returned)
 
-    def _hidden(self) -> torch.Tensor:
+    @property
+    def hidden(self) -> torch.Tensor:
+        """What the model passed: (batch, position, feature), (position, feature) or (batch, row, column, feature)."""
         return self.args[0] if self.args and isinstance(self.args[0], torch.Tensor) else self.kwargs["hidden_states"]
+
+    def _as_taken(self, hidden: torch.Tensor) -> torch.Tensor:
+        """hidden (batch, position, feature) with the axes that the module takes."""
+        recorded = self.hidden
+        if recorded.dim() == 2 and len(hidden) > 1:
+            raise Unreadable("it takes no batch")
+        if recorded.dim() == 2:
+            return hidden[0]
+        return hidden.reshape(len(hidden), *recorded.shape[1:-1], -1) if recorded.dim() == 4 else hidden
 
     def _key_argument(self) -> str | None:
         for name in ("key_value_states", "encoder_hidden_states"):
@@ -185,7 +197,7 @@ def record_sites(
     body: the part of the model that runs (without its output head); paths are told from the whole model.
     Runs it twice: once to learn which modules call the interface, once with hooks on those modules to
     keep the arguments they were called with. The second value tells module path → reason for modules whose
-    call can't be made again: they take no (batch, position, feature) hidden states, or make several calls at once.
+    call can't be made again: they take no hidden states that end in (position, feature), or make several calls at once.
     """
     paths = {module: path for path, module in model.named_modules()}
     callers: dict[nn.Module, bool] = {}  # whether it was heard past the interface
@@ -232,14 +244,24 @@ def record_sites(
             if is_traced:
                 args, kwargs = _asking_for_weights(call.module, args, kwargs)
             site = Site(path, call.module, call, args, kwargs, is_traced=is_traced)
-            norm, _ = normed.get(id(site._hidden()), (None, None))
-            sites.append(replace(site, input_norm=norm))
+            norm, _ = normed.get(id(site.hidden), (None, None))
+            try:
+                sites.append(replace(_of_one_window(site), input_norm=norm))
+            except Unreadable as reason:
+                left_out[path] = str(reason)
     return sites, left_out
 
 
 def _repeats(call: AttentionCall, before: AttentionCall) -> bool:
     """The same q and k once more, with other values, as differential attention has it."""
     return call.query is before.query and call.key is before.key
+
+
+def _of_one_window(site: Site) -> Site:
+    """The site with heads alone on the axis of heads, where the trace found windows of an image on it too."""
+    if not site.is_traced or site.is_cross or len(site.hidden) == len(site.call.query):
+        return site
+    return replace(site, call=site.run(site.hidden.reshape(-1, site.n_positions, site.hidden_size)[:1]))
 
 
 def _asking_for_weights(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
@@ -267,4 +289,4 @@ def _has_one_vector(module: nn.Module) -> bool:
 
 def _takes_hidden_states(args: tuple, kwargs: dict) -> bool:
     hidden = args[0] if args else kwargs.get("hidden_states")
-    return isinstance(hidden, torch.Tensor) and hidden.dim() == 3
+    return isinstance(hidden, torch.Tensor) and 2 <= hidden.dim() <= 4

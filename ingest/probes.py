@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import product
 from math import prod
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ PATCHES = 4  # along each side of an image, where the model takes one of another
 SIDE = 64  # pixels, where the config tells of no size
 SECOND = 16000  # samples of a waveform, where the config doesn't tell how many make a frame
 Ran = TypeVar("Ran")
+Maker = Callable[[Any, int], Iterator[torch.Tensor]]
 BINS = ("num_mel_bins", "input_feat_per_channel", "feature_projection_input_dim")
 
 
@@ -95,11 +97,14 @@ def probes(part: Any, n_positions: int) -> Iterator[dict[str, Any]]:
     takes = inspect.signature(part.forward).parameters
     required = [name for name, told in takes.items() if told.default is told.empty and told.kind in _NAMED]
     decoded = ["decoder_input_ids"] if "decoder_input_ids" in takes and part.config.is_encoder_decoder else []
-    wanted = list(dict.fromkeys([main_input(part), *required, *decoded]))
-    if unknown := [name for name in wanted if name not in _MAKERS]:
+    main = main_input(part)
+    beside = [name for name in takes if name in (_BESIDE_PATCHES if main in _OF_PATCHES else _BESIDE_TEXT)]
+    makers: dict[str, Maker] = _MAKERS | (_OF_PATCHES | _BESIDE_PATCHES if beside and main in _OF_PATCHES else {})
+    wanted = list(dict.fromkeys([main, *required, *decoded, *beside]))
+    if unknown := [name for name in wanted if name not in makers]:
         raise Unreadable(f"it takes {', '.join(unknown)}, for which no probe is known")
-    is_text = any(_MAKERS[name] is _tokens for name in wanted)
-    for values in product(*(list(_MAKERS[name](part, n_positions)) for name in wanted)):
+    is_text = any(makers[name] is _tokens for name in wanted)
+    for values in product(*(list(makers[name](part, n_positions)) for name in wanted)):
         inputs: dict[str, Any] = dict(zip(wanted, values, strict=True))
         if "input_ids" in inputs:
             inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
@@ -127,19 +132,30 @@ def towers(part: nn.Module) -> Iterator[nn.Module]:
 def shortened(site: Site, n_positions: int) -> Site:
     """The site over fewer positions, such as those of a whole image; as it is where its module can't be run so.
 
-    What a module is passed beside hidden states (masks, rotary tables) stays, and makes it fail where it has a length.
+    What a module is passed beside hidden states (rotary tables) is cut where it is as long; what then still has another
+    length (masks) makes the module fail.
     """
-    if site.n_positions <= n_positions:
+    n_whole = site.n_positions
+    if n_whole <= n_positions:
         return site
 
     def cut(value: Any) -> Any:
-        return value[:, :n_positions] if isinstance(value, torch.Tensor) and value.dim() == 3 else value
+        if type(value) is tuple:  # rotary tables
+            return tuple(map(cut, value))
+        if not isinstance(value, torch.Tensor):
+            return value
+        if value.dim() == 4 and value is site.hidden:
+            return value.new_zeros(1, 1, n_positions, value.shape[-1])  # part of a row
+        if value.dim() == 1 and len(value) < n_whole and value.dtype in (torch.int32, torch.int64):
+            return value.clamp(max=n_positions)  # where each image of several begins and ends
+        axis = 1 if value.dim() == 3 else next((i for i, size in enumerate(value.shape) if size == n_whole), None)
+        return value if axis is None else value.narrow(axis, 0, min(n_positions, value.shape[axis]))
 
     kwargs = {name: cut(value) for name, value in site.kwargs.items()}
     short = replace(site, args=tuple(map(cut, site.args)), kwargs=kwargs)
     sizes = [site.hidden_size, site.key_hidden_size] if site.is_cross else [site.hidden_size]
     parameter = next(site.module.parameters())
-    hidden = [torch.zeros(1, n_positions, size, device=parameter.device, dtype=parameter.dtype) for size in sizes]
+    hidden = [torch.ones(1, n_positions, size, device=parameter.device, dtype=parameter.dtype) for size in sizes]
     try:
         call = short.run(*hidden)
     except Exception:
@@ -167,14 +183,55 @@ def _images(part: Any, n_positions: int) -> Iterator[torch.Tensor]:
     """(1, channel, row, column), or (1, frame, channel, row, column) where the config tells of frames."""
     config = getattr(part.config, "vision_config", part.config)
     n_channels = getattr(config, "num_channels", 3)
-    whole, patch = (_pair(getattr(config, name, None)) for name in ("image_size", "patch_size"))
+    whole, patch = (
+        _pair(getattr(config, name, getattr(config, other, None)))
+        for name, other in (("image_size", "crop_size"), ("patch_size", ""))
+    )
     small = (PATCHES * patch[0], PATCHES * patch[1]) if patch else None
     sizes = [size for size in (small, whole) if size and (whole is None or prod(size) <= prod(whole))]
-    n_frames = getattr(config, "num_frames", None)
+    lengths = [getattr(config, name, None) for name in ("tubelet_size", "num_frames", "frames_per_clip")]
     for size in sizes or [(SIDE, SIDE)]:
         yield _zeros(part, n_channels, *size)
-        if isinstance(n_frames, int):
-            yield _zeros(part, n_frames, n_channels, *size)
+        for n_frames in lengths:
+            if isinstance(n_frames, int):
+                yield _zeros(part, n_frames, n_channels, *size)
+
+
+def _boxes(part: Any, n_positions: int) -> Iterator[torch.Tensor]:
+    """Where on the page each token stands, (1, position, side): numbers, or whole ones."""
+    yield _zeros(part, n_positions, 4)
+    yield _zeros(part, n_positions, 4).long()
+
+
+def _merged(part: Any) -> int:
+    """How many patches in a row, and in a column, are merged into one behind the layers."""
+    names = ("spatial_merge_size", "merge_size", "merge_kernel_size", "pooling_kernel_size")
+    return next((max(1, pair[0]) for name in names if (pair := _pair(getattr(part.config, name, None)))), 1)
+
+
+def _grid(part: Any) -> tuple[int, int]:
+    """(row, column) of a small image whose patches are merged without rest: one window, where a tower has windows."""
+    side = -(-PATCHES // _merged(part)) * _merged(part)
+    return side, side
+
+
+def _patches(part: Any, n_positions: int) -> Iterator[torch.Tensor]:
+    """All patches of an image as its first convolution or linear map takes them: (patch, …) or (1, patch, …).
+
+    … is flat or what the map takes; or the patches side by side as one image; or those to be merged as small images.
+    """
+    n_patches, kinds = prod(_grid(part)), (nn.modules.conv._ConvNd, nn.Linear)
+    first = [next((module for module in part.modules() if isinstance(module, kind)), None) for kind in kinds]
+    side = _merged(part) * (_pair(getattr(part.config, "patch_size", None)) or (1, 1))[0]
+    for shape in [module.weight.shape[1:] for module in first if module is not None]:
+        for patch in ((prod(shape),), shape, (side, side, prod(shape) * _merged(part) ** 2 // side**2)):
+            yield _zeros(part, n_patches, *patch)[0]
+            yield _zeros(part, n_patches, *patch)
+        yield _zeros(part, *shape[:-1], n_patches * shape[-1])
+
+
+def _of_grid(numbers: Callable[[int, int, int], Any], part: Any, n_positions: int) -> Iterator[torch.Tensor]:
+    yield torch.tensor(numbers(*_grid(part), _merged(part)), device=next(part.parameters()).device)
 
 
 def _sounds(part: Any, n_positions: int) -> Iterator[torch.Tensor]:
@@ -215,7 +272,18 @@ def _zeros(part: Any, *shape: int) -> torch.Tensor:
 
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_ONLY)
-_MAKERS = {
-    "input_ids": _tokens, "decoder_input_ids": _tokens, "pixel_values": _images,
-    "input_features": _sounds, "input_values": _sounds,
+_MAKERS: dict[str, Maker] = {
+    "input_ids": _tokens, "decoder_input_ids": _tokens, "bbox": _boxes, "pixel_values": _images,
+    "pixel_values_videos": _images, "input_features": _sounds, "input_values": _sounds,
 }  # fmt: skip
+_BESIDE_TEXT = {"bbox"}
+# an image cut into patches beforehand: told by what stands beside it, numbers of its rows, columns and how many merge
+_OF_PATCHES: dict[str, Maker] = {"pixel_values": _patches, "hidden_states": _patches}
+_GRIDS: dict[str, Callable[[int, int, int], Any]] = {
+    **dict.fromkeys(("grid_thw", "image_grid_thw"), lambda rows, columns, _: [[1, rows, columns]]),
+    **dict.fromkeys(("spatial_shapes", "target_sizes"), lambda rows, columns, _: [[rows, columns]]),
+    "merge_sizes": lambda _rows, _columns, merged: [merged],
+    "pixel_attention_mask": lambda rows, columns, _: [[1] * rows * columns],
+    "pixel_position_ids": lambda rows, columns, _: [list(product(range(columns), range(rows)))],
+}
+_BESIDE_PATCHES: dict[str, Maker] = {name: partial(_of_grid, numbers) for name, numbers in _GRIDS.items()}

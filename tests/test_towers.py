@@ -15,6 +15,8 @@ from ingest import capture, probes
 # by stack: layers, heads, head_dim, hidden_size, ffn_size; all of a checkpoint's differ, and so do the sizes of one
 TEXT = (2, 6, 8, 48, 40)
 VISION = (3, 3, 14, 42, 50)
+SQUARE = (3, 3, 14, 42, 168)
+TURNED = (3, 3, 12, 36, 144)  # by rows in one half of a head, by columns in the other
 SOUND = (2, 3, 14, 42, 40)
 TOKENS = {"vocab_size": 97, "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 IMAGE = {"image_size": 24, "patch_size": 4}
@@ -64,6 +66,32 @@ def heard(name):
     return getattr(transformers, f"{name}Model")(getattr(transformers, f"{name}Config")(**sizes(SOUND), **CONVOLVED))
 
 
+def qwen_vl(name):
+    """Patches come flat, and attention takes them without a batch; one window of Qwen 2.5 holds the image."""
+    text = TOKENS | sizes(TEXT) | {"num_key_value_heads": 2}
+    text |= {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}}
+    vision = {"depth": 3, "num_heads": 3, "patch_size": 4, "intermediate_size": 144}
+    vision |= (
+        {"embed_dim": 36, "hidden_size": 48}
+        if name == "Qwen2VL"
+        else {"hidden_size": 36, "out_hidden_size": 48, "window_size": 16, "fullatt_block_indexes": [1]}
+    )
+    config = getattr(transformers, f"{name}Config")(text_config=text, vision_config=vision)
+    return getattr(transformers, f"{name}ForConditionalGeneration")(config)
+
+
+def sam():
+    """Rows and columns are axes of their own; one layer looks at the whole image, the others at four windows of it."""
+    shape = sizes(SQUARE) | {"mlp_dim": 168, "output_channels": 6, "window_size": 4, "global_attn_indexes": [1]}
+    return transformers.SamVisionModel(transformers.SamVisionConfig(**IMAGE | shape))
+
+
+def vitdet():
+    """One layer has four windows, which are smaller than what a site is cut to; the trace finds them among heads."""
+    shape = sizes(SQUARE) | {"window_size": 3, "window_block_indices": [1], "use_relative_position_embeddings": True}
+    return transformers.VitDetModel(transformers.VitDetConfig(**IMAGE | shape))
+
+
 PLAIN = ("q_proj", "k_proj")
 # kind → model, and by stack: its shape, how scores learn of positions, layer's attention, projections
 KINDS = {
@@ -102,6 +130,18 @@ KINDS = {
         )
         for name in ("Wav2Vec2", "Hubert")
     },
+    **{
+        name: (
+            lambda name=name: qwen_vl(name),
+            {
+                "text": (TEXT, "rope", "model.language_model.layers.{}.self_attn", PLAIN),
+                "vision": (TURNED, "rope", "model.visual.blocks.{}.attn", ("qkv",)),
+            },
+        )
+        for name in ("Qwen2VL", "Qwen2_5_VL")
+    },
+    "sam": (sam, {None: (SQUARE, "learned", "vision_encoder.layers.{}.attn", ("qkv",))}),
+    "vitdet": (vitdet, {None: (SQUARE, "learned", "encoder.layer.{}.attention", ("qkv",))}),
     "spectrogram": (spectrogram, {None: (SOUND, "learned", "layers.{}.attention", PLAIN)}),
 }
 
@@ -128,7 +168,8 @@ def ingest(tmp_path, monkeypatch):
 
 def metric_sigmas(attention, names, n_heads):
     """Singular values of W_Kᵀ W_Q by head from a dense SVD, (head, hidden)."""
-    w_q, w_k = (getattr(attention, name).weight.double().numpy() for name in names)
+    weights = [getattr(attention, name).weight.double().numpy() for name in names]
+    w_q, w_k = np.split(weights[0], 3)[:2] if names == ("qkv",) else weights
     head_dim = len(w_q) // n_heads
     w_q, w_k = w_q.reshape(n_heads, head_dim, -1), w_k.reshape(-1, head_dim, w_k.shape[1])
     w_k = np.repeat(w_k, n_heads // len(w_k), axis=0)
@@ -159,11 +200,13 @@ def test_every_tower_is_a_stack(ingest, kind):
         rows = ask(f"select n_rows from weights join models using (model_key) where weight = 'up' and {of_stack}")
         assert rows == ([] if stack == "cross" else [(ffn_size,)] * n_layers)
     skipped = {module for (module,) in ask("select module from skipped_modules where stage = 'factors'")}
-    assert not {module for module in skipped if not module.startswith("metric_")}
+    assert not {module for module in skipped if "metric_" not in module}
     rotated = (
         "select distinct stack from models join singular_values using (model_key) where operator = 'metric_rope_1'"
     )
-    assert {stack for (stack,) in ask(rotated)} == {stack for stack, told in stacks.items() if told[1] == "rope"}
+    assert {stack for (stack,) in ask(rotated)} == {
+        stack for stack, told in stacks.items() if told[1] == "rope" and told[0] is not TURNED
+    }
 
 
 def test_text_runs_through_the_text_tower(ingest, tmp_path):
@@ -193,14 +236,13 @@ def test_sound_needs_no_tokenizer(ingest):
 
 
 def test_a_tower_that_takes_the_unknown_is_told(ingest):
-    text = TOKENS | sizes(TEXT) | {"num_key_value_heads": 2}
-    text |= {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}}
-    vision = {"depth": 2, "embed_dim": 42, "hidden_size": 48, "num_heads": 3, "patch_size": 4}
-    config = transformers.Qwen2VLConfig(text_config=text, vision_config=vision)
-    ask = ingest(transformers.Qwen2VLForConditionalGeneration(config), "--static-only")
-    assert ask("select model_id, n_heads from models") == [("tiny", 6)]
-    assert ask("select module, reason from skipped_modules where module like '%visual%'") == [
-        ("model.visual.blocks", "it takes hidden_states, grid_thw, for which no probe is known")
+    text = TOKENS | sizes(TEXT) | {"model_type": "opt", "ffn_dim": 40, "word_embed_proj_dim": 48}
+    asking = sizes(TEXT) | {"encoder_hidden_size": 42, "vocab_size": 97}
+    config = transformers.Blip2Config(text_config=text, vision_config=IMAGE | sizes(VISION), qformer_config=asking)
+    ask = ingest(transformers.Blip2ForConditionalGeneration(config), "--static-only")
+    assert ask("select stack, n_heads from models order by 1") == [("text", 6), ("vision", 3)]
+    assert ask("select module, reason from skipped_modules where module like '%qformer%'") == [
+        ("qformer.encoder.layer", "it takes query_embeds, for which no probe is known")
     ]
 
 
@@ -223,13 +265,13 @@ def test_a_stack_that_cannot_be_read_takes_no_other_along(ingest, monkeypatch):
 
 def test_lengths_of_probes():
     """Sites of one length where the part can be so short, in the same order at every length."""
-    for build, shortest in ((whisper, 1), (llava, 1), (lambda: heard("Wav2Vec2"), 1), (spectrogram, 1)):
+    for build in (whisper, llava, lambda: heard("Wav2Vec2"), spectrogram, lambda: qwen_vl("Qwen2VL"), sam):
         model = tiny_models.randomize(build())
         model.set_attn_implementation(capture.NAME)
         many, one = (probes.record(model, model.base_model, n) for n in (13, 1))
         assert [site.path for site in many.sites] == [site.path for site in one.sites] != []
         assert {site.n_positions for site in many.sites} == {13}
-        assert {site.n_positions for site in one.sites} == {shortest}
+        assert {site.n_positions for site in one.sites} == {1}
 
 
 def test_a_waveform_makes_as_many_frames():
