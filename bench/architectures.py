@@ -46,6 +46,7 @@ from ingest import (  # noqa: F401
     variant_stage,
     weight_stages,
 )
+from ingest.basis_reading import read_factors
 from ingest.capture import Site, Unreadable
 from ingest.errors import EigenhouseError
 from ingest.loading import load_model
@@ -166,7 +167,7 @@ def tried(model_type: str, folder: Path) -> Answer:
 
 
 def randomize(model: nn.Module) -> None:
-    """Weights, biases and gains that are all alive: an untrained init has zero biases and gains of one."""
+    """Weights, biases, gains and statistics that are all alive: an untrained init has zero biases and gains of one."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -174,6 +175,9 @@ def randomize(model: nn.Module) -> None:
                 parameter.normal_(0, 0.3, generator=generator)
                 if "norm" in name.lower():
                     parameter.add_(1)
+        for name, buffer in model.named_buffers():  # of batch norms
+            if "running" in name:
+                buffer.uniform_(0.5, 1.5, generator=generator)
     model.eval().requires_grad_(False)
 
 
@@ -235,7 +239,7 @@ def site_sigma(site: Site, single: Site) -> dict[tuple[str, int], np.ndarray]:
 
     Latent attention's features for positions alone, which come last, are an operator of their own.
     """
-    read = probing.read_factors(single, probing.read_rope_scale(site), 1.0)
+    read = read_factors(single, probing.read_rope_scale(site))
     w_q, w_k = read.w_q.astype(np.float64), read.w_k.astype(np.float64)
     group = len(w_q) // len(w_k)
     n_content = w_q.shape[1] - getattr(site.module, "qk_rope_head_dim", 0)

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 BLOCK_LOGITS = 2**20  # logits held at a time over batch, heads, queries and keys: 4 MB, what a cache takes
+FORBIDDEN = -9.9e3  # what is added to the score of a masked key: -10,000 in old models, the least float in new ones
 EXCLUDED = -1e30  # a finite stand-in for minus infinity: exp() of it is 0, and 0 * it is not NaN
 STATS = (
     "entropy_nats",
@@ -77,7 +78,7 @@ def blocks(call: AttentionCall) -> Iterator[Block]:
             if mask.dtype == torch.bool:
                 is_allowed = mask
             else:
-                is_allowed = mask > torch.finfo(mask.dtype).min / 2
+                is_allowed = mask > FORBIDDEN
                 # a mask may carry a bias as well (ALiBi): what it adds to an allowed key is part of the logit
                 logits = logits + mask.masked_fill(~is_allowed, 0)
         yield Block(start, stop, logits, is_allowed)

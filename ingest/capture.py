@@ -119,6 +119,11 @@ class Site:
         shape = self.hidden.shape
         return shape[0] if len(shape) == 2 else shape[1:-1].numel()
 
+    @property
+    def n_key_positions(self) -> int:
+        name = self._key_argument()
+        return self.n_positions if name is None else self.kwargs[name].shape[1]
+
     def run(self, hidden: torch.Tensor, key_hidden: torch.Tensor | None = None) -> AttentionCall:
         """q and k of `hidden` (batch, position, hidden_size); keys from `key_hidden` where the site is a cross one."""
         try:
@@ -151,9 +156,11 @@ class Site:
         try:
             with torch.no_grad(), listening(keep, len(hidden) if self.is_traced else 0):
                 output = self.module(*args, **kwargs)
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        except (torch.OutOfMemoryError, MemoryError):
+            raise
+        except Exception as error:
             said = (str(error).splitlines() or [""])[0]
-            if "memory" in said:  # it says nothing about the module
+            if "allocate memory" in said:  # it says nothing about the module
                 raise
             raise Unreadable(f"it can't be run alone: {type(error).__name__}: {said[:200]}") from error
         if len(seen) != 1:

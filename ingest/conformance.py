@@ -1,8 +1,9 @@
 """The gate: factors count only when they reproduce the model's own q(x)·k(y), head by head.
 
-Three comparisons a head, of which the worst is kept: the full logit at position 0, with bias and norms; its linear
-part alone, so that a large bias can't hide a wrong weight; and one pair at real positions, with the model's rotation.
-A module that bypasses the attention interface must also find the attention weights it returned in our factors.
+Five comparisons a head, of which the worst is kept: the full logit at position 0, with bias and norms; its linear part
+alone, so that a large bias can't hide a wrong weight; queries with queries and keys with keys, so that neither side
+hides behind a zero of the other; and one pair at real positions, with the model's rotation. A module that bypasses the
+attention interface must also find the attention weights it returned, where it returns any, in our factors.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ import numpy as np
 import torch
 
 from ingest.attention import attention_weights
-from ingest.capture import Site
+from ingest.basis_reading import own_scales, read_factors
+from ingest.capture import Site, Unreadable
 from ingest.factors import HeadFactors
 from ingest.layouts import layouts
 from ingest.probing import (
     GAIN,
     captured,
     identity_norms,
-    read_factors,
     read_rope_scale,
-    told_q_scale,
+    respond,
     with_surroundings,
 )
 
@@ -44,19 +45,33 @@ class Evidence:
         generator = np.random.default_rng(seed)
         self.x = generator.standard_normal((n_rows, site.hidden_size))
         self.y = generator.standard_normal((n_rows, site.key_hidden_size)) if site.is_cross else self.x
-        at_all_positions = (1, site.n_positions, 1)
-        hidden, key_hidden = (np.tile(rows[:, None], at_all_positions) for rows in (self.x, self.y))
-        cross = site.is_cross
-        self.q, self.k = (side[:, :, 0] for side in captured(site, hidden, key_hidden if cross else None))
+        self.q, self.k = (side[:, :, 0] for side in respond(site, self.x, self.y))
         with identity_norms(site):
-            zero_q, zero_k = captured(site, 0 * hidden, 0 * key_hidden if cross else None)
-            q, k = captured(site, GAIN * hidden, GAIN * key_hidden if cross else None)
-        q, k = (q - zero_q) / GAIN, (k - zero_k) / GAIN
+            zero_q, zero_k = respond(site, 0 * self.x, 0 * self.y)
+            q, k = (side / GAIN for side in respond(site, GAIN * self.x, GAIN * self.y))
+            far, near = min(QUERY_POSITION, q.shape[2] - 1), min(KEY_POSITION, k.shape[2] - 1)
+            self._require_alone(site, (q, k), {0, far, near})
+        q, k = q - zero_q / GAIN, k - zero_k / GAIN
         self.linear_q, self.linear_k = q[:, :, 0], k[:, :, 0]
-        far, near = (min(position, site.n_positions - 1) for position in (QUERY_POSITION, KEY_POSITION))
         self.far_q, self.near_k = q[:, :, far], k[:, :, near]
         self.turn_q, self.turn_k = rotation(q, k, far), rotation(q, k, near)
+        self.bias_moves = not (_is_turned(zero_q[0], self.turn_q, far) and _is_turned(zero_k[0], self.turn_k, near))
         self.reenactment = Reenactment(site, self.x, self.y, q, k) if site.is_traced else None
+
+    def _require_alone(self, site: Site, answers: tuple[np.ndarray, np.ndarray], kept: set[int]) -> None:
+        """Raises Unreadable where q or k at the kept positions change with the hidden states at others."""
+        fed = []
+        for rows, n in ((self.x, site.n_positions), (self.y, site.n_key_positions)):
+            hidden = np.tile(GAIN * rows[:N_PAIRS, None], (1, n, 1))
+            others = [position for position in range(n) if position not in kept]
+            hidden[:, others] = GAIN * rows[N_PAIRS : 2 * N_PAIRS, None]
+            fed.append(hidden)
+        again = captured(site, fed[0], fed[1] if site.is_cross else None)
+        for before, after in zip(answers, again, strict=True):
+            at = sorted(position for position in kept if position < before.shape[2])
+            before, after = before[:N_PAIRS, :, at], after[:, :, at] / GAIN
+            if np.abs(after - before).max() > TOLERANCE * np.abs(before).max():
+                raise Unreadable("its q or k at a position depends on the hidden states at others")
 
     @property
     def n_distinct_keys(self) -> int:
@@ -85,17 +100,20 @@ class Evidence:
 
     def errors(self, factors: HeadFactors) -> np.ndarray:
         """Largest relative error over the pairs, (head,); 0 where a zero head is zero on both sides."""
-        x, y = self.x[:N_PAIRS], self.y[N_PAIRS : 2 * N_PAIRS]
+        one, other = slice(N_PAIRS), slice(N_PAIRS, 2 * N_PAIRS)
         linear = factors.linear_part()
-        ours_q, ours_k = linear.query(x), linear.key(y)
+        ours_q, ours_k = linear.query(self.x[: 2 * N_PAIRS]), linear.key(self.y[: 2 * N_PAIRS])
+        full = factors.query(self.x[one]), factors.key(self.y[other])
+        n_heads = self.q.shape[1]
+        their_keys, our_keys = (np.repeat(k, n_heads // k.shape[1], axis=1) for k in (self.linear_k, ours_k))
         pairs = (
-            ((self.q, self.k), (factors.query(x), factors.key(y))),
-            ((self.linear_q, self.linear_k), (ours_q, ours_k)),
-            ((self.far_q, self.near_k), (ours_q @ self.turn_q, ours_k @ self.turn_k)),
+            ((self.q[one], self.k[other]), full),
+            ((self.linear_q[one], self.linear_k[other]), (ours_q[one], ours_k[other])),
+            ((self.linear_q[one], self.linear_q[other]), (ours_q[one], ours_q[other])),
+            ((their_keys[one], their_keys[other]), (our_keys[one], our_keys[other])),
+            ((self.far_q[one], self.near_k[other]), (ours_q[one] @ self.turn_q, ours_k[other] @ self.turn_k)),
         )
-        errors = [
-            relative_error(logits(q[:N_PAIRS], k[N_PAIRS : 2 * N_PAIRS]), logits(*ours)) for (q, k), ours in pairs
-        ]
+        errors = [relative_error(logits(*theirs), logits(*ours)) for theirs, ours in pairs]
         if self.reenactment is not None:
             errors.append(self.reenactment.errors(factors))
         return np.max(errors, axis=0)
@@ -149,14 +167,14 @@ def proven_factors(site: Site, single: Site) -> tuple[HeadFactors, np.ndarray]:
             factors, errors = _in_order(with_surroundings(cut, site, rope_scale), evidence)
             if errors.max() <= TOLERANCE:
                 return factors, errors
-    read = read_factors(single, rope_scale, told_q_scale(site))
+    read = read_factors(single, rope_scale, own_scales(site, rope_scale))
     return _in_order(with_surroundings(read, site, rope_scale), evidence)
 
 
 def _in_order(factors: HeadFactors, evidence: Evidence) -> tuple[HeadFactors, np.ndarray]:
     """With the module's own scales; norm before rotation or after, which matters only where the rotation scales."""
     q_scale, k_scale = evidence.own_scales(factors)
-    factors = replace(factors, q_scale=q_scale, k_scale=k_scale)
+    factors = replace(factors, q_scale=q_scale, k_scale=k_scale, bias_moves=evidence.bias_moves)
     errors = evidence.errors(factors)
     if factors.rope_scale is None or (factors.norm_q is None and factors.norm_k is None):
         return factors, errors
@@ -176,6 +194,12 @@ def relative_error(theirs: np.ndarray, ours: np.ndarray) -> np.ndarray:
     worst, size = np.abs(ours - theirs).max(axis=(0, 1)), np.abs(theirs).max(axis=(0, 1))
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(worst == 0, 0.0, worst / size)
+
+
+def _is_turned(zero: np.ndarray, turn: np.ndarray, position: int) -> bool:
+    """Whether the response to 0, (head, position, feature), is at a position what it is at 0, but for the rotation."""
+    moved = np.abs(zero[:, position] - zero[:, 0] @ turn).max()
+    return bool(moved <= TOLERANCE * np.abs(zero).max())
 
 
 def rotation(q: np.ndarray, k: np.ndarray, position: int) -> np.ndarray:

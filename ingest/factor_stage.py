@@ -135,6 +135,8 @@ def _prove_variants(
 ) -> dict[str, Pair]:
     site, found = bench.sites[index], {}
     norm = site.input_norm if site.input_norm and site.input_norm.startswith(own_layer(stack, site.path)) else None
+    if sum(other.path == site.path for other in bench.sites) > 1:
+        norm = None  # of a block that runs again on what it made itself
     with bench.loaded.filled(norm) if norm else nullcontext():
         layer = Layer(
             site,
@@ -215,7 +217,7 @@ def describe_stack(bench: Workbench, found: ProvenStack) -> dict[str, object]:
         "quantization": quantization,
         "attention_scale": site.call.scaling * factors.q_scale * factors.k_scale,
         "has_qk_norm": factors.norm_q is not None or factors.norm_k is not None,
-        "has_qk_bias": bool(np.any(factors.b_q) or np.any(factors.b_k)),
+        "has_qk_bias": not factors.bias_moves and bool(np.any(factors.b_q) or np.any(factors.b_k)),
         "position_encoding": position_encoding(bench.tower(site), site),
     }
 

@@ -62,7 +62,8 @@ class HeadFactors:
     rope_scale (feature,): the rotary module's attention scaling on the dimensions it rotates, 1 elsewhere ·
     norm_follows_rope: their order · latent_q, latent_k: where w_q or w_k is a product with a norm in between ·
     n_position: features at the end that hold positions alone, as latent attention has them · clip: what the entries of
-    q and k are cut off at, bias and all.
+    q and k are cut off at, bias and all · bias_moves: b_q or b_k holds what is added at position 0, which is another at
+    others.
     The metric is made of the content of w_q and w_k alone; the rest serves to prove them against captured q and k.
     """
 
@@ -81,6 +82,7 @@ class HeadFactors:
     latent_k: Latent | None = None
     n_position: int = 0
     clip: float | None = None
+    bias_moves: bool = False
 
     @property
     def n_content(self) -> int:

@@ -72,13 +72,19 @@ class LoadedModel:
             return
         module = self.model.get_submodule(path)
         names = [name for name, _ in module.named_parameters()]
+        stored = {name: buffer for name, buffer in module.named_buffers() if f"{path}.{name}" in self.checkpoint}
+        before = {name: buffer.clone() for name, buffer in stored.items()}
         try:
             for name in names:
                 _set_parameter(module, name, self.checkpoint.read(f"{path}.{name}"))
+            for name, buffer in stored.items():  # running statistics of a batch norm, for one
+                buffer.copy_(self.checkpoint.read(f"{path}.{name}"))
             yield
         finally:
             for name in names:
                 _set_parameter(module, name, _weightless(module.get_parameter(name)))
+            for name, buffer in stored.items():
+                buffer.copy_(before[name])
 
 
 def load_config(source: Source, trust_remote_code: bool) -> PretrainedConfig:

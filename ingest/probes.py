@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 
 from ingest import capture
 from ingest.capture import Site, Unreadable
-from ingest.loading import LoadedModel, first_line
+from ingest.loading import first_line
 
 FIRST_TOKEN = 5  # past the special tokens of most vocabularies
 PATCHES = 4  # along each side of an image, where the model takes one of another size than its own
@@ -79,17 +79,6 @@ def record(model: nn.Module, body: nn.Module, n_positions: int) -> Recording:
     if not recording.sites:
         recording.left_out |= {path or "model": reason for path, reason in recording.tried.items() if reason}
     return recording
-
-
-def probe_inputs(loaded: LoadedModel, n_positions: int) -> dict[str, Any]:
-    """The inputs of one sample that the body runs on. Raises Unreadable where there are none."""
-
-    def ran(inputs: dict[str, Any]) -> dict[str, Any]:
-        with torch.no_grad():
-            loaded.body(**inputs)
-        return inputs
-
-    return _first_that_runs(loaded.body, n_positions, ran)
 
 
 def probes(part: Any, n_positions: int) -> Iterator[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """What stands between the projections and the captured q and k, read off the running module itself.
 
-Norms, the rotary module's attention scaling, the module's own q scaling, and, where no layout is known, the
-factors: all by feeding the module chosen inputs. Nothing here knows an architecture.
+Norms, the rotary module's attention scaling and clipping: all by feeding the module chosen inputs. Nothing here knows
+an architecture.
 """
 
 from __future__ import annotations
@@ -18,25 +18,39 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from ingest.capture import Site, Unreadable
-from ingest.factors import HeadFactors, HeadNorm, Latent
+from ingest.factors import HeadFactors, HeadNorm
 
 GAIN = 64.0  # inputs of the linear readings are this much larger, so that a bias many times W x can't drown it
-LINEARITY = 1e-3
-CHUNK = 512
 _LATENT_NORM_NAME = re.compile(r"^(q|kv)_a_(layer)?norm$")
 _NORM_NAME = re.compile(r"^(q|k|kv|query|key|qk)_?(b_)?(layer_?)?(norm|ln)")
 _SIDES = {"q": "q", "query": "q", "k": "k", "kv": "k", "key": "k", "qk": "qk"}
 
 
 def captured(site: Site, hidden: np.ndarray, key_hidden: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """q (batch, head, position, feature) and k (batch, kv head, …) float64 of hidden (batch, position, hidden)."""
+    """q (batch, head, position, feature) and k (batch, kv head, …) float64 of hidden (batch, position, hidden).
+
+    Raises Unreadable where they aren't finite.
+    """
     reference = site.call.query
 
     def tensor(array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(array.astype(np.float32)).to(reference.device, reference.dtype)
 
     call = site.run(tensor(hidden), None if key_hidden is None else tensor(key_hidden))
+    if not (bool(call.query.isfinite().all()) and bool(call.key.isfinite().all())):
+        raise Unreadable("it answers chosen hidden states with numbers that aren't finite")
     return call.query.cpu().double().numpy(), call.key.cpu().double().numpy()
+
+
+def respond(site: Site, rows: np.ndarray, key_rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same of rows (batch, hidden), each at all positions: an image has as many as it has.
+
+    key_rows: what keys are made of, where the site is a cross one.
+    """
+    hidden, key_hidden = (
+        np.tile(side[:, None], (1, n, 1)) for side, n in ((rows, site.n_positions), (key_rows, site.n_key_positions))
+    )
+    return captured(site, hidden, key_hidden if site.is_cross else None)
 
 
 def norm_modules(site: Site) -> dict[str, nn.Module]:
@@ -138,15 +152,23 @@ def _fitted_norm(
 def read_rope_scale(site: Site) -> np.ndarray | None:
     """Attention scaling of the rotary tables, (feature,) on the dimensions they rotate; None where it is 1.
 
-    The tables are what the model passed. With their modulus taken out the captured q shrinks by exactly the
-    scaling on rotated dimensions and stays on the others, which tells the two apart for partial RoPE.
+    The tables are what the model passed, or what a child of the module makes. With their modulus taken out the captured
+    q shrinks by exactly the scaling on rotated dimensions and stays on the others, which tells the two apart for
+    partial RoPE.
     """
     bare, scale = _without_modulus(site)
-    if bare is None or abs(scale - 1) < 1e-6:
+    if bare is not None and abs(scale - 1) < 1e-6:
         return None
     hidden = np.random.default_rng(5).standard_normal((8, site.n_positions, site.hidden_size))
+    keys = np.random.default_rng(5).standard_normal((8, site.n_key_positions, site.key_hidden_size))
+    key_hidden = keys if site.is_cross else None
     with identity_norms(site):
-        scaled_q, plain_q = captured(site, hidden)[0][:, :, 0], captured(bare, hidden)[0][:, :, 0]
+        with _unit_tables(site) as moduli:
+            plain_q = captured(bare or site, hidden, key_hidden)[0][:, :, 0]
+        scale = scale if bare is not None else next(iter(moduli), 1.0)
+        if abs(scale - 1) < 1e-6:
+            return None
+        scaled_q = captured(site, hidden, key_hidden)[0][:, :, 0]
     power = [np.square(q).sum(axis=(0, 1)) for q in (scaled_q, plain_q)]
     ratio = np.sqrt(power[0] / np.where(power[1] > 0, power[1], 1))
     return np.where(np.abs(ratio - scale) < np.abs(ratio - 1), scale, 1.0)
@@ -154,93 +176,12 @@ def read_rope_scale(site: Site) -> np.ndarray | None:
 
 def read_clip(site: Site) -> float | None:
     """What the module cuts the entries of q and k off at: where many of them end up for large hidden states."""
-    hidden = GAIN**2 * np.random.default_rng(19).standard_normal((4, site.n_positions, site.hidden_size))
-    keys = GAIN**2 * np.random.default_rng(23).standard_normal((4, site.n_positions, site.key_hidden_size))
-    sizes = np.abs(captured(site, hidden, keys if site.is_cross else None)[0][:, :, 0])
-    return float(sizes.max()) if sizes.any() and (sizes == sizes.max()).mean() > 0.1 else None
-
-
-def told_q_scale(site: Site) -> float:
-    """What the module says it multiplies q with: its own scaling, where the kernel is told 1.
-
-    For factors that are read by basis vectors, where no weight is known that the captured q could be held against.
-    """
-    own = getattr(site.module, "scaling", None)
-    return float(own) if site.call.scaling == 1.0 and isinstance(own, float) else 1.0
-
-
-def read_factors(site: Site, rope_scale: np.ndarray | None, q_scale: float) -> HeadFactors:
-    """W_Q and W_K of a module of which nothing is known: at position 0, q and k of basis vector e_i are columns i.
-
-    site: recorded at one position, where the model takes one. What stands before and behind a norm in the middle of a
-    side is read too. Raises Unreadable unless q and k are linear once the response to 0 is taken off.
-    """
-    sizes = (site.hidden_size, site.key_hidden_size)
-    rope = 1.0 if rope_scale is None else rope_scale
-    scales = (q_scale * rope, rope)
-    with identity_norms(site):
-        zero = [side[0, :, 0] for side in _respond(site, np.zeros((1, sizes[0])), np.zeros((1, sizes[1])))]
-        _check_linear(site, zero)
-        columns: list[list[np.ndarray]] = [[], []]
-        for start, count in _chunks(site, max(sizes)):
-            bases = [GAIN * _basis(size, start, count) for size in sizes]
-            for side, response in enumerate(_respond(site, *bases)):
-                columns[side].append((response[:, :, 0] - zero[side]) / GAIN)
-        latents = {
-            side: _read_latent(site, norm, "qk".index(side), scales["qk".index(side)])
-            for side, norm in latent_norms(site).items()
-        }
-    w_q, w_k = (
-        np.moveaxis(np.concatenate(columns[side])[: sizes[side]] / scales[side], 0, -1).astype(np.float32)
-        for side in (0, 1)
+    rows, key_rows = (
+        GAIN**2 * np.random.default_rng(19).standard_normal((4, size))
+        for size in (site.hidden_size, site.key_hidden_size)
     )
-    b_q, b_k = ((zero[side] / scales[side]).astype(np.float32) for side in (0, 1))
-    latent_q, latent_k = latents.get("q"), latents.get("k")
-    return HeadFactors(
-        w_q, w_k, b_q, b_k, "read by basis vectors", latent_q=latent_q, latent_k=latent_k,
-        n_position=_n_beside(latent_k) if latent_k else 0,
-    )  # fmt: skip
-
-
-def _read_latent(site: Site, norm: nn.Module, side: int, scale: np.ndarray | float) -> Latent:
-    """The maps before and behind a norm: what enters it of basis vectors, and what is answered to those that leave it.
-
-    To be called where norms are identities.
-    """
-    entered: list[np.ndarray] = []
-    leaving: torch.Tensor | None = None
-
-    def stand_in(_norm: nn.Module, args: tuple, out: torch.Tensor) -> torch.Tensor | None:
-        entered.append(args[0].reshape(len(out), -1, out.shape[-1])[:, 0].double().cpu().numpy())
-        if leaving is None:
-            return None
-        return leaving.to(out).reshape(len(leaving), *(1,) * (out.dim() - 2), -1).expand(out.shape)
-
-    def answer(*rows: np.ndarray) -> np.ndarray:
-        return _respond(site, *rows)[side][:, :, 0]
-
-    sizes = (site.hidden_size, site.key_hidden_size)
-    hook = norm.register_forward_hook(stand_in)
-    try:
-        answer(*(np.zeros((1, size)) for size in sizes))
-        offset, down = entered[-1][0], []
-        for start, count in _chunks(site, sizes[side]):
-            answer(*(GAIN * _basis(size, start, count) for size in sizes))
-            down.append((np.concatenate(entered)[-count:] - offset) / GAIN)
-        leaving = torch.zeros(1, len(offset))
-        silent, up = answer(*(np.zeros((1, size)) for size in sizes)), []
-        for start, count in _chunks(site, len(offset)):
-            leaving = torch.from_numpy(_basis(len(offset), start, count))
-            up.append((answer(*(np.zeros((count, size)) for size in sizes)) - silent) / scale)
-    finally:
-        hook.remove()
-    return Latent(np.concatenate(down).T, offset, np.moveaxis(np.concatenate(up), 0, -1))
-
-
-def _n_beside(latent: Latent) -> int:
-    """The last features that don't come from the latent: latent attention keeps them for positions alone."""
-    through = np.flatnonzero(np.abs(latent.up).max(axis=(0, 2)))
-    return latent.up.shape[1] - 1 - int(through.max(initial=-1))
+    sizes = np.abs(respond(site, rows, key_rows)[0][:, :, 0])
+    return float(sizes.max()) if sizes.any() and (sizes == sizes.max()).mean() > 0.1 else None
 
 
 def with_surroundings(factors: HeadFactors, site: Site, rope_scale: np.ndarray | None) -> HeadFactors:
@@ -262,40 +203,6 @@ def with_surroundings(factors: HeadFactors, site: Site, rope_scale: np.ndarray |
     )
 
 
-def _respond(site: Site, rows: np.ndarray, key_rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """q and k of rows (batch, hidden), each at all positions of the site: an image has as many as it has."""
-    at_all_positions = (1, site.n_positions, 1)
-    hidden, key_hidden = (np.tile(side[:, None], at_all_positions) for side in (rows, key_rows))
-    return captured(site, hidden, key_hidden if site.is_cross else None)
-
-
-def _check_linear(site: Site, zero: list[np.ndarray]) -> None:
-    """f(2x - y) = 2 f(x) - f(y): scaling alone would let |x| pass."""
-    generator = np.random.default_rng(7)
-    x, y = (
-        [GAIN * generator.standard_normal((5, size)) for size in (site.hidden_size, site.key_hidden_size)] for _ in "xy"
-    )
-    f_x, f_y, f_both = (_respond(site, *rows) for rows in (x, y, [2 * a - b for a, b in zip(x, y, strict=True)]))
-    for side, name in enumerate("qk"):
-        at_x, at_y, at_both = (response[side][:, :, 0] - zero[side] for response in (f_x, f_y, f_both))
-        want = 2 * at_x - at_y
-        if not want.any():
-            raise Unreadable(f"its {name} is the same whatever the hidden states (that of another layer?)")
-        if np.abs(at_both - want).max() > LINEARITY * np.abs(want).max():
-            raise Unreadable(f"its {name} is not linear in the hidden states: f(2x - y) is not 2 f(x) - f(y)")
-
-
-def _chunks(site: Site, size: int) -> Iterator[tuple[int, int]]:
-    """(start, count) of the basis vectors to run at a time."""
-    step = max(1, CHUNK // site.n_positions)
-    return ((start, min(step, size - start)) for start in range(0, size, step))
-
-
-def _basis(size: int, start: int, count: int) -> np.ndarray:
-    """Rows start … start+count of the identity; rows past its end are zero."""
-    return np.eye(count, size, k=start)
-
-
 def _without_modulus(site: Site) -> tuple[Site | None, float]:
     """The site with rotary tables of modulus 1, and the modulus they had at position 0."""
     for key, value in [*enumerate(site.args), *site.kwargs.items()]:
@@ -305,6 +212,33 @@ def _without_modulus(site: Site) -> tuple[Site | None, float]:
             kwargs = {name: bare if key == name else arg for name, arg in site.kwargs.items()}
             return replace(site, args=args, kwargs=kwargs), scale
     return None, 1.0
+
+
+@contextmanager
+def _unit_tables(site: Site) -> Iterator[list[float]]:
+    """Within the block rotary tables that children of the module make have modulus 1; the list takes the moduli."""
+    moduli: list[float] = []
+
+    def without_modulus(_module: nn.Module, _args: tuple, out: Any) -> Any:
+        scale, bare = _split_tables(out)
+        if bare is None or not _are_constant(bare):
+            return None
+        moduli.append(scale)
+        return bare
+
+    children = [child for child in site.module.modules() if child is not site.module]
+    hooks = [child.register_forward_hook(without_modulus) for child in children]
+    try:
+        yield moduli
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _are_constant(tables: Any) -> bool:
+    """Of modulus 1 everywhere, as rotations are: two tensors of a shape might be anything else."""
+    modulus = torch.hypot(*tables) if isinstance(tables, tuple) else tables.abs()
+    return torch.allclose(modulus, torch.ones_like(modulus), atol=1e-3)
 
 
 def _split_tables(value: Any) -> tuple[float, Any]:
@@ -325,7 +259,7 @@ def _input_of(site: Site, module: nn.Module) -> torch.Tensor | None:
     reference = site.call.query
     try:
         hidden = torch.ones(1, site.n_positions, site.hidden_size, device=reference.device, dtype=reference.dtype)
-        keys = hidden.new_ones(1, site.n_positions, site.key_hidden_size)
+        keys = hidden.new_ones(1, site.n_key_positions, site.key_hidden_size)
         site.run(hidden, keys)
     finally:
         hook.remove()

@@ -35,17 +35,25 @@ class Stack:
 def find_stacks(model: Any, sites: list[Site]) -> list[Stack]:
     """Group sites by the module list they stand in; cross-attention is a stack of its own, and so is each hidden size.
 
-    The layer is the index in that list. Where that is not unique (layers that share one module), or the list has
+    And each of several attentions that an element of the list has under different names. The layer is the index in
+    that list. Where that is not unique (layers that share one module, or have several of a name), or the list has
     several stacks (stages of an image pyramid), the calls are counted.
     """
-    groups: dict[tuple[str, bool, tuple[int, int]], list[int]] = defaultdict(list)
+    by_element: dict[tuple[str, bool, int], set[str]] = defaultdict(set)
+    for site in sites:
+        prefix = _list_prefix(site.path)
+        by_element[prefix, site.is_cross, _list_index(site.path, prefix)].add(_place(site.path, prefix))
+    several = {(prefix, is_cross) for (prefix, is_cross, _), places in by_element.items() if len(places) > 1}
+    groups: dict[tuple[str, bool, tuple[int, int], str], list[int]] = defaultdict(list)
     for index, site in enumerate(sites):
-        groups[_list_prefix(site.path), site.is_cross, (site.hidden_size, site.key_hidden_size)].append(index)
-    in_list = Counter((prefix, is_cross) for prefix, is_cross, _ in groups)
+        prefix, sizes = _list_prefix(site.path), (site.hidden_size, site.key_hidden_size)
+        place = _place(site.path, prefix) if (prefix, site.is_cross) in several else ""
+        groups[prefix, site.is_cross, sizes, place].append(index)
+    in_list = Counter((prefix, is_cross, place) for prefix, is_cross, _, place in groups)
     stacks = []
-    for (prefix, is_cross, _), members in groups.items():
+    for (prefix, is_cross, _, place), members in groups.items():
         layers = [_list_index(sites[index].path, prefix) for index in members]
-        if len(set(layers)) < len(layers) or in_list[prefix, is_cross] > 1:
+        if len(set(layers)) < len(layers) or in_list[prefix, is_cross, place] > 1:
             layers = list(range(len(members)))
             n_layers = len(members)
         else:
@@ -70,7 +78,7 @@ def unreached(model: Any, stacks: list[Stack], sites: list[Site]) -> dict[str, s
     }
     known = {stack.prefix for stack in stacks} | {""}
     return {
-        prefix: f"no scores of its {kind} were seen when text ran through the model"
+        prefix: f"no scores of its {kind} were seen when the model was run"
         for prefix, kind in towers.items()
         if prefix not in known
     }
@@ -127,6 +135,11 @@ def _list_prefix(path: str) -> str:
     parts = path.split(".")
     numbers = [i for i, part in enumerate(parts) if part.isdigit()]
     return ".".join(parts[: numbers[0]]) if numbers else ""
+
+
+def _place(path: str, prefix: str) -> str:
+    """Where in its list element a module stands, but for numbers."""
+    return re.sub(r"\d+", "", path.removeprefix(prefix))
 
 
 def _list_index(path: str, prefix: str) -> int:

@@ -7,7 +7,7 @@ biases and masks; when a softmax takes it, its two sides are the module's q and 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,14 +17,11 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 
-from ingest.attention import AttentionCall, key_of_each_query_head
+from ingest.attention import FORBIDDEN, AttentionCall, key_of_each_query_head
 
 PRODUCTS = {"matmul", "__matmul__", "bmm", "baddbmm"}
 TIMES = {"mul", "__mul__", "__rmul__", "__imul__", "mul_", "multiply"}
 OVER = {"div", "__truediv__", "__itruediv__", "div_", "true_divide"}
-FORBIDDEN = (
-    -5e3
-)  # scores below are masked: with -10,000 in old models, with the least float, or a fraction, in new ones
 NO_BIAS = 1e-5  # of the largest score: what rounding leaves of a bias that isn't there
 _is_paused = False
 
@@ -97,7 +94,10 @@ class _Tracer(TorchFunctionMode):
         elif product is not None and isinstance(result, torch.Tensor):
             size = product.query.shape[:-1].numel() * product.key.shape[-2]
             if result.is_floating_point() and result.numel() == size:
-                self._followed[id(result)] = (result, replace(product, scaling=product.scaling * _factor(name, given)))
+                self._followed[id(result)] = (
+                    result,
+                    replace(product, scaling=product.scaling * _factor(name, given, self._followed)),
+                )
         return result
 
     def _owner(self) -> nn.Module | None:
@@ -125,9 +125,10 @@ class _Tracer(TorchFunctionMode):
         )
         if scores.shape != (*query.shape[:3], key.shape[2]) or query.shape[1] % key.shape[1]:
             return
-        is_allowed = scores > FORBIDDEN
         own = product.scaling * query @ key_of_each_query_head(key, query.shape[1]).transpose(-1, -2)
-        bias = (scores - own).masked_fill(~is_allowed, 0)
+        beside = scores - own
+        is_allowed = beside > FORBIDDEN
+        bias = beside.masked_fill(~is_allowed, 0)
         largest = scores.masked_fill(~is_allowed, 0).abs().max()
         self._report(
             AttentionCall(
@@ -158,14 +159,15 @@ class _Tracer(TorchFunctionMode):
         self._report(AttentionCall(owner, query.detach(), key.detach(), None, mask, scaling))
 
 
-def _factor(name: str, operands: tuple) -> float:
-    """What an operation multiplies its tensor with: the one number among the operands."""
+def _factor(name: str, operands: tuple, followed: Container[int]) -> float:
+    """What an operation multiplies its tensor with: the one number among the operands, if none is the tensor itself."""
     if name not in TIMES | OVER:
         return 1.0
     numbers = [
         float(value)
         for value in operands
-        if isinstance(value, int | float) or (isinstance(value, torch.Tensor) and value.numel() == 1)
+        if isinstance(value, int | float)
+        or (isinstance(value, torch.Tensor) and value.numel() == 1 and id(value) not in followed)
     ]
     factor = math.prod(numbers)
     return 1 / factor if name in OVER else factor

@@ -126,6 +126,8 @@ class Layer:
         factors = self.factors
         if not (factors.b_q.any() or factors.b_k.any()):
             raise NotThere("its projections of queries and keys have no bias")
+        if factors.bias_moves:
+            raise NotThere("what is added to its queries and keys depends on their positions")
         pair = biased(self._weights[0], factors.b_q), biased(self._weights[1], factors.b_k)
         rows = self._rows()
         with identity_norms(self.site):

@@ -15,7 +15,6 @@ from ingest.errors import EigenhouseError
 from ingest.forward import longest_text, usable_device
 from ingest.loading import LoadedModel, fits_in_memory, load_model, load_tokenizer
 from ingest.probes import Recording, main_input, record
-from ingest.probes import probe_inputs as probe_inputs
 from ingest.sources import Source
 from ingest.stacks import Stack, find_stacks, position_encoding, tower, unreached
 
