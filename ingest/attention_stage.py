@@ -10,21 +10,23 @@ import polars as pl
 
 from ingest import console
 from ingest.attention import STATS
-from ingest.forward import longest_text, run_prompts, tokenize, usable_device
+from ingest.forward import longest_text, run_prompts, share_off_eager, tokenize, usable_device
 from ingest.prompts import PromptSet
 from ingest.staging import long_frame, write_table
 from ingest.workbench import Workbench
+
+MOST_OFF = 0.01  # of the tokens
 
 
 def write_attention(bench: Workbench, out: Path, prompts: PromptSet) -> None:
     """Stage `attention_stats` of every stack that the prompts reach, and the prompts themselves.
 
-    A model that can't be run on text here has a row in `skipped_modules` instead.
+    A model that can't be run on text here, or doesn't do under our kernel what it does under its own, has a row in
+    `skipped_modules` instead.
     """
     reader = None if bench.forward_refusal else bench.reader
     if reader is None:
         reason = bench.forward_refusal or f"no part of {type(bench.loaded.model).__name__} could be run on text"
-        console.say(f"{reason}: no attention statistics")
         _write_refusal(bench, out, reason)
         return
     device = usable_device(bench.options.device)
@@ -32,6 +34,13 @@ def write_attention(bench: Workbench, out: Path, prompts: PromptSet) -> None:
     longest = longest_text(reader.body, reader.config, bench.tokenizer)
     tokenized = tokenize(bench.tokenizer, prompts, longest, console.say)
     pad_id = getattr(bench.tokenizer, "pad_token_id", None) or 0
+    if not any(site.is_traced for site in bench.sites):  # a traced model runs its own kernels
+        share = share_off_eager(reader, tokenized, pad_id)
+        if share > MOST_OFF:
+            _write_refusal(
+                bench, out, f"{share:.0%} of its tokens' hidden states are other ones under its own eager attention"
+            )
+            return
     with console.stage("attention (prompts)", len(tokenized)) as advance:
         by_site = run_prompts(reader, bench.sites, tokenized, pad_id, advance)
     expected = {}
@@ -57,6 +66,7 @@ def write_attention(bench: Workbench, out: Path, prompts: PromptSet) -> None:
 
 
 def _write_refusal(bench: Workbench, out: Path, reason: str) -> None:
+    console.say(f"{reason}: no attention statistics")
     for number in range(len(bench.stacks)):
         _write_skipped(out / f"stack{number}", reason)
     expected = {f"stack{number}": {"skipped_modules": 1} for number in range(len(bench.stacks))}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from ingest import capture
 from ingest.attention import AttentionCall, head_stats
 from ingest.capture import Site, listening
 from ingest.errors import EigenhouseError
@@ -18,6 +19,7 @@ from ingest.prompts import PromptSet
 
 MAX_BATCH = 8  # prompts
 MAX_TOKENS = 2048  # a batch, padding counted
+OFF = 1e-2  # of a hidden state's norm; another kernel than the model's own is off by as much as the state
 
 
 @dataclass(frozen=True)
@@ -120,10 +122,32 @@ def run_prompts(
     return {index: [rows[i] for i in sorted(rows)] for index, rows in results.items() if rows}
 
 
-def _forward(loaded: LoadedModel, inputs: dict[str, torch.Tensor]) -> None:
+def share_off_eager(loaded: LoadedModel, tokenized: list[TokenizedPrompt], pad_id: int) -> float:
+    """Share of the tokens whose hidden states under our kernel aren't those under the model's own eager attention.
+
+    Of the longest and the shortest prompt in one batch. A state that is off by less than OFF of its norm is rounded:
+    by rounding alone a mixture of experts may route a token elsewhere. Raises EigenhouseError where it can't be run.
+    """
+    by_length = sorted(tokenized, key=lambda prompt: len(prompt.ids))
+    batch = [replace(prompt, ids=prompt.ids[:MAX_TOKENS]) for prompt in (by_length[0], by_length[-1])]
+    inputs = _padded(loaded, batch, pad_id, next(loaded.model.parameters()).device)
+    is_real, states = inputs["attention_mask"].bool(), []
+    try:
+        for kernel in ("eager", capture.NAME):
+            loaded.model.set_attn_implementation(kernel)
+            states.append(_forward(loaded, inputs)[0][is_real].float())
+    finally:
+        loaded.model.set_attn_implementation(capture.NAME)
+    theirs, ours = states
+    is_off = (ours - theirs).norm(dim=-1) > OFF * theirs.norm(dim=-1)
+    return float(is_off.float().mean())
+
+
+def _forward(loaded: LoadedModel, inputs: dict[str, torch.Tensor]) -> Any:
+    cache = {"use_cache": False} if _takes_cache(loaded) else {}
     try:
         with torch.no_grad():
-            loaded.body(**inputs, use_cache=False) if _takes_cache(loaded) else loaded.body(**inputs)
+            return loaded.body(**inputs, **cache)
     except torch.OutOfMemoryError as error:
         raise EigenhouseError(
             f"out of memory on {inputs['input_ids'].device} at {inputs['input_ids'].numel()} tokens; "

@@ -191,7 +191,7 @@ class Layer:
         if self.far is None:
             raise NotThere("it has no rotary positions")
         if self.far.n_positions <= distance + KEY_POSITION:
-            raise NotThere(f"the model takes no text of {distance + KEY_POSITION + 1} tokens")
+            raise NotThere(f"it can't be run at {distance + KEY_POSITION + 1} positions")
         rows, q, k = self._far_answers
         w_q, w_k = self._weights
         scale = np.ones(w_q.shape[1]) if self.factors.rope_scale is None else self.factors.rope_scale

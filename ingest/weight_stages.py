@@ -163,23 +163,35 @@ def _matrices(loaded: LoadedModel, pieces: tuple[Piece, ...] | list[Piece]) -> I
 
 
 def _attention(
-    bench: Workbench, stack: Stack, layer: int, factors: Path, layouts: dict[int, str], skipped: dict[str, str]
+    bench: Workbench,
+    stack: Stack,
+    layer: int,
+    factors: Path,
+    layouts: dict[int, tuple[str, bool]],
+    skipped: dict[str, str],
 ) -> Iterator[_Matrix]:
-    """q and k from the factors that were proven, v and o from where their layout says."""
+    """q and k from the factors that were proven, v and o from where their layout says.
+
+    Those of latent attention are products of several matrices, cut down to the content: they are told as skipped.
+    """
     w_q, w_k = load_factors(factors, layer)
-    yield _Matrix("q", 0, w_q.reshape(-1, w_q.shape[-1]))
-    yield _Matrix("k", 0, w_k.reshape(-1, w_k.shape[-1]))
+    layout, is_latent = layouts[layer]
     path = bench.sites[stack.sites[layer]].path
     around = path.rpartition(".")[0]
     module, parent = (bench.loaded.model.get_submodule(name) for name in (path, around))
-    found, is_fused = find_value_and_output(module, parent, (path, around), layouts[layer])
+    for weight, factor in (("q", w_q), ("k", w_k)):
+        if is_latent:
+            skipped[f"{path}.{weight}"] = f"latent attention has no {weight} matrix, but products of several"
+        else:
+            yield _Matrix(weight, 0, factor.reshape(-1, factor.shape[-1]))
+    found, is_fused = find_value_and_output(module, parent, (path, around), layout)
     for weight in ("v", "o"):
         if weight not in found:
             skipped[f"{path}.{weight}"] = f"no parameter of a known name is its {weight} matrix"
             continue
         values = found[weight].cut(bench.loaded.weight(found[weight].parameter))
         if weight == "v" and is_fused:
-            values = fused_values(values, layouts[layer], w_q.shape, len(w_k))
+            values = fused_values(values, layout, w_q.shape, len(w_k))
         yield _Matrix(weight, 0, values)
 
 
@@ -188,9 +200,14 @@ def _measured_stacks(bench: Workbench, stage: Path) -> dict[int, Stack]:
     return {number: stack for number, stack in enumerate(bench.stacks) if (stage / f"stack{number}").is_dir()}
 
 
-def _layouts(factors: Path) -> dict[int, str]:
-    table = pl.read_parquet(factors / "conformance.parquet", columns=["layer", "layout"]).unique("layer")
-    return dict(table.iter_rows())
+def _layouts(factors: Path) -> dict[int, tuple[str, bool]]:
+    """Layer → the layout that proved it, and whether some of its features are for positions alone."""
+    proofs, layers = (
+        pl.read_parquet(factors / f"{table}.parquet", columns=["layer", column])
+        for table, column in (("conformance", "layout"), ("layers", "position_dim"))
+    )
+    told = proofs.unique("layer").join(layers, on="layer").with_columns(pl.col("position_dim").is_not_null())
+    return {layer: (layout, is_latent) for layer, layout, is_latent in told.iter_rows()}
 
 
 def _mlp(bench: Workbench, stack: Stack, layer: int, max_experts: int | None) -> Mlp:

@@ -8,7 +8,7 @@ import tiny_models
 import torch
 
 from ingest import attention, capture
-from ingest.attention import AttentionCall, head_stats
+from ingest.attention import AttentionCall, blocks, head_stats
 
 LENGTHS = (11, 7, 1)  # real tokens of the prompts in one padded batch
 
@@ -162,3 +162,17 @@ def test_attention_output_is_the_models_own():
         given = inputs | ({"decoder_input_ids": inputs["input_ids"]} if own.config.is_encoder_decoder else {})
         with torch.no_grad():
             assert torch.allclose(own(**given)[0], ours(**given)[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("forbidden", [-10000.0, -1e9, torch.finfo(torch.float32).min, -torch.inf])
+def test_a_masked_key_is_none_however_it_is_masked(forbidden):
+    """Old models add -10,000 to its score; what is added to the others is part of theirs, as ALiBi's slopes are."""
+    query, key = torch.randn(2, 1, 3, 7, 5, generator=torch.Generator().manual_seed(0))
+    slopes = -3.0 * torch.arange(7.0)
+    is_allowed = torch.ones(7, 7, dtype=torch.bool).tril()
+    mask = slopes.expand(7, 7).masked_fill(~is_allowed, forbidden)[None, None]
+    call = AttentionCall(None, query, key, None, mask, 0.4)
+    [block] = blocks(call)
+    assert torch.equal(block.is_allowed.expand(1, 1, 7, 7)[0, 0], is_allowed)
+    shown = (0.4 * query @ key.transpose(-1, -2) + slopes).masked_select(is_allowed)
+    assert torch.allclose(block.logits.masked_select(is_allowed), shown, atol=1e-5)

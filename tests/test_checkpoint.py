@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 import tiny_models
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
+from bench.tiny_configs import small_config
 from ingest import loading
 from ingest.checkpoint import weight_format
 from ingest.errors import EigenhouseError
@@ -14,7 +16,7 @@ from ingest.errors import EigenhouseError
 
 def attention_weights(loaded, path):
     with loaded.filled(path):
-        return {name: value.clone() for name, value in loaded.model.get_submodule(path).named_parameters()}
+        return {name: value.clone() for name, value in loaded.model.get_submodule(path).state_dict().items()}
 
 
 def assert_skeleton_equals_whole(source, path):
@@ -56,6 +58,22 @@ def test_names_without_the_models_prefix(tmp_path):
     bare = {name.removeprefix("model."): value for name, value in stored.items()}
     save_file(bare, tmp_path / "model.safetensors", {"format": "pt"})
     assert_skeleton_equals_whole(tiny_models.local_source(tmp_path), "model.layers.1.self_attn")
+
+
+def test_running_statistics_are_weights_too(tmp_path):
+    """LeViT has a batch norm behind its projection of q, k and v; a skeleton without them has mean 0 and variance 1."""
+    model = tiny_models.randomize(transformers.LevitModel(small_config("levit")))
+    statistics = {name: buffer for name, buffer in model.named_buffers() if "running" in name}
+    for buffer in statistics.values():
+        buffer.uniform_(0.5, 1.5)
+    model.save_pretrained(tmp_path)
+    path = "encoder.stages.0.layers.0.module"
+    assert any(name.startswith(path) for name in statistics)
+    source = tiny_models.local_source(tmp_path)
+    whole, skeleton = (loading.load_model(source, False, whole=whole) for whole in (True, False))
+    want, got = attention_weights(whole, path), attention_weights(skeleton, path)
+    assert want.keys() == got.keys() and all(torch.equal(want[name], got[name]) for name in want)
+    assert all((buffer == 1).all() for name, buffer in skeleton.model.named_buffers() if "running_var" in name)
 
 
 def test_a_tensor_under_several_names_is_stored_once(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 import tiny_models
 import torch
 import transformers
+from transformers.models.llama.modeling_llama import LlamaAttention
 
 from ingest import capture, conformance, layouts, probing
 from ingest.basis_reading import read_factors
@@ -159,31 +160,45 @@ def test_a_zero_head_is_zero_on_both_sides():
     assert Evidence(site).errors(replace(factors, w_q=w_q))[1] == np.inf
 
 
-class Renamed(torch.nn.Module):
-    """A projection under a name that no layout knows, with its rows shuffled; nonlinear where told."""
+def test_zero_queries_prove_no_keys():
+    """Every logit is 0 whatever W_K is, as at step 0 of a run with W_Q = 0."""
+    model = tiny_models.build("grouped heads")
+    model.get_parameter("layers.0.self_attn.q_proj.weight").zero_()
+    site, single = tiny_models.sites(model)[0]
+    factors, errors = proven_factors(site, single)
+    assert errors.max() < 1e-5
+    wrong = replace(factors, w_k=factors.w_k[::-1], b_k=factors.b_k[::-1])
+    assert (Evidence(site).errors(wrong) > TOLERANCE).all()
 
-    def __init__(self, linear, order, bend):
+
+class Renamed(torch.nn.Module):
+    """A projection under a name that no layout knows, with its rows shuffled; nonlinear, or times a number, if told."""
+
+    def __init__(self, linear, order, bend, scale):
         super().__init__()
-        self.mystery, self.order, self.bend = linear, order, bend
+        self.mystery, self.order, self.bend, self.own = linear, order, bend, scale
 
     def forward(self, hidden):
-        return self.mystery(hidden.abs() if self.bend else hidden)[..., self.order]
+        return self.own * self.mystery(hidden.abs() if self.bend else hidden)[..., self.order]
 
 
-def disguised(bend):
+def disguised(bend=False, scale=1.0):
     model = tiny_models.build("biased")
     attention = model.layers[0].self_attn
     order = torch.randperm(48, generator=torch.Generator().manual_seed(0))
-    attention.q_proj = Renamed(attention.q_proj, order, bend)
+    attention.q_proj = Renamed(attention.q_proj, order, bend, scale)
     return model, order
 
 
-def test_unknown_modules_are_read_by_basis_vectors():
-    model, order = disguised(bend=False)
+@pytest.mark.parametrize("scale", [1.0, 0.3])
+def test_unknown_modules_are_read_by_basis_vectors(scale):
+    """The weights as the projection has them: what the module multiplies its output with is told apart."""
+    model, order = disguised(scale=scale)
     weight = model.layers[0].self_attn.q_proj.mystery.weight[order].numpy()
     site, single = tiny_models.sites(model)[0]
     factors, errors = proven_factors(site, single)
     assert factors.layout == "read by basis vectors" and errors.max() < TOLERANCE
+    assert (factors.q_scale, factors.k_scale) == (pytest.approx(scale, rel=1e-5), 1.0)
     assert factors.w_q.reshape(48, 48) == pytest.approx(weight, abs=1e-5)
     assert factors.b_q.reshape(48) == pytest.approx(
         model.layers[0].self_attn.q_proj.mystery.bias[order].numpy(), abs=1e-5
@@ -204,11 +219,44 @@ def test_image_towers_are_read_at_all_their_positions(tower):
         assert ours == pytest.approx(theirs, abs=1e-4 * theirs[0])
 
 
-def test_a_module_that_fails_alone_is_unreadable():
+@pytest.mark.parametrize("kind", [RuntimeError, AttributeError, AssertionError])
+def test_a_module_that_fails_alone_is_unreadable(kind):
     site, single = only_site("grouped heads")
-    site.module.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(RuntimeError("no such shape")))
-    with pytest.raises(Unreadable, match="run alone: RuntimeError: no such shape"):
+    site.module.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(kind("no such shape")))
+    with pytest.raises(Unreadable, match=f"run alone: {kind.__name__}: no such shape"):
         proven_factors(site, single)
+
+
+def test_answers_that_are_no_numbers_are_unreadable():
+    """q over its own norm: of the hidden state 0 it is 0 / 0."""
+    site, single = only_site("grouped heads")
+    site.module.q_proj.register_forward_hook(lambda _module, _args, out: out / out.norm(dim=-1, keepdim=True))
+    with pytest.raises(Unreadable, match="aren't finite"):
+        proven_factors(site, single)
+
+
+@pytest.mark.parametrize(
+    "mix",
+    [lambda h: h + h.mean(1, keepdim=True), lambda h: h - 0.5 * h.roll(1, 1), lambda h: h + 0.3 * h.cumsum(1)],
+    ids=["mean of all", "the one before, around", "sum of those before"],
+)
+def test_a_module_that_mixes_tokens_is_unreadable(mix):
+    """Equal tokens don't show it: then the mixture is W x times a number."""
+    site, single = only_site("grouped heads")
+    site.module.q_proj.register_forward_pre_hook(lambda _module, args: (mix(args[0]),))
+    with pytest.raises(Unreadable, match="depends on the hidden states at others"):
+        proven_factors(site, single)
+
+
+def test_what_positions_add_is_no_bias():
+    """A table of positions that the attention module adds itself: right factors, but no bias to speak of."""
+    site, single = only_site("biased")
+    assert not proven_factors(site, single)[0].bias_moves
+    table = torch.randn(13, 48, generator=torch.Generator().manual_seed(2))
+    site.module.q_proj.register_forward_pre_hook(lambda _module, args: (args[0] + table[: args[0].shape[1]],))
+    factors, errors = proven_factors(site, single)
+    assert errors.max() < 1e-4 and factors.bias_moves
+    assert factors.w_q.reshape(48, 48) == pytest.approx(site.module.q_proj.weight.numpy(), abs=1e-5)
 
 
 def test_a_nonlinear_module_is_unreadable():
@@ -216,6 +264,24 @@ def test_a_nonlinear_module_is_unreadable():
     site, single = tiny_models.sites(model)[0]
     with pytest.raises(Unreadable, match="q is not linear"):
         proven_factors(site, single)
+
+
+class OwnTables(LlamaAttention):
+    """Makes its rotary tables itself, as Moshi's does."""
+
+    def forward(self, hidden_states, position_embeddings=None, **more):
+        positions = torch.arange(hidden_states.shape[1])[None]
+        return super().forward(hidden_states, self.rotary_emb(hidden_states, positions), **more)
+
+
+def test_the_scaling_of_a_modules_own_rotary_tables_is_no_scale_of_q():
+    model = tiny_models.build("scaled rope")
+    given, _ = proven_factors(*tiny_models.sites(model)[0])
+    attention = model.layers[0].self_attn
+    attention.rotary_emb, attention.__class__ = model.rotary_emb, OwnTables
+    found, errors = proven_factors(*tiny_models.sites(model)[0])
+    assert errors.max() < 1e-5 and (found.q_scale, found.k_scale) == (1.0, 1.0)
+    assert found.rope_scale == pytest.approx(given.rope_scale, rel=1e-6)
 
 
 def test_scalings_are_read_from_the_model():

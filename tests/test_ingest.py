@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import duckdb
 import numpy as np
@@ -12,7 +13,8 @@ import transformers
 from typer.testing import CliRunner
 
 from ingest import __main__ as command_line
-from ingest import factor_stage, pipeline, stages, staging
+from ingest import capture, factor_stage, pipeline, stages, staging
+from ingest.stacks import find_stacks
 
 
 @pytest.fixture(autouse=True)
@@ -223,6 +225,65 @@ def test_a_model_that_breaks_the_gate_is_refused(ingest, tmp_path, monkeypatch):
     status, said = ingest(folder, "--static-only")
     assert status == 1 and "layer 0, head 2 is off by 0.5" in said
     assert not (tmp_path / "warehouse.duckdb").exists()
+
+
+def test_a_kernel_that_is_not_the_models_own_measures_no_attention(ingest, ask, tmp_path, monkeypatch):
+    """Planted: twice the scale. Geometry goes in, statistics don't, and the reason is told."""
+    real = capture.attend
+    monkeypatch.setattr(capture, "attend", lambda call: real(replace(call, scaling=2 * call.scaling)))
+    folder = tiny_models.save("grouped heads", tmp_path / "tiny")
+    status, said = ingest(folder, "--prompts", tiny_models.prompts(tmp_path, 11, 5))
+    assert status == 0 and "under its own eager attention: no attention statistics" in said
+    assert ask("select count(*) from attention_stats") == [(0,)]
+    [(reason,)] = ask("select reason from skipped_modules where module = 'attention_stats'")
+    assert "of its tokens' hidden states are other ones" in reason
+    assert ask("select count(distinct head) from singular_values") == [(6,)]
+
+
+class TwoAttentions(torch.nn.Module):
+    """A layer whose second attention takes its keys from elsewhere, under a name of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = OneAttention(), OneAttention()
+
+    def forward(self, hidden, memory):
+        return self.second(hidden + self.first(hidden, hidden), memory)
+
+
+class OneAttention(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.q_proj, self.k_proj = (torch.nn.Linear(42, 42) for _ in "qk")
+
+    def forward(self, hidden_states, source):
+        q, k = (
+            side(rows).unflatten(-1, (3, 14)).transpose(1, 2)
+            for side, rows in ((self.q_proj, hidden_states), (self.k_proj, source))
+        )
+        return capture.attention_function(self, q, k, k, None)[0].flatten(2)
+
+
+class TwoLayers(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.ModuleList([TwoAttentions(), TwoAttentions()])
+
+    def forward(self, hidden):
+        for layer in self.layers:
+            hidden = layer(hidden, memory=torch.ones(1, 5, 42))
+        return hidden
+
+
+def test_several_attentions_of_a_layer_are_stacks_of_their_own():
+    """So that layers keep their numbers."""
+    model = TwoLayers()
+    sites, _ = capture.record_sites(model, model, {"hidden": torch.randn(1, 13, 42)})
+    stacks = find_stacks(model, sites)
+    assert [{layer: sites[index].path for layer, index in stack.sites.items()} for stack in stacks] == [
+        {0: "layers.0.first", 1: "layers.1.first"},
+        {0: "layers.0.second", 1: "layers.1.second"},
+    ]
 
 
 def test_stacks_of_one_checkpoint(ingest, ask, tmp_path):

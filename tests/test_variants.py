@@ -266,11 +266,17 @@ def test_a_post_norm_model_has_no_folded_operator(ingest):
     assert "no norm in the layer's own block" in reason
 
 
+def test_a_block_that_runs_on_what_it_made_has_no_folded_operator(ingest):
+    """ALBERT: the norm behind a layer makes the next one's hidden states, but as the residual stream."""
+    ask = ingest("shared layers", "--variants", "folded")
+    [(reason,)] = ask("select reason from skipped_modules where module = 'metric_folded'")
+    assert "no norm in the layer's own block" in reason
+    assert ask("select distinct operator from grams") == [("metric",)]
+
+
 def test_a_rotation_beyond_the_models_positions_is_told(ingest):
     ask = ingest("grouped heads", "--variants", "rope_16,rope_64")
-    assert ask("select module, reason from skipped_modules") == [
-        ("metric_rope_64", "the model takes no text of 68 tokens")
-    ]
+    assert ask("select module, reason from skipped_modules") == [("metric_rope_64", "it can't be run at 68 positions")]
 
 
 def test_variants_come_and_go_alone(ingest):
@@ -312,3 +318,15 @@ def test_a_wrong_turn_is_not_taken(ingest, monkeypatch):
     ask = ingest("grouped heads", "--variants", "rope_1")
     assert all("off by" in reason for (reason,) in ask("select reason from skipped_modules"))
     assert ask("select count(*) from skipped_modules") == [(2,)]
+
+
+def test_latent_attention_has_no_single_q_and_k_matrix(ingest, tmp_path):
+    """The weights' spectra are of whole matrices, and those here are products; so they are told as skipped."""
+    folder = tiny_models.save("latent keys", tmp_path / "latent-keys")
+    told = ["--model", str(folder), "--warehouse", str(tmp_path / "w.duckdb"), "--name", "tiny", "--static-only"]
+    assert CliRunner().invoke(command_line.app, [*told, "--variants", "none"], catch_exceptions=False).exit_code == 0
+    with duckdb.connect(str(tmp_path / "w.duckdb"), read_only=True) as con:
+        found = con.execute("select distinct weight from weights order by all").fetchall()
+        reasons = dict(con.execute("select module, reason from skipped_modules where stage = 'weights'").fetchall())
+    assert found == [("down",), ("gate",), ("o",), ("up",)]
+    assert "no q matrix, but products" in reasons["model.layers.0.self_attn.q"]
