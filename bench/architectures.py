@@ -172,7 +172,7 @@ def randomize(model: nn.Module) -> None:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.is_floating_point() and parameter.requires_grad:  # else a table of positions
-                parameter.normal_(0, 0.3, generator=generator)
+                parameter.normal_(0, 0.1, generator=generator)
                 if "norm" in name.lower():
                     parameter.add_(1)
         for name, buffer in model.named_buffers():  # of batch norms

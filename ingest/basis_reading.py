@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,8 @@ def read_factors(
         zero = [side[0, :, 0] for side in respond(site, np.zeros((1, sizes[0])), np.zeros((1, sizes[1])))]
         _check_linear(site, zero)
         columns: list[list[np.ndarray]] = [[], []]
-        for start, count in _chunks(site, max(sizes)):
-            bases = [GAIN * _basis(size, start, count) for size in sizes]
+        for start, n in _chunks(site, max(sizes)):
+            bases = [GAIN * _basis(size, start, n) for size in sizes]
             for side, response in enumerate(respond(site, *bases)):
                 columns[side].append((response[:, :, 0] - zero[side]) / GAIN)
         latents = {
@@ -64,12 +65,15 @@ def _read_latent(site: Site, norm: nn.Module, side: int, scale: np.ndarray | flo
     """
     entered: list[np.ndarray] = []
     leaving: torch.Tensor | None = None
+    turns = count()
 
     def stand_in(_norm: nn.Module, args: tuple, out: torch.Tensor) -> torch.Tensor | None:
         entered.append(args[0].reshape(len(out), -1, out.shape[-1])[:, 0].double().cpu().numpy())
         if leaving is None:
             return None
-        return leaving.to(out).reshape(len(leaving), *(1,) * (out.dim() - 2), -1).expand(out.shape)
+        # a module that takes no batch is run row by row
+        rows = leaving if len(leaving) == len(out) else leaving[next(turns)][None]
+        return rows.to(out).reshape(len(rows), *(1,) * (out.dim() - 2), -1).expand(out.shape)
 
     def answer(*rows: np.ndarray) -> np.ndarray:
         return respond(site, *rows)[side][:, :, 0]
@@ -79,14 +83,14 @@ def _read_latent(site: Site, norm: nn.Module, side: int, scale: np.ndarray | flo
     try:
         answer(*(np.zeros((1, size)) for size in sizes))
         offset, down = entered[-1][0], []
-        for start, count in _chunks(site, sizes[side]):
-            answer(*(GAIN * _basis(size, start, count) for size in sizes))
-            down.append((np.concatenate(entered)[-count:] - offset) / GAIN)
+        for start, n in _chunks(site, sizes[side]):
+            answer(*(GAIN * _basis(size, start, n) for size in sizes))
+            down.append((np.concatenate(entered)[-n:] - offset) / GAIN)
         leaving = torch.zeros(1, len(offset))
         silent, up = answer(*(np.zeros((1, size)) for size in sizes)), []
-        for start, count in _chunks(site, len(offset)):
-            leaving = torch.from_numpy(_basis(len(offset), start, count))
-            up.append((answer(*(np.zeros((count, size)) for size in sizes)) - silent) / scale)
+        for start, n in _chunks(site, len(offset)):
+            leaving, turns = torch.from_numpy(_basis(len(offset), start, n)), count()
+            up.append((answer(*(np.zeros((n, size)) for size in sizes)) - silent) / scale)
     finally:
         hook.remove()
     return Latent(np.concatenate(down).T, offset, np.moveaxis(np.concatenate(up), 0, -1))

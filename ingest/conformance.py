@@ -209,6 +209,7 @@ def rotation(q: np.ndarray, k: np.ndarray, position: int) -> np.ndarray:
     """
     n_features = q.shape[-1]
     at_zero, turned = (
-        np.concatenate([side[:, :, p].reshape(-1, n_features) for side in (q, k)]) for p in (0, position)
+        np.concatenate([side[:, :, p].reshape(-1, n_features) for side in (q, k) if side.shape[2] > position])
+        for p in (0, position)
     )
     return np.linalg.lstsq(at_zero, turned, rcond=None)[0]
