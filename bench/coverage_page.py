@@ -20,6 +20,8 @@ PLAIN = (
     (r"takes ([\w, ]+), for which no probe is known", "no probe is known for what it takes"),
     (r"is off by", "the gate refuses it: no factors reproduce its scores"),
     (r"not linear in the hidden states", "its q or k is not linear in the hidden states"),
+    (r"depends on the hidden states at others", "its q or k at a position depends on other tokens"),
+    (r"Could not find (\w+) neither", r"transformers has no \1"),
     (r"of \d+ positions, so none belongs", "its queries or keys are not one a position"),
     (r"of (another|its own) (layer|hidden states)", "its keys or queries are those of another layer"),
     (r"attention calls", "makes several attention calls at once"),

@@ -15,13 +15,15 @@ from bench import architectures
 from bench.architectures import TYPES, compared, sigma_error
 from bench.tiny_configs import every_type
 
+ROOT = Path(__file__).parent.parent
+
 
 @pytest.fixture(scope="module")
 def answers():
     """One process that imports torch once and forks for each type; nothing of pytest is forked."""
     done = subprocess.run(
         [sys.executable, "-m", "bench.architectures", "--json"],
-        cwd=Path(__file__).parent.parent,
+        cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -43,12 +45,18 @@ def test_every_head_has_the_sigma_of_the_dense_metric(answers, model_type):
 
 def test_the_page_is_of_the_installed_transformers_and_knows_no_wrong_head():
     """`make architectures` walks them all and writes it: too long to be done with every test run."""
-    page = (Path(__file__).parent.parent / "docs" / "architectures.md").read_text()
+    page = (ROOT / "docs" / "architectures.md").read_text()
     rows = re.findall(r"^\| (\S+) \|", page.partition("|---|")[2], re.MULTILINE)
-    lists = [names for _, names in re.findall(r"^- \*\*(\d+)\*\* .*?: ([^:]*)$", page, re.MULTILINE)]
+    lists = [names for _, names in re.findall(r"^- \*\*(\d+)\*\* .*: ([^:\n]*)$", page, re.MULTILINE)]
     told = rows + ", ".join(lists).split(", ")
     assert sorted(told) == every_type()
     assert f"transformers {transformers.__version__} " in page and "· 0 WRONG**" in page
+    [measured] = re.findall(r"\*\*(\d+) measured", page)
+    [in_part] = re.findall(r"· (\d+) in part", page)
+    claim = (
+        f"{len(told)} model types of transformers {transformers.__version__}, [{measured} are measured and {in_part} in"
+    )
+    assert claim in " ".join((ROOT / "README.md").read_text().split())
 
 
 def test_the_named_types_are_there():
