@@ -34,13 +34,11 @@ def write_attention(bench: Workbench, out: Path, prompts: PromptSet) -> None:
     longest = longest_text(reader.body, reader.config, bench.tokenizer)
     tokenized = tokenize(bench.tokenizer, prompts, longest, console.say)
     pad_id = getattr(bench.tokenizer, "pad_token_id", None) or 0
-    if not any(site.is_traced for site in bench.sites):  # a traced model runs its own kernels
-        share = share_off_eager(reader, tokenized, pad_id)
-        if share > MOST_OFF:
-            _write_refusal(
-                bench, out, f"{share:.0%} of its tokens' hidden states are other ones under its own eager attention"
-            )
-            return
+    share = share_off_eager(reader, tokenized, pad_id)
+    if share > MOST_OFF:
+        reason = f"{share:.0%} of its tokens' hidden states are other ones under its own eager attention"
+        _write_refusal(bench, out, reason)
+        return
     with console.stage("attention (prompts)", len(tokenized)) as advance:
         by_site = run_prompts(reader, bench.sites, tokenized, pad_id, advance)
     expected = {}

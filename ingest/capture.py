@@ -239,24 +239,28 @@ def record_sites(
     per_forward = Counter(id(called_with) for _, called_with in calls)
     for call, called_with in calls:
         path = paths[call.module]
-        if per_forward[id(called_with)] > 1:
-            left_out[path] = "it makes several attention calls in one forward, so no head has one q and k"
-        elif called_with is None or not _takes_hidden_states(*called_with):
-            left_out[path] = "its forward takes no (batch, position, feature) hidden states, so it can't be probed"
-        else:
-            args, kwargs = called_with
-            # a cache would grow with every call that is made again
-            kwargs = kwargs | dict.fromkeys(CACHES & kwargs.keys())
-            is_traced = call.value is None
-            if is_traced:
-                args, kwargs = _asking_for_weights(call.module, args, kwargs)
-            site = Site(path, call.module, call, args, kwargs, is_traced=is_traced)
+        try:
+            if per_forward[id(called_with)] > 1:
+                raise Unreadable("it makes several attention calls in one forward, so no head has one q and k")
+            site = _site(path, call, called_with)
             norm, _ = normed.get(id(site.hidden), (None, None))
-            try:
-                sites.append(replace(_of_one_window(site), input_norm=norm))
-            except Unreadable as reason:
-                left_out[path] = str(reason)
+            sites.append(replace(_of_one_window(site), input_norm=norm))
+        except Unreadable as reason:
+            left_out[path] = str(reason)
     return sites, left_out
+
+
+def _site(path: str, call: AttentionCall, called_with: tuple[tuple, dict] | None) -> Site:
+    """The site of a call; Unreadable where its module can't be called again with other hidden states."""
+    if called_with is None or not _takes_hidden_states(*called_with):
+        raise Unreadable("its forward takes no (batch, position, feature) hidden states, so it can't be probed")
+    args, kwargs = called_with
+    # a cache would grow with every call that is made again
+    kwargs = kwargs | dict.fromkeys(CACHES & kwargs.keys())
+    is_traced = call.value is None
+    if is_traced:
+        args, kwargs = _asking_for_weights(call.module, args, kwargs)
+    return Site(path, call.module, call, args, kwargs, is_traced=is_traced)
 
 
 def _repeats(call: AttentionCall, before: AttentionCall) -> bool:

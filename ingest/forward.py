@@ -126,21 +126,31 @@ def share_off_eager(loaded: LoadedModel, tokenized: list[TokenizedPrompt], pad_i
     """Share of the tokens whose hidden states under our kernel aren't those under the model's own eager attention.
 
     Of the longest and the shortest prompt in one batch. A state that is off by less than OFF of its norm is rounded:
-    by rounding alone a mixture of experts may route a token elsewhere. Raises EigenhouseError where it can't be run.
+    by rounding alone a mixture of experts may route a token elsewhere. 0 for a model that runs no kernel of ours.
+    Raises EigenhouseError where it can't be run.
     """
+    if loaded.model.config._attn_implementation != capture.NAME:
+        return 0.0
     by_length = sorted(tokenized, key=lambda prompt: len(prompt.ids))
     batch = [replace(prompt, ids=prompt.ids[:MAX_TOKENS]) for prompt in (by_length[0], by_length[-1])]
     inputs = _padded(loaded, batch, pad_id, next(loaded.model.parameters()).device)
-    is_real, states = inputs["attention_mask"].bool(), []
+    states = []
     try:
         for kernel in ("eager", capture.NAME):
             loaded.model.set_attn_implementation(kernel)
-            states.append(_forward(loaded, inputs)[0][is_real].float())
+            states.append(_states(_forward(loaded, inputs), inputs["attention_mask"].bool()))
     finally:
         loaded.model.set_attn_implementation(capture.NAME)
     theirs, ours = states
     is_off = (ours - theirs).norm(dim=-1) > OFF * theirs.norm(dim=-1)
     return float(is_off.float().mean())
+
+
+def _states(output: Any, is_real: torch.Tensor) -> torch.Tensor:
+    """(token, feature) of what a model returned; (text, feature) where it returned nothing by token."""
+    tensors = [value for value in tuple(output.values()) if isinstance(value, torch.Tensor)]
+    by_token = next((value for value in tensors if value.shape[:2] == is_real.shape), None)
+    return (tensors[0] if by_token is None else by_token[is_real]).flatten(1).float()
 
 
 def _forward(loaded: LoadedModel, inputs: dict[str, torch.Tensor]) -> Any:
