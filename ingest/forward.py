@@ -73,7 +73,7 @@ def longest_text(body: Any, config: Any, tokenizer: Any) -> int | None:
     tables = [module for name, module in body.named_modules() if name.endswith("position_embeddings")]
     padded = [table for table in tables if getattr(table, "padding_idx", None) is not None]
     if padded:
-        return min(int(table.num_embeddings) - int(table.padding_idx) - 1 for table in padded)
+        return min(len(table.weight) - int(table.padding_idx) - 1 for table in padded)
     bounds = [getattr(config, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len")]
     bounds.append(getattr(tokenizer, "model_max_length", None))
     known = [int(bound) for bound in bounds if isinstance(bound, int | float) and 0 < bound < 1e9]
