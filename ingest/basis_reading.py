@@ -68,7 +68,7 @@ def _read_latent(site: Site, norm: nn.Module, side: int, scale: np.ndarray | flo
     turns = count()
 
     def stand_in(_norm: nn.Module, args: tuple, out: torch.Tensor) -> torch.Tensor | None:
-        entered.append(args[0].reshape(len(out), -1, out.shape[-1])[:, 0].double().cpu().numpy())
+        entered.append(_at_first(args[0]))
         if leaving is None:
             return None
         # a module that takes no batch is run row by row
@@ -96,6 +96,14 @@ def _read_latent(site: Site, norm: nn.Module, side: int, scale: np.ndarray | flo
     return Latent(np.concatenate(down).T, offset, np.moveaxis(np.concatenate(up), 0, -1))
 
 
+def _at_first(out: torch.Tensor) -> np.ndarray:
+    """(batch, feature) at position 0, of (batch, …, position, feature) or of (position, feature); none of none."""
+    if out.dim() < 2 or not out.numel():
+        return np.zeros((0, 1))
+    rows = out[:1] if out.dim() == 2 else out.reshape(len(out), -1, out.shape[-1])[:, 0]
+    return rows.double().cpu().numpy()
+
+
 def _n_beside(latent: Latent) -> int:
     """The last features that don't come from the latent: latent attention keeps them for positions alone."""
     through = np.flatnonzero(np.abs(latent.up).max(axis=(0, 2)))
@@ -111,7 +119,7 @@ def own_scales(site: Site, rope_scale: np.ndarray | None) -> tuple[float, float]
     made: dict[nn.Module, list[np.ndarray]] = defaultdict(list)
 
     def keep(child: nn.Module, _args: tuple, out: Any) -> None:
-        made[child].append(out.reshape(len(out), -1, out.shape[-1])[:, 0].double().cpu().numpy())
+        made[child].append(_at_first(out))
 
     generator = np.random.default_rng(29)
     rows = [GAIN * generator.standard_normal((N_ROWS, size)) for size in (site.hidden_size, site.key_hidden_size)]
@@ -124,8 +132,8 @@ def own_scales(site: Site, rope_scale: np.ndarray | None) -> tuple[float, float]
     finally:
         for hook in hooks:
             hook.remove()
-    outputs = [np.concatenate(parts)[-N_ROWS - 1 :] for parts in made.values()]
-    outputs = [output[1:] - output[:1] for output in outputs if len(output) == N_ROWS + 1]
+    outputs = [np.concatenate([part for part in parts if len(part)] or [np.zeros((0, 1))]) for parts in made.values()]
+    outputs = [output[-N_ROWS:] - output[-N_ROWS - 1] for output in outputs if len(output) > N_ROWS]
     rope = 1.0 if rope_scale is None else rope_scale
     q_scale, k_scale = (_constant_ratio(answer[:, :, 0] / rope, outputs) for answer in answers)
     return q_scale, k_scale

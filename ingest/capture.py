@@ -79,6 +79,21 @@ AttentionInterface.register(NAME, attention_function)
 AttentionMaskInterface.register(NAME, eager_mask)
 
 
+@contextmanager
+def own_kernel(model: nn.Module) -> Iterator[None]:
+    """Within the block the model runs its own eager attention in place of our kernel."""
+    configs = {id(config): config for module in model.modules() if (config := getattr(module, "config", None))}
+    ours = [config for config in configs.values() if getattr(config, "_attn_implementation", None) == NAME]
+    # set_attn_implementation would go by what it reads in the model's source
+    for config in ours:
+        config._attn_implementation_internal = "eager"
+    try:
+        yield
+    finally:
+        for config in ours:
+            config._attn_implementation_internal = NAME
+
+
 class Unreadable(Exception):
     """A module whose heads can't be measured; the message is the reason that goes to `skipped_modules`."""
 

@@ -29,6 +29,7 @@ from ingest.probing import (
 
 TOLERANCE = 1e-3  # of the largest logit over the pairs; float32 modules land near 1e-6
 N_PAIRS = 16  # x's, and as many y's: every x meets every y
+Pair = tuple[np.ndarray, np.ndarray]  # of queries and keys
 KEY_POSITION, QUERY_POSITION = 3, 8  # the last one there is, where a site has fewer
 
 
@@ -55,23 +56,25 @@ class Evidence:
         self.linear_q, self.linear_k = q[:, :, 0], k[:, :, 0]
         self.far_q, self.near_k = q[:, :, far], k[:, :, near]
         self.turn_q, self.turn_k = rotation(q, k, far), rotation(q, k, near)
-        self.bias_moves = not (_is_turned(zero_q[0], self.turn_q, far) and _is_turned(zero_k[0], self.turn_k, near))
+        zeros = (zero_q[:1], zero_k[:1])
+        self.bias_moves = not (_are_turned(zeros, (q, k), far) and _are_turned(zeros, (q, k), near))
         self.reenactment = Reenactment(site, self.x, self.y, q, k) if site.is_traced else None
 
     def _require_alone(self, site: Site, answers: tuple[np.ndarray, np.ndarray], kept: set[int]) -> None:
-        """Raises Unreadable where q or k at the kept positions change with the hidden states at others."""
-        fed = []
-        for rows, n in ((self.x, site.n_positions), (self.y, site.n_key_positions)):
-            hidden = np.tile(GAIN * rows[:N_PAIRS, None], (1, n, 1))
-            others = [position for position in range(n) if position not in kept]
-            hidden[:, others] = GAIN * rows[N_PAIRS : 2 * N_PAIRS, None]
-            fed.append(hidden)
-        again = captured(site, fed[0], fed[1] if site.is_cross else None)
-        for before, after in zip(answers, again, strict=True):
-            at = sorted(position for position in kept if position < before.shape[2])
-            before, after = before[:N_PAIRS, :, at], after[:, :, at] / GAIN
-            if np.abs(after - before).max() > TOLERANCE * np.abs(before).max():
-                raise Unreadable("its q or k at a position depends on the hidden states at others")
+        """Raises Unreadable where a head's q or k at one of the kept positions changes with what stands at others."""
+        for position in kept if max(site.n_positions, site.n_key_positions) > 1 else ():
+            fed = []
+            for rows, n in ((self.x, site.n_positions), (self.y, site.n_key_positions)):
+                hidden = np.tile(GAIN * rows[N_PAIRS : 2 * N_PAIRS, None], (1, n, 1))
+                hidden[:, position : position + 1] = GAIN * rows[:N_PAIRS, None]
+                fed.append(hidden)
+            again = captured(site, fed[0], fed[1] if site.is_cross else None)
+            for before, after in zip(answers, again, strict=True):
+                if position < before.shape[2]:
+                    want, got = before[:N_PAIRS, :, position], after[:, :, position] / GAIN
+                    largest, moved = (np.abs(side).max(axis=(0, 2)) for side in (want, got - want))
+                    if (moved > TOLERANCE * largest).any():
+                        raise Unreadable("its q or k at a position depends on the hidden states at others")
 
     @property
     def n_distinct_keys(self) -> int:
@@ -196,10 +199,12 @@ def relative_error(theirs: np.ndarray, ours: np.ndarray) -> np.ndarray:
         return np.where(worst == 0, 0.0, worst / size)
 
 
-def _is_turned(zero: np.ndarray, turn: np.ndarray, position: int) -> bool:
-    """Whether the response to 0, (head, position, feature), is at a position what it is at 0, but for the rotation."""
-    moved = np.abs(zero[:, position] - zero[:, 0] @ turn).max()
-    return bool(moved <= TOLERANCE * np.abs(zero).max())
+def _are_turned(zeros: Pair, linear: Pair, position: int) -> bool:
+    """Whether the responses to 0 are at a position what they are at 0, but for the rotation of the linear part."""
+    q, k = (np.concatenate(parts) for parts in zip(linear, zeros, strict=True))
+    turn = rotation(q, k, position)
+    at = [(zero[:, :, 0], zero[:, :, position]) for zero in zeros if zero.shape[2] > position]
+    return all(np.abs(there - here @ turn).max() <= TOLERANCE * np.abs(here).max() for here, there in at)
 
 
 def rotation(q: np.ndarray, k: np.ndarray, position: int) -> np.ndarray:

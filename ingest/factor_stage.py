@@ -23,6 +23,7 @@ from ingest.staging import long_frame, write_table
 from ingest.variants import Layer, NotThere, Pair
 from ingest.workbench import Workbench
 
+LATENT_FILE = "latent.json"
 Absent = dict[str, dict[str, str]]  # variant → module that lacks it → reason
 
 
@@ -31,13 +32,15 @@ class ProvenStack:
     """What the gate found in one stack.
 
     shapes: measured layer → shapes of its W_Q and W_K · position_dims: features for positions alone, in layers with
-    such features · first: factors of one layer.
+    such features · latent: sides ('q', 'k') that are products of several matrices, by layer · first: factors of one
+    layer.
     """
 
     stack: Stack
     folder: Path
     shapes: dict[int, Any]
     position_dims: dict[int, int]
+    latent: dict[int, str]
     errors: list[tuple[int, np.ndarray, str]]
     absent: Absent
     first: HeadFactors | None
@@ -84,7 +87,7 @@ def write_factors(bench: Workbench, out: Path) -> None:
 
 def _prove_stack(bench: Workbench, stack: Stack, folder: Path, advance: Callable[[int], None]) -> ProvenStack:
     """Prove the stack's layers and save their factors; a folder is made only where there are any."""
-    shapes, position_dims, errors = {}, {}, []
+    shapes, position_dims, latent, errors = {}, {}, {}, []
     first: HeadFactors | None = None
     absent: Absent = {}
     for layer, index in sorted(stack.sites.items()):
@@ -97,11 +100,13 @@ def _prove_stack(bench: Workbench, stack: Stack, folder: Path, advance: Callable
         shapes[layer] = (pair[0].shape, pair[1].shape)
         if factors.n_position:
             position_dims[layer] = factors.n_position
+        if sides := ("q" if factors.latent_q else "") + ("k" if factors.latent_k else ""):
+            latent[layer] = sides
         errors.append((layer, rel_errors, factors.layout))
         _save_factors(folder, layer, pair)
         for name, pair in further.items():
             _save_factors(folder / f"metric_{name}", layer, pair)
-    return ProvenStack(stack, folder, shapes, position_dims, errors, absent, first)
+    return ProvenStack(stack, folder, shapes, position_dims, latent, errors, absent, first)
 
 
 def _save_factors(folder: Path, layer: int, pair: Pair) -> None:
@@ -179,6 +184,7 @@ def _write_structure(bench: Workbench, found: ProvenStack, skipped: dict[str, st
         for layer, error, layout in found.errors
     ]
     write_table(folder, "conformance", frames, ["layer", "head"])
+    (folder / LATENT_FILE).write_text(json.dumps(found.latent))
     rows, config = [], stack_config(bench, stack)
     for layer in range(stack.n_layers):
         kind, window = attention_kind(config, stack, layer, bench.sites)

@@ -72,18 +72,20 @@ class LoadedModel:
             return
         module = self.model.get_submodule(path)
         names = [name for name, _ in module.named_parameters()]
-        stored = {name: buffer for name, buffer in module.named_buffers() if f"{path}.{name}" in self.checkpoint}
-        before = {name: buffer.clone() for name, buffer in stored.items()}
+        persistent = module.state_dict().keys()
+        buffers = {name: buffer for name, buffer in module.named_buffers() if name in persistent}
+        buffers = {name: buffer for name, buffer in buffers.items() if f"{path}.{name}" in self.checkpoint}
+        before = {name: buffer.clone() for name, buffer in buffers.items()}
         try:
             for name in names:
                 _set_parameter(module, name, self.checkpoint.read(f"{path}.{name}"))
-            for name, buffer in stored.items():  # running statistics of a batch norm, for one
-                buffer.copy_(self.checkpoint.read(f"{path}.{name}"))
+            for name, buffer in buffers.items():  # running statistics of a batch norm, for one
+                _copy(f"{path}.{name}", self.checkpoint.read(f"{path}.{name}"), buffer)
             yield
         finally:
             for name in names:
                 _set_parameter(module, name, _weightless(module.get_parameter(name)))
-            for name, buffer in stored.items():
+            for name, buffer in buffers.items():
                 buffer.copy_(before[name])
 
 
@@ -194,6 +196,15 @@ def _weightless(parameter: torch.Tensor) -> torch.Tensor:
 def _set_parameter(module: nn.Module, name: str, tensor: torch.Tensor) -> None:
     *path, last = name.split(".")
     setattr(module.get_submodule(".".join(path)), last, nn.Parameter(tensor, requires_grad=False))
+
+
+def _copy(name: str, stored: torch.Tensor, buffer: torch.Tensor) -> None:
+    if stored.shape != buffer.shape:
+        raise EigenhouseError(
+            f"want {name} of shape {tuple(buffer.shape)}, got {tuple(stored.shape)} in the checkpoint; config and "
+            "weights are of different models"
+        )
+    buffer.copy_(stored)
 
 
 def _require_complete(source: Source, model: nn.Module, report: dict[str, Any]) -> None:

@@ -165,7 +165,7 @@ def read_rope_scale(site: Site) -> np.ndarray | None:
     with identity_norms(site):
         with _unit_tables(site) as moduli:
             plain_q = captured(bare or site, hidden, key_hidden)[0][:, :, 0]
-        scale = scale if bare is not None else next(iter(moduli), 1.0)
+        scale = scale if bare is not None else next((modulus for modulus in moduli if abs(modulus - 1) > 1e-6), 1.0)
         if abs(scale - 1) < 1e-6:
             return None
         scaled_q = captured(site, hidden, key_hidden)[0][:, :, 0]

@@ -22,6 +22,7 @@ class Stack:
     """Layers that follow one another. suffix: '' for a model's only stack, else 'encoder', 'cross', 'vision' …
 
     sites: layer → index into the recorded sites; layers without one were not measured. skipped: module → reason.
+    place: which attention of a layer, where it is the second one.
     """
 
     suffix: str
@@ -30,41 +31,51 @@ class Stack:
     n_layers: int
     sites: dict[int, int]
     skipped: dict[str, str] = field(default_factory=dict)
+    place: str = ""
 
 
 def find_stacks(model: Any, sites: list[Site]) -> list[Stack]:
     """Group sites by the module list they stand in; cross-attention is a stack of its own, and so is each hidden size.
 
-    And each of several attentions that an element of the list has under different names. The layer is the index in
+    And the second of two attentions that an element of the list has under different names. The layer is the index in
     that list. Where that is not unique (layers that share one module, or have several of a name), or the list has
     several stacks (stages of an image pyramid), the calls are counted.
     """
-    by_element: dict[tuple[str, bool, int], set[str]] = defaultdict(set)
-    for site in sites:
-        prefix = _list_prefix(site.path)
-        by_element[prefix, site.is_cross, _list_index(site.path, prefix)].add(_place(site.path, prefix))
-    several = {(prefix, is_cross) for (prefix, is_cross, _), places in by_element.items() if len(places) > 1}
+    further = _further(sites)
     groups: dict[tuple[str, bool, tuple[int, int], str], list[int]] = defaultdict(list)
     for index, site in enumerate(sites):
         prefix, sizes = _list_prefix(site.path), (site.hidden_size, site.key_hidden_size)
-        place = _place(site.path, prefix) if (prefix, site.is_cross) in several else ""
-        groups[prefix, site.is_cross, sizes, place].append(index)
-    in_list = Counter((prefix, is_cross, place) for prefix, is_cross, _, place in groups)
+        place = _place(site.path, prefix)
+        beside = place if (prefix, site.is_cross, place) in further else ""
+        groups[prefix, site.is_cross, sizes, beside].append(index)
+    in_list = Counter((prefix, is_cross, beside) for prefix, is_cross, _, beside in groups)
     stacks = []
-    for (prefix, is_cross, _, place), members in groups.items():
+    for (prefix, is_cross, _, beside), members in groups.items():
         layers = [_list_index(sites[index].path, prefix) for index in members]
-        if len(set(layers)) < len(layers) or in_list[prefix, is_cross, place] > 1:
+        if len(set(layers)) < len(layers) or in_list[prefix, is_cross, beside] > 1:
             layers = list(range(len(members)))
             n_layers = len(members)
         else:
             n_layers = len(model.get_submodule(prefix)) if prefix else len(members)
-        stack = Stack("", prefix, is_cross, n_layers, dict(zip(layers, members, strict=True)))
-        if not is_cross:
+        stack = Stack("", prefix, is_cross, n_layers, dict(zip(layers, members, strict=True)), place=beside)
+        if not is_cross and not beside:
             stack.skipped = _unmeasured(model, stack)
         stacks.append(stack)
     if len(stacks) > 1:
         _name(stacks)
     return stacks
+
+
+def _further(sites: list[Site]) -> set[tuple[str, bool, str]]:
+    """(list, is_cross, place in its elements) of attentions that come second in an element, under another name."""
+    first: dict[tuple[str, bool, int], str] = {}
+    further = set()
+    for site in sites:
+        prefix = _list_prefix(site.path)
+        place = _place(site.path, prefix)
+        if place != first.setdefault((prefix, site.is_cross, _list_index(site.path, prefix)), place):
+            further.add((prefix, site.is_cross, place))
+    return further
 
 
 def unreached(model: Any, stacks: list[Stack], sites: list[Site]) -> dict[str, str]:
@@ -138,8 +149,8 @@ def _list_prefix(path: str) -> str:
 
 
 def _place(path: str, prefix: str) -> str:
-    """Where in its list element a module stands, but for numbers."""
-    return re.sub(r"\d+", "", path.removeprefix(prefix))
+    """Where in its list element a module stands, but for indices of further lists."""
+    return ".".join(part for part in path.removeprefix(prefix).split(".") if part and not part.isdigit())
 
 
 def _list_index(path: str, prefix: str) -> int:
@@ -161,6 +172,7 @@ def _name(stacks: list[Stack]) -> None:
         words = [name for name, pattern in _NAMES if re.search(pattern, stack.prefix)]
         words += [word for word in stack.prefix.split(".") if word in ("encoder", "decoder")]
         stack.suffix = "cross" if stack.is_cross else (words or [stack.prefix.replace(".", "-") or "attention"])[0]
+        stack.suffix += f"-{stack.place.replace('.', '-')}" if stack.place else ""
     taken: dict[str, int] = defaultdict(int)
     for stack in stacks:
         taken[stack.suffix] += 1

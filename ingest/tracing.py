@@ -127,7 +127,9 @@ class _Tracer(TorchFunctionMode):
             return
         own = product.scaling * query @ key_of_each_query_head(key, query.shape[1]).transpose(-1, -2)
         beside = scores - own
-        is_allowed = beside > FORBIDDEN
+        # a mask is added to scores, or stands in their place
+        is_replaced = (scores <= FORBIDDEN) & (scores == scores.min())
+        is_allowed = (beside > FORBIDDEN) & ~is_replaced
         bias = beside.masked_fill(~is_allowed, 0)
         largest = scores.masked_fill(~is_allowed, 0).abs().max()
         self._report(

@@ -17,6 +17,7 @@ import polars as pl
 
 from ingest import console
 from ingest.alignment import energy_fractions, span_sum, summed_fractions
+from ingest.factor_stage import LATENT_FILE
 from ingest.layer_weights import Mlp, Piece, find_mlp, find_value_and_output
 from ingest.layouts import fused_values
 from ingest.loading import LoadedModel
@@ -167,21 +168,24 @@ def _attention(
     stack: Stack,
     layer: int,
     factors: Path,
-    layouts: dict[int, tuple[str, bool]],
+    layouts: dict[int, tuple[str, str]],
     skipped: dict[str, str],
 ) -> Iterator[_Matrix]:
     """q and k from the factors that were proven, v and o from where their layout says.
 
-    Those of latent attention are products of several matrices, cut down to the content: they are told as skipped.
+    What latent attention makes of several matrices is told as skipped; where it has a W_Q, the factors lack the rows
+    for positions alone, and the whole is read.
     """
     w_q, w_k = load_factors(factors, layer)
-    layout, is_latent = layouts[layer]
+    layout, latent = layouts[layer]
     path = bench.sites[stack.sites[layer]].path
     around = path.rpartition(".")[0]
     module, parent = (bench.loaded.model.get_submodule(name) for name in (path, around))
     for weight, factor in (("q", w_q), ("k", w_k)):
-        if is_latent:
+        if weight in latent:
             skipped[f"{path}.{weight}"] = f"latent attention has no {weight} matrix, but products of several"
+        elif latent and hasattr(module, "q_proj"):
+            yield _Matrix(weight, 0, bench.loaded.weight(f"{path}.q_proj.weight"))
         else:
             yield _Matrix(weight, 0, factor.reshape(-1, factor.shape[-1]))
     found, is_fused = find_value_and_output(module, parent, (path, around), layout)
@@ -200,14 +204,11 @@ def _measured_stacks(bench: Workbench, stage: Path) -> dict[int, Stack]:
     return {number: stack for number, stack in enumerate(bench.stacks) if (stage / f"stack{number}").is_dir()}
 
 
-def _layouts(factors: Path) -> dict[int, tuple[str, bool]]:
-    """Layer → the layout that proved it, and whether some of its features are for positions alone."""
-    proofs, layers = (
-        pl.read_parquet(factors / f"{table}.parquet", columns=["layer", column])
-        for table, column in (("conformance", "layout"), ("layers", "position_dim"))
-    )
-    told = proofs.unique("layer").join(layers, on="layer").with_columns(pl.col("position_dim").is_not_null())
-    return {layer: (layout, is_latent) for layer, layout, is_latent in told.iter_rows()}
+def _layouts(factors: Path) -> dict[int, tuple[str, str]]:
+    """Layer → the layout that proved it, and the sides ('q', 'k') that are products of several matrices."""
+    table = pl.read_parquet(factors / "conformance.parquet", columns=["layer", "layout"]).unique("layer")
+    latent = json.loads((factors / LATENT_FILE).read_text())
+    return {layer: (layout, latent.get(str(layer), "")) for layer, layout in table.iter_rows()}
 
 
 def _mlp(bench: Workbench, stack: Stack, layer: int, max_experts: int | None) -> Mlp:

@@ -76,6 +76,17 @@ def test_running_statistics_are_weights_too(tmp_path):
     assert all((buffer == 1).all() for name, buffer in skeleton.model.named_buffers() if "running_var" in name)
 
 
+def test_what_the_loader_ignores_fills_nothing(tmp_path):
+    """Old files hold the causal mask of GPT-Neo's attention, which is no part of a model's state any more."""
+    path = "transformer.h.1.attn.attention"
+    tiny_models.save("own kernel, window", tmp_path, **{f"{path}.bias": torch.zeros(3, 3)})
+    skeleton = loading.load_model(tiny_models.local_source(tmp_path), False, whole=False)
+    module = skeleton.model.get_submodule(path)
+    mask = module.bias.clone()
+    with skeleton.filled(path):
+        assert torch.equal(module.bias, mask) and mask.any()
+
+
 def test_a_tensor_under_several_names_is_stored_once(tmp_path):
     """Whichever of them the file has."""
     tiny_models.save("softcap", tmp_path)  # its output head is the embeddings

@@ -237,8 +237,13 @@ def test_answers_that_are_no_numbers_are_unreadable():
 
 @pytest.mark.parametrize(
     "mix",
-    [lambda h: h + h.mean(1, keepdim=True), lambda h: h - 0.5 * h.roll(1, 1), lambda h: h + 0.3 * h.cumsum(1)],
-    ids=["mean of all", "the one before, around", "sum of those before"],
+    [
+        lambda h: h + h.mean(1, keepdim=True),
+        lambda h: h - 0.5 * h.roll(1, 1),
+        lambda h: h + 0.3 * h.cumsum(1),
+        lambda h: h + 0.7 * h[:, :1],
+    ],
+    ids=["mean of all", "the one before, around", "sum of those before", "the first"],
 )
 def test_a_module_that_mixes_tokens_is_unreadable(mix):
     """Equal tokens don't show it: then the mixture is W x times a number."""
@@ -266,12 +271,27 @@ def test_a_nonlinear_module_is_unreadable():
         proven_factors(site, single)
 
 
-class OwnTables(LlamaAttention):
-    """Makes its rotary tables itself, as Moshi's does."""
+def test_a_bias_of_dead_features_is_a_bias():
+    """Features that no hidden state moves tell nothing of how they turn."""
+    model = tiny_models.build("biased")
+    for side in "qk":
+        projection = model.layers[0].self_attn.get_submodule(f"{side}_proj")
+        projection.weight.unflatten(0, (-1, 8))[:, [1, 5]] = 0  # a pair that turns together, in all heads
+    factors, errors = proven_factors(*tiny_models.sites(model)[0])
+    assert errors.max() < 1e-5 and factors.b_q[:, [1, 5]].any() and not factors.bias_moves
 
-    def forward(self, hidden_states, position_embeddings=None, **more):
+
+class OwnTables(LlamaAttention):
+    """Makes its rotary tables itself, as Moshi's does, and others that nothing is turned by."""
+
+    def forward(self, hidden_states, **more):
+        self.idle(hidden_states, torch.zeros(1, 1, dtype=torch.long))
         positions = torch.arange(hidden_states.shape[1])[None]
         return super().forward(hidden_states, self.rotary_emb(hidden_states, positions), **more)
+
+
+def without_tables(_module, args, kwargs):
+    return args, {name: value for name, value in kwargs.items() if name != "position_embeddings"}
 
 
 def test_the_scaling_of_a_modules_own_rotary_tables_is_no_scale_of_q():
@@ -279,6 +299,8 @@ def test_the_scaling_of_a_modules_own_rotary_tables_is_no_scale_of_q():
     given, _ = proven_factors(*tiny_models.sites(model)[0])
     attention = model.layers[0].self_attn
     attention.rotary_emb, attention.__class__ = model.rotary_emb, OwnTables
+    attention.idle = tiny_models.build("grouped heads").rotary_emb
+    attention.register_forward_pre_hook(without_tables, with_kwargs=True)
     found, errors = proven_factors(*tiny_models.sites(model)[0])
     assert errors.max() < 1e-5 and (found.q_scale, found.k_scale) == (1.0, 1.0)
     assert found.rope_scale == pytest.approx(given.rope_scale, rel=1e-6)

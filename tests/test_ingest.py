@@ -240,6 +240,14 @@ def test_a_kernel_that_is_not_the_models_own_measures_no_attention(ingest, ask, 
     assert ask("select count(distinct head) from singular_values") == [(6,)]
 
 
+def test_a_model_that_returns_tuples_is_measured_on_text(ingest, ask, tmp_path):
+    folder = tiny_models.save("grouped heads", tmp_path / "tiny")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"return_dict": False}))
+    assert ingest(folder, "--prompts", tiny_models.prompts(tmp_path, 11, 5))[0] == 0
+    assert ask("select count(*) from attention_stats") == [(2 * 2 * 6,)]
+
+
 class TwoAttentions(torch.nn.Module):
     """A layer whose second attention takes its keys from elsewhere, under a name of its own."""
 
@@ -275,15 +283,23 @@ class TwoLayers(torch.nn.Module):
         return hidden
 
 
-def test_several_attentions_of_a_layer_are_stacks_of_their_own():
-    """So that layers keep their numbers."""
+def test_the_second_attention_of_a_layer_is_a_stack_of_its_own():
+    """So that layers keep their numbers; a lone one of another name belongs to the first ones."""
     model = TwoLayers()
     sites, _ = capture.record_sites(model, model, {"hidden": torch.randn(1, 13, 42)})
-    stacks = find_stacks(model, sites)
-    assert [{layer: sites[index].path for layer, index in stack.sites.items()} for stack in stacks] == [
-        {0: "layers.0.first", 1: "layers.1.first"},
-        {0: "layers.0.second", 1: "layers.1.second"},
+    lone = [
+        replace(site, path=site.path.replace("1.first", "1.mixer")) for site in sites if "1.second" not in site.path
     ]
+    for recorded, first, second in (
+        (sites, "layers.1.first", {0: "layers.0.second", 1: "layers.1.second"}),
+        (lone, "layers.1.mixer", {0: "layers.0.second"}),
+    ):
+        stacks = find_stacks(model, recorded)
+        found = {
+            stack.suffix: {layer: recorded[index].path for layer, index in stack.sites.items()} for stack in stacks
+        }
+        assert found == {"layers": {0: "layers.0.first", 1: first}, "layers-second": second}
+        assert not any(stack.skipped for stack in stacks)
 
 
 def test_stacks_of_one_checkpoint(ingest, ask, tmp_path):

@@ -68,6 +68,25 @@ def test_product_scaling_bias_and_mask_are_told_apart(how):
     assert torch.equal(call.weights, weights)
 
 
+@pytest.mark.parametrize("fill", [-1e4, -1e9, float("-inf")])
+def test_a_mask_in_place_of_scores_is_told_whatever_they_are(fill):
+    """What stands beside q·k is then not the mask but its difference to them."""
+    torch.manual_seed(0)
+    q, k = torch.randn(2, 3, 2, 7, 5)
+    is_allowed = torch.ones(7, 7, dtype=torch.bool).tril()
+
+    class Masked(nn.Linear):
+        def forward(self, _hidden):
+            scores = 300 * q @ k.transpose(-1, -2)
+            return torch.where(is_allowed, scores, torch.tensor(fill)).softmax(-1)
+
+    calls = []
+    with torch.no_grad(), tracing(calls.append, n_batch=3):
+        Masked(1, 1)(torch.zeros(3, 7, 1))
+    assert (300 * q @ k.transpose(-1, -2)).min() < -1000
+    assert torch.equal(calls[0].mask, is_allowed.expand(3, 2, 7, 7)) and calls[0].position_bias is None
+
+
 def test_torchs_own_kernel_is_heard_and_ours_is_not_traced():
     q, k, v = torch.randn(3, 1, 2, 7, 5)
     causal = torch.ones(1, 1, 7, 7, dtype=torch.bool).tril()

@@ -320,13 +320,17 @@ def test_a_wrong_turn_is_not_taken(ingest, monkeypatch):
     assert ask("select count(*) from skipped_modules") == [(2,)]
 
 
-def test_latent_attention_has_no_single_q_and_k_matrix(ingest, tmp_path):
-    """The weights' spectra are of whole matrices, and those here are products; so they are told as skipped."""
-    folder = tiny_models.save("latent keys", tmp_path / "latent-keys")
+@pytest.mark.parametrize(("kind", "whole"), [("latent", []), ("latent keys", [("q", 48, 42)])])
+def test_latent_attention_has_whole_matrices_or_products(ingest, tmp_path, kind, whole):
+    """The weights' spectra are of whole matrices; what is a product of several is told as skipped."""
+    folder = tiny_models.save(kind, tmp_path / "latent")
     told = ["--model", str(folder), "--warehouse", str(tmp_path / "w.duckdb"), "--name", "tiny", "--static-only"]
     assert CliRunner().invoke(command_line.app, [*told, "--variants", "none"], catch_exceptions=False).exit_code == 0
     with duckdb.connect(str(tmp_path / "w.duckdb"), read_only=True) as con:
-        found = con.execute("select distinct weight from weights order by all").fetchall()
+        found = con.execute(
+            "select distinct weight, n_rows, n_cols from weights where weight in ('q', 'k', 'v')"
+        ).fetchall()
         reasons = dict(con.execute("select module, reason from skipped_modules where stage = 'weights'").fetchall())
-    assert found == [("down",), ("gate",), ("o",), ("up",)]
-    assert "no q matrix, but products" in reasons["model.layers.0.self_attn.q"]
+    assert found == whole
+    assert "no k matrix, but products" in reasons["model.layers.0.self_attn.k"]
+    assert ("model.layers.0.self_attn.q" in reasons) == (not whole)
