@@ -34,11 +34,21 @@ _listeners: list[Listener] = []
 def listening(listener: Listener, traced_batch: int = 0) -> Iterator[None]:
     """Call `listener` at every attention of the block; the innermost block alone listens.
 
+    The same q and k once more, with other values, as differential attention has them, are no further attention.
     traced_batch: how many texts a forward has, where modules that bypass the interface are to be heard too.
     """
-    _listeners.append(listener)
+    last: AttentionCall | None = None
+
+    def hear(call: AttentionCall) -> None:
+        nonlocal last
+        is_repeated = last is not None and call.query is last.query and call.key is last.key
+        last = call
+        if not is_repeated:
+            listener(call)
+
+    _listeners.append(hear)
     try:
-        with tracing.tracing(listener, traced_batch) if traced_batch else nullcontext():
+        with tracing.tracing(hear, traced_batch) if traced_batch else nullcontext():
             yield
     finally:
         _listeners.pop()
@@ -156,10 +166,6 @@ class Site:
         seen: list[AttentionCall] = []
         recorded, fed = self.hidden, self._as_taken(hidden)
 
-        def keep(call: AttentionCall) -> None:
-            if not (seen and _repeats(call, seen[-1])):
-                seen.append(call)
-
         def given(value: Any) -> Any:
             # layers hand each other keys in dicts; a call that is made again must not change what was recorded
             return fed if value is recorded else dict(value) if type(value) is dict else value
@@ -169,7 +175,7 @@ class Site:
         if name is not None:
             kwargs[name] = hidden if key_hidden is None else key_hidden
         try:
-            with torch.no_grad(), listening(keep, len(hidden) if self.is_traced else 0):
+            with torch.no_grad(), listening(seen.append, len(hidden) if self.is_traced else 0):
                 output = self.module(*args, **kwargs)
         except (torch.OutOfMemoryError, MemoryError):
             raise
@@ -234,17 +240,13 @@ def record_sites(
     def keep_arguments(module: nn.Module, args: tuple, kwargs: dict) -> None:
         arguments[module] = (args, kwargs)
 
-    def keep_call(call: AttentionCall) -> None:
-        if not (calls and _repeats(call, calls[-1][0])):
-            calls.append((call, arguments.get(call.module)))
-
     def keep_output(module: nn.Module, _args: tuple, output: Any) -> None:
         normed[id(output)] = (paths[module], output)
 
     hooks = [module.register_forward_pre_hook(keep_arguments, with_kwargs=True) for module in callers]
     hooks += [module.register_forward_hook(keep_output) for module in paths if _has_one_vector(module)]
     try:
-        with torch.no_grad(), listening(keep_call, traced_batch):
+        with torch.no_grad(), listening(lambda call: calls.append((call, arguments.get(call.module))), traced_batch):
             body(**inputs)
     finally:
         for hook in hooks:
@@ -276,11 +278,6 @@ def _site(path: str, call: AttentionCall, called_with: tuple[tuple, dict] | None
     if is_traced:
         args, kwargs = _asking_for_weights(call.module, args, kwargs)
     return Site(path, call.module, call, args, kwargs, is_traced=is_traced)
-
-
-def _repeats(call: AttentionCall, before: AttentionCall) -> bool:
-    """The same q and k once more, with other values, as differential attention has it."""
-    return call.query is before.query and call.key is before.key
 
 
 def _of_one_window(site: Site) -> Site:
