@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ingest import capture
 from ingest.attention import AttentionCall, head_stats
-from ingest.capture import Site, listening
+from ingest.capture import Site, listening, own_kernel
 from ingest.errors import EigenhouseError
 from ingest.loading import LoadedModel, first_line
 from ingest.prompts import PromptSet
@@ -133,19 +132,18 @@ def share_off_eager(loaded: LoadedModel, tokenized: list[TokenizedPrompt], pad_i
     by_length = sorted(tokenized, key=lambda prompt: len(prompt.ids))
     batch = [replace(prompt, ids=prompt.ids[:COMPARED]) for prompt in (by_length[0], by_length[-1])]
     inputs = _padded(loaded, batch, pad_id, next(loaded.model.parameters()).device)
-    is_real, heard = inputs["attention_mask"].bool(), list[AttentionCall]()
+    is_real, callers = inputs["attention_mask"].bool(), set[Any]()
 
     def states() -> torch.Tensor:
         with torch.random.fork_rng():  # Reformer's hashes and VITS's lengths are drawn
             torch.manual_seed(0)
             return _states(_forward(loaded, inputs), is_real)
 
-    with capture.listening(heard.append):
+    with listening(lambda call: callers.add(call.module)):
         ours = states()
-    if not heard:
+    if not callers:
         return 0.0
-    heard.clear()
-    with capture.own_kernel(loaded.model):
+    with own_kernel(loaded.model):
         theirs = states()
     if theirs.shape != ours.shape:
         return 1.0
