@@ -24,7 +24,7 @@ PROJECTIONS = (nn.Linear, Conv1D)
 
 
 def read_factors(
-    site: Site, rope_scale: np.ndarray | None, own_scales: tuple[float, float] = (1.0, 1.0)
+    site: Site, rope_scale: np.ndarray | None, further_scales: tuple[float, float] = (1.0, 1.0)
 ) -> HeadFactors:
     """W_Q and W_K: at position 0, q and k of basis vector e_i are columns i, times the scales that aren't theirs.
 
@@ -33,7 +33,7 @@ def read_factors(
     """
     sizes = (site.hidden_size, site.key_hidden_size)
     rope = 1.0 if rope_scale is None else rope_scale
-    scales = (own_scales[0] * rope, own_scales[1] * rope)
+    scales = (further_scales[0] * rope, further_scales[1] * rope)
     with identity_norms(site):
         zero = [side[0, :, 0] for side in respond(site, np.zeros((1, sizes[0])), np.zeros((1, sizes[1])))]
         _check_linear(site, zero)
@@ -42,16 +42,16 @@ def read_factors(
             bases = [GAIN * _basis(size, start, n) for size in sizes]
             for side, response in enumerate(respond(site, *bases)):
                 columns[side].append((response[:, :, 0] - zero[side]) / GAIN)
-        latents = {
-            side: _read_latent(site, norm, "qk".index(side), scales["qk".index(side)])
-            for side, norm in latent_norms(site).items()
-        }
+        norms = latent_norms(site)
+        latent_q, latent_k = (
+            _read_latent(site, norms[name], side, scales[side]) if name in norms else None
+            for side, name in enumerate("qk")
+        )
     w_q, w_k = (
         np.moveaxis(np.concatenate(columns[side])[: sizes[side]] / scales[side], 0, -1).astype(np.float32)
         for side in (0, 1)
     )
     b_q, b_k = ((zero[side] / scales[side]).astype(np.float32) for side in (0, 1))
-    latent_q, latent_k = latents.get("q"), latents.get("k")
     return HeadFactors(
         w_q, w_k, b_q, b_k, "read by basis vectors", latent_q=latent_q, latent_k=latent_k,
         n_position=_n_beside(latent_k) if latent_k else 0,
@@ -75,22 +75,25 @@ def _read_latent(site: Site, norm: nn.Module, side: int, scale: np.ndarray | flo
         rows = leaving if len(leaving) == len(out) else leaving[next(turns)][None]
         return rows.to(out).reshape(len(rows), *(1,) * (out.dim() - 2), -1).expand(out.shape)
 
-    def answer(*rows: np.ndarray) -> np.ndarray:
-        return respond(site, *rows)[side][:, :, 0]
-
     sizes = (site.hidden_size, site.key_hidden_size)
+
+    def answer(start: int, n: int) -> np.ndarray:
+        """To n basis vectors of the hidden states; past their end they are zeros."""
+        entered.clear()
+        return respond(site, *(GAIN * _basis(size, start, n) for size in sizes))[side][:, :, 0]
+
     hook = norm.register_forward_hook(stand_in)
     try:
-        answer(*(np.zeros((1, size)) for size in sizes))
+        answer(max(sizes), 1)
         offset, down = entered[-1][0], []
         for start, n in _chunks(site, sizes[side]):
-            answer(*(GAIN * _basis(size, start, n) for size in sizes))
+            answer(start, n)
             down.append((np.concatenate(entered)[-n:] - offset) / GAIN)
         leaving = torch.zeros(1, len(offset))
-        silent, up = answer(*(np.zeros((1, size)) for size in sizes)), []
+        silent, up = answer(max(sizes), 1), []
         for start, n in _chunks(site, len(offset)):
             leaving, turns = torch.from_numpy(_basis(len(offset), start, n)), count()
-            up.append((answer(*(np.zeros((n, size)) for size in sizes)) - silent) / scale)
+            up.append((answer(max(sizes), n) - silent) / scale)
     finally:
         hook.remove()
     return Latent(np.concatenate(down).T, offset, np.moveaxis(np.concatenate(up), 0, -1))
@@ -110,7 +113,7 @@ def _n_beside(latent: Latent) -> int:
     return latent.up.shape[1] - 1 - int(through.max(initial=-1))
 
 
-def own_scales(site: Site, rope_scale: np.ndarray | None) -> tuple[float, float]:
+def further_scales(site: Site, rope_scale: np.ndarray | None) -> tuple[float, float]:
     """What the module multiplies q and k with behind the projections that make them; 1 where no child makes one alone.
 
     The largest feature of q, over that of a child's output, is the same number for every row only where q is that

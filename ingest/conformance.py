@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ingest.attention import attention_weights
-from ingest.basis_reading import own_scales, read_factors
+from ingest.basis_reading import further_scales, read_factors
 from ingest.capture import Site, Unreadable
 from ingest.factors import HeadFactors
 from ingest.layouts import layouts
@@ -29,7 +29,7 @@ from ingest.probing import (
 
 TOLERANCE = 1e-3  # of the largest logit over the pairs; float32 modules land near 1e-6
 N_PAIRS = 16  # x's, and as many y's: every x meets every y
-Pair = tuple[np.ndarray, np.ndarray]  # of queries and keys
+Pair = tuple[np.ndarray, np.ndarray]  # of queries and keys: W_Q and W_K, or what is made of them
 KEY_POSITION, QUERY_POSITION = 3, 8  # the last one there is, where a site has fewer
 
 
@@ -48,16 +48,16 @@ class Evidence:
         self.y = generator.standard_normal((n_rows, site.key_hidden_size)) if site.is_cross else self.x
         self.q, self.k = (side[:, :, 0] for side in respond(site, self.x, self.y))
         with identity_norms(site):
-            zero_q, zero_k = respond(site, 0 * self.x, 0 * self.y)
+            zeros = respond(site, 0 * self.x[:1], 0 * self.y[:1])
             q, k = (side / GAIN for side in respond(site, GAIN * self.x, GAIN * self.y))
             far, near = min(QUERY_POSITION, q.shape[2] - 1), min(KEY_POSITION, k.shape[2] - 1)
             self._require_alone(site, (q, k), {0, far, near})
-        q, k = q - zero_q / GAIN, k - zero_k / GAIN
+        q, k = q - zeros[0] / GAIN, k - zeros[1] / GAIN
         self.linear_q, self.linear_k = q[:, :, 0], k[:, :, 0]
         self.far_q, self.near_k = q[:, :, far], k[:, :, near]
         self.turn_q, self.turn_k = rotation(q, k, far), rotation(q, k, near)
-        zeros = (zero_q[:1], zero_k[:1])
-        self.bias_moves = not (_are_turned(zeros, (q, k), far) and _are_turned(zeros, (q, k), near))
+        has_bias = any(bool(zero.any()) for zero in zeros)
+        self.bias_moves = has_bias and not all(_are_turned(zeros, (q, k), position) for position in (far, near))
         self.reenactment = Reenactment(site, self.x, self.y, q, k) if site.is_traced else None
 
     def _require_alone(self, site: Site, answers: tuple[np.ndarray, np.ndarray], kept: set[int]) -> None:
@@ -170,7 +170,7 @@ def proven_factors(site: Site, single: Site) -> tuple[HeadFactors, np.ndarray]:
             factors, errors = _in_order(with_surroundings(cut, site, rope_scale), evidence)
             if errors.max() <= TOLERANCE:
                 return factors, errors
-    read = read_factors(single, rope_scale, own_scales(site, rope_scale))
+    read = read_factors(single, rope_scale, further_scales(site, rope_scale))
     return _in_order(with_surroundings(read, site, rope_scale), evidence)
 
 

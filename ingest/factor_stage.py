@@ -15,12 +15,12 @@ import polars as pl
 from ingest import console
 from ingest.capture import Unreadable
 from ingest.checkpoint import weight_format
-from ingest.conformance import TOLERANCE, proven_factors
+from ingest.conformance import TOLERANCE, Pair, proven_factors
 from ingest.errors import EigenhouseError
 from ingest.factors import HeadFactors
 from ingest.stacks import Stack, attention_kind, own_layer, position_encoding
 from ingest.staging import long_frame, write_table
-from ingest.variants import Layer, NotThere, Pair
+from ingest.variants import Layer, NotThere
 from ingest.workbench import Workbench
 
 LATENT_FILE = "latent.json"

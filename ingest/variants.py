@@ -18,11 +18,9 @@ from torch import nn
 
 from ingest import operators
 from ingest.capture import Site, Unreadable
-from ingest.conformance import KEY_POSITION, N_PAIRS, TOLERANCE, logits, relative_error, rotation
+from ingest.conformance import KEY_POSITION, N_PAIRS, TOLERANCE, Pair, logits, relative_error, rotation
 from ingest.factors import HeadFactors, HeadNorm, Latent
 from ingest.probing import GAIN, captured, identity_norms, read_input_norm
-
-Pair = tuple[np.ndarray, np.ndarray]  # W_Q (head, feature, column), W_K (kv head, feature, column)
 
 
 class NotThere(Exception):
