@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from torch import nn
 
 from ingest import console
 from ingest.alignment import energy_fractions, span_sum, summed_fractions
@@ -173,8 +174,8 @@ def _attention(
 ) -> Iterator[_Matrix]:
     """q and k from the factors that were proven, v and o from where their layout says.
 
-    What latent attention makes of several matrices is told as skipped; where it has a W_Q, the factors lack the rows
-    for positions alone, and the whole is read.
+    What latent attention makes of several matrices is told as skipped; where one side is a matrix, the factors may
+    lack its rows for positions alone, and the whole is read.
     """
     w_q, w_k = load_factors(factors, layer)
     layout, latent = layouts[layer]
@@ -184,8 +185,8 @@ def _attention(
     for weight, factor in (("q", w_q), ("k", w_k)):
         if weight in latent:
             skipped[f"{path}.{weight}"] = f"latent attention has no {weight} matrix, but products of several"
-        elif latent and hasattr(module, "q_proj"):
-            yield _Matrix(weight, 0, bench.loaded.weight(f"{path}.q_proj.weight"))
+        elif latent and isinstance(getattr(module, f"{weight}_proj", None), nn.Module):
+            yield _Matrix(weight, 0, bench.loaded.weight(f"{path}.{weight}_proj.weight"))
         else:
             yield _Matrix(weight, 0, factor.reshape(-1, factor.shape[-1]))
     found, is_fused = find_value_and_output(module, parent, (path, around), layout)
