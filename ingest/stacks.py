@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
@@ -41,17 +41,16 @@ def find_stacks(model: Any, sites: list[Site]) -> list[Stack]:
     that list. Where that is not unique (layers that share one module, or have several of a name), or the list has
     several stacks (stages of an image pyramid), the calls are counted.
     """
-    further = _further(sites)
+    spots = [_spot(site.path) for site in sites]
+    further = _further(spots, sites)
     groups: dict[tuple[str, bool, tuple[int, int], str], list[int]] = defaultdict(list)
-    for index, site in enumerate(sites):
-        prefix, sizes = _list_prefix(site.path), (site.hidden_size, site.key_hidden_size)
-        place = _place(site.path, prefix)
-        beside = place if (prefix, site.is_cross, place) in further else ""
-        groups[prefix, site.is_cross, sizes, beside].append(index)
+    for index, (spot, site) in enumerate(zip(spots, sites, strict=True)):
+        beside = spot.place if (spot.prefix, site.is_cross, spot.place) in further else ""
+        groups[spot.prefix, site.is_cross, (site.hidden_size, site.key_hidden_size), beside].append(index)
     in_list = Counter((prefix, is_cross, beside) for prefix, is_cross, _, beside in groups)
     stacks = []
     for (prefix, is_cross, _, beside), members in groups.items():
-        layers = [_list_index(sites[index].path, prefix) for index in members]
+        layers = [spots[index].element for index in members]
         if len(set(layers)) < len(layers) or in_list[prefix, is_cross, beside] > 1:
             layers = list(range(len(members)))
             n_layers = len(members)
@@ -66,15 +65,13 @@ def find_stacks(model: Any, sites: list[Site]) -> list[Stack]:
     return stacks
 
 
-def _further(sites: list[Site]) -> set[tuple[str, bool, str]]:
+def _further(spots: list[_Spot], sites: list[Site]) -> set[tuple[str, bool, str]]:
     """(list, is_cross, place in its elements) of attentions that come second in an element, under another name."""
     first: dict[tuple[str, bool, int], str] = {}
     further = set()
-    for site in sites:
-        prefix = _list_prefix(site.path)
-        place = _place(site.path, prefix)
-        if place != first.setdefault((prefix, site.is_cross, _list_index(site.path, prefix)), place):
-            further.add((prefix, site.is_cross, place))
+    for spot, site in zip(spots, sites, strict=True):
+        if spot.place != first.setdefault((spot.prefix, site.is_cross, spot.element), spot.place):
+            further.add((spot.prefix, site.is_cross, spot.place))
     return further
 
 
@@ -83,7 +80,7 @@ def unreached(model: Any, stacks: list[Stack], sites: list[Site]) -> dict[str, s
     called = {site.path for site in sites}
     names = {name for pair in SEPARATE for name in pair[:1]} | set(FUSED)
     towers = {
-        _list_prefix(path): type(module).__name__
+        _spot(path).prefix: type(module).__name__
         for path, module in model.named_modules()
         if path not in called and any(name in names for name, _ in module.named_children())
     }
@@ -142,20 +139,20 @@ def tower(model: Any, path: str) -> Any:
     return next(module for module in models if type(module.config) is type(models[-1].config))
 
 
-def _list_prefix(path: str) -> str:
+class _Spot(NamedTuple):
+    """Where a module stands: in which list, in which element, and where in that, but for indices of further lists."""
+
+    prefix: str
+    element: int
+    place: str
+
+
+def _spot(path: str) -> _Spot:
+    """Of the outermost list; '' and 0 where there is none."""
     parts = path.split(".")
-    numbers = [i for i, part in enumerate(parts) if part.isdigit()]
-    return ".".join(parts[: numbers[0]]) if numbers else ""
-
-
-def _place(path: str, prefix: str) -> str:
-    """Where in its list element a module stands, but for indices of further lists."""
-    return ".".join(part for part in path.removeprefix(prefix).split(".") if part and not part.isdigit())
-
-
-def _list_index(path: str, prefix: str) -> int:
-    head = path.removeprefix(prefix).strip(".").split(".")[0]
-    return int(head) if head.isdigit() else 0
+    at = next((i for i, part in enumerate(parts) if part.isdigit()), None)
+    prefix, element = ("", 0) if at is None else (".".join(parts[:at]), int(parts[at]))
+    return _Spot(prefix, element, ".".join(part for part in parts[at or 0 :] if not part.isdigit()))
 
 
 def _unmeasured(model: Any, stack: Stack) -> dict[str, str]:
