@@ -32,6 +32,7 @@ import transformers
 import transformers.models.llama.modeling_llama  # what most types import: once, before the forks
 from torch import nn
 
+from bench.coverage_page import counts, page, table_row
 from bench.tiny_configs import every_type, small_config
 
 # ingest imports its stages late; a fork that finds them imported starts at once
@@ -68,7 +69,6 @@ NAMED = """
     sam_vision_model siglip2 zamba
 """
 TYPES = NAMED.split()
-VERDICTS = ("measured", "in part", "not measured", "not built", "WRONG")
 Head = tuple[str, str, int, int]  # stack, operator, layer, head
 Answer = dict[str, Any]  # verdict, layouts, n_heads, worst, why (a list), seconds
 
@@ -87,9 +87,7 @@ def main() -> None:
         print(json.dumps({"type": name} | answer) if told.json else row(name, answer), flush=True)
     print(counts(answers), file=sys.stderr if told.json else sys.stdout)
     if told.page:
-        from bench import coverage_page  # it reads this module
-
-        told.page.write_text(coverage_page.page(answers), encoding="utf-8")
+        told.page.write_text(page(answers, TOLERANCE), encoding="utf-8")
     sys.exit(any(answer["verdict"] == "WRONG" for answer in answers.values()))
 
 
@@ -277,15 +275,6 @@ def row(name: str, answer: Answer) -> str:
     worst = "" if answer["worst"] is None else f"{answer['worst']:.1e}"
     cells = (name, ", ".join(answer["layouts"]), str(answer["n_heads"] or ""), worst, "; ".join(answer["why"]))
     return ("**WRONG** " if answer["verdict"] == "WRONG" else "") + table_row(*cells)
-
-
-def table_row(*cells: object) -> str:
-    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
-
-
-def counts(answers: dict[str, Answer]) -> str:
-    found = Counter(answer["verdict"] for answer in answers.values())
-    return " · ".join(f"{found[verdict]} {verdict}" for verdict in VERDICTS)
 
 
 if __name__ == "__main__":

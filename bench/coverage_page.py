@@ -1,4 +1,4 @@
-"""docs/architectures.md: the answers of a walk over model types as tables, with the reasons in plain words."""
+"""docs/md: the answers of a walk over model types as tables, with the reasons in plain words."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any
 
 import transformers
 
-from bench import architectures
-
 Answers = dict[str, dict[str, Any]]
+VERDICTS = ("measured", "in part", "not measured", "not built", "WRONG")
 # what an ingest or transformers said, and what it comes to
 PLAIN = (
     (r"no attention scores were seen in it \(made of (.*)\)", r"no softmax over q·k in layers of \1"),
@@ -34,11 +33,11 @@ PLAIN = (
 )
 
 
-def page(answers: Answers) -> str:
-    """The whole page, ready to be written."""
+def page(answers: Answers, tolerance: float) -> str:
+    """The whole page, ready to be written; tolerance: of a head's largest σ."""
     by_verdict = {
         verdict: {name: answer for name, answer in answers.items() if answer["verdict"] == verdict}
-        for verdict in architectures.VERDICTS
+        for verdict in VERDICTS
     }
     measured = {name: answer for name, answer in answers.items() if answer["n_heads"]}
     n_heads = sum(answer["n_heads"] for answer in measured.values())
@@ -49,10 +48,10 @@ random model of each was built from its config, saved and ingested as any checkp
 values in the warehouse were held against the dense float64 SVD of W_Kᵀ W_Q, which was read off the reloaded model by
 feeding it basis vectors.
 
-**{architectures.counts(answers)}**, with {n_heads} heads compared.
+**{counts(answers)}**, with {n_heads} heads compared.
 
 `make architectures` measures again and writes this page; it ends with an error where one head is off by more than
-{architectures.TOLERANCE:g} of its largest σ, or missing. No type has code of its own.
+{tolerance:g} of its largest σ, or missing. No type has code of its own.
 
 ## Measured, whole or in part
 
@@ -85,7 +84,7 @@ def _row(name: str, answer: dict[str, Any]) -> str:
         left_out[_plain(reason)] += int(times[1]) if times else 1
     told = "; ".join(reason if count == 1 else f"{count} × {reason}" for reason, count in left_out.items())
     worst = f"{answer['worst'] or 0:.0e}"
-    return architectures.table_row(kind, ", ".join(answer["layouts"]), answer["n_heads"], worst, told)
+    return table_row(kind, ", ".join(answer["layouts"]), answer["n_heads"], worst, told)
 
 
 def _by_reason(answers: Answers) -> str:
@@ -101,3 +100,12 @@ def _plain(reason: str) -> str:
         if told := re.search(pattern, reason):
             return told.expand(plain)
     return reason[:160].rstrip()
+
+
+def table_row(*cells: object) -> str:
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def counts(answers: Answers) -> str:
+    found = Counter(answer["verdict"] for answer in answers.values())
+    return " · ".join(f"{found[verdict]} {verdict}" for verdict in VERDICTS)
