@@ -1,4 +1,4 @@
-"""A small config of any model type that transformers knows: every size cut down before a model is built.
+"""A small config of any model type that transformers knows, every size cut down before a model is built; its weights.
 
 A type is a name in CONFIG_MAPPING, or `falcon+multi_query`: a type and one of its variants in VARIANTS.
 """
@@ -9,6 +9,8 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
 from transformers import PretrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
@@ -192,3 +194,18 @@ def _reads(config: Any, name: str) -> bool:
     path = Path(inspect.getfile(config))
     modeling = path.with_name(path.name.replace("configuration_", "modeling_"))
     return modeling.exists() and name in modeling.read_text(encoding="utf-8")
+
+
+def randomize(model: nn.Module, scale: float = 0.3, seed: int = 0) -> nn.Module:
+    """Weights, biases, gains and statistics that are all alive: an untrained init has zero biases and gains of one."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.is_floating_point() and parameter.requires_grad:  # else a table of positions
+                parameter.normal_(0, scale, generator=generator)
+                if "norm" in name.lower():
+                    parameter.add_(1)
+        for name, buffer in model.named_buffers():  # of batch norms
+            if "running" in name:
+                buffer.uniform_(0.5, 1.5, generator=generator)
+    return model.eval().requires_grad_(False)

@@ -63,9 +63,7 @@ def test_names_without_the_models_prefix(tmp_path):
 def test_running_statistics_are_weights_too(tmp_path):
     """LeViT has a batch norm behind its projection of q, k and v; a skeleton without them has mean 0 and variance 1."""
     model = tiny_models.randomize(transformers.LevitModel(small_config("levit")))
-    statistics = {name: buffer for name, buffer in model.named_buffers() if "running" in name}
-    for buffer in statistics.values():
-        buffer.uniform_(0.5, 1.5)
+    statistics = [name for name, _ in model.named_buffers() if "running" in name]
     model.save_pretrained(tmp_path)
     path = "encoder.stages.0.layers.0.module"
     assert any(name.startswith(path) for name in statistics)

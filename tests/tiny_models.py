@@ -11,6 +11,7 @@ import torch
 import transformers
 from torch import nn
 
+from bench.tiny_configs import randomize as randomize
 from ingest import capture, loading
 
 # hidden sizes, head dims and head counts differ pairwise, so that no axis passes for another
@@ -117,17 +118,6 @@ CONFIGS = {
 def config(kind: str) -> transformers.PretrainedConfig:
     name, options = CONFIGS[kind]
     return getattr(transformers, name)(**options)
-
-
-def randomize(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Weights, biases and gains that are all alive: an untrained init has zero biases and gains of one."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.normal_(0, 0.3, generator=generator)
-            if "norm" in name.lower():
-                parameter.add_(1)
-    return model.eval().requires_grad_(False)
 
 
 def build(kind: str, attention: str = capture.NAME, causal: bool = False) -> nn.Module:
