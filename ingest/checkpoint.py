@@ -1,44 +1,67 @@
 """Weights read tensor by tensor under the names of the model's parameters, never a whole checkpoint at once.
 
-Safetensors are read by slice, GGUF from its memory map through the gguf package's own dequantizer, `.bin` from
-torch's memory map. How files name and permute tensors is transformers' knowledge and is asked of it.
+How files name, fuse and permute tensors is transformers' knowledge and is asked of it. Before the first is read, all of
+them are accounted for: what fills which parameter, in which shape, and what is left over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
-from functools import cache, partial
-from pathlib import Path
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from math import prod
+from typing import Any
 
 import gguf
 import numpy as np
 import torch
-from safetensors import safe_open
 from torch import nn
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, dot_natural_key, rename_source_key
+from transformers.pytorch_utils import Conv1D
 
+from ingest import account
+from ingest.codes import Weight, declared, weights_of
 from ingest.errors import EigenhouseError
 from ingest.gguf_reading import gguf_models
 from ingest.sources import Source
+from ingest.stored import Stored, stored_tensors
 
-Reader = Callable[[], torch.Tensor]
+
+@dataclass(frozen=True)
+class Placed:
+    """What fills a parameter: the weights that it is made of, mostly one. shape: None where only reading tells it."""
+
+    weights: tuple[Weight, ...]
+    read: Callable[[], torch.Tensor]
+    shape: tuple[int, ...] | None
 
 
 class Checkpoint:
-    """Reads single parameters of `model` (which may be on the meta device) out of `source`."""
+    """Reads single parameters of `model` (a skeleton will do) out of `source`.
 
-    def __init__(self, source: Source, model: nn.Module) -> None:
+    told: what is stored and fills no parameter, and can't bear on attention: module → reason. Raises EigenhouseError
+    where a weight is missing, left over where it matters, of another shape, or in codes that can't be read.
+    """
+
+    def __init__(self, source: Source, model: Any) -> None:
         self._source, self.model = source, model
-        self._readers = _gguf_readers(source, model) if source.kind == "gguf" else _torch_readers(source, model)
+        self.told: dict[str, str] = {}
+        self._no_tensors: dict[str, str] = {}
+        self._method = declared(source)
+        placed, left = self._place_gguf() if source.kind == "gguf" else self._place_torch()
         tied: dict[str, str] = getattr(model, "all_tied_weights_keys", None) or {}
         for name, twin in (*tied.items(), *((twin, name) for name, twin in tied.items())):
-            if twin in self._readers:  # one tensor under several names is stored once
-                self._readers.setdefault(name, self._readers[twin])
+            if twin in placed:  # one tensor under several names is stored once
+                placed.setdefault(name, placed[twin])
+        self._placed = placed
+        self._learned = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+        self._account(left)
 
     def __contains__(self, parameter: str) -> bool:
-        return parameter in self._readers
+        return parameter in self._placed
 
     def read(self, parameter: str) -> torch.Tensor:
         """One parameter in float32, dequantized, its rows as transformers' modules want them.
@@ -46,13 +69,140 @@ class Checkpoint:
         Raises EigenhouseError where the checkpoint has no tensor of that name, or values that aren't finite.
         """
         if parameter not in self:
-            raise EigenhouseError(
-                f"want a tensor for {parameter}, but {self._source.origin} has none under that name; its weights are "
-                "stored fused or renamed in a way only the full loader knows: ingest without STATIC_ONLY"
-            )
-        tensor = self._readers[parameter]().float()
-        require_finite(parameter, tensor)
+            raise EigenhouseError(f"want a tensor for {parameter}, but {self._source.origin} has none under that name")
+        tensor = self._placed[parameter].read().float()
+        self._want_shapes({parameter: tuple(tensor.shape)})
+        if parameter in self._learned:  # what bounds activations may well be infinite
+            require_finite(parameter, tensor)
         return tensor
+
+    def weights(self, within: str = "") -> Iterator[Weight]:
+        """The stored weights that fill the parameters of a module, each once; of the whole model without one."""
+        prefix = f"{within}." if within else ""
+        found = (placed.weights for name, placed in self._placed.items() if name.startswith(prefix))
+        yield from {weight.name: weight for weights in found for weight in weights}.values()
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether transformers reads the files to the same values: no codes, no wrappers' names, only tensors."""
+        is_renamed = any(weight.name != weight.parts["codes"].stored for weight in self.weights())
+        is_other = self._source.kind == "gguf" or self._method.name or self._no_tensors
+        return not (is_other or is_renamed or self.is_quantized)
+
+    @cached_property
+    def is_quantized(self) -> bool:
+        return any(weight.kind for weight in self.weights())
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """All weights that fill a parameter, under the names they would be stored by if nothing were quantized."""
+        return {weight.name: weight.read() for weight in self.weights()}
+
+    @cached_property
+    def format(self) -> tuple[str, str | None]:
+        """(dtype, quantization): of most values among the matrices, and of most codes, with their bits."""
+        dtypes, kinds = Counter[str](), Counter[str]()
+        for weight in self.weights():
+            if len(weight.shape) > 1:
+                dtypes[weight.format] += prod(weight.shape)
+                kinds[self._quantization(weight)] += prod(weight.shape)
+        kinds.pop("", None)
+        return _most(dtypes) or "float32", _most(kinds)
+
+    def _quantization(self, weight: Weight) -> str:
+        if not weight.kind:
+            return ""
+        method = self._method.name if self._method.name not in ("", weight.kind.lower()) else ""
+        return f"{method} {weight.kind} {weight.bits}-bit".strip()
+
+    def _account(self, left: dict[str, Weight]) -> None:
+        """Compare all shapes, refuse what is missing or left over where it matters, and note what is told."""
+        origin, wanted = self._source.origin, self.model.state_dict()
+        self.told |= account.unexpected(self.model, left, origin)
+        for parameter, placed in self._placed.items():
+            for weight in placed.weights:
+                account.want_values(parameter, weight, wanted[parameter], origin)
+        self._want_shapes({name: placed.shape for name, placed in self._placed.items() if placed.shape is not None})
+        account.want_whole(self.model, wanted.keys() - self._placed.keys(), {}, origin)
+
+    def _want_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        wanted = self._wanted
+        differ = {
+            name: f"is {list(shape)}, not {list(wanted[name])}"
+            for name, shape in shapes.items()
+            if shape != wanted.get(name, shape)
+        }
+        account.want_whole(self.model, (), differ, self._source.origin)
+
+    @cached_property
+    def _wanted(self) -> dict[str, tuple[int, ...]]:
+        return {name: tuple(value.shape) for name, value in self.model.state_dict().items()}
+
+    def _place_torch(self) -> tuple[dict[str, Placed], dict[str, Weight]]:
+        """Parameter → what fills it; and, by the names that they would have, the weights that fill none."""
+        tensors, self._no_tensors = stored_tensors(self._source)
+        self.told |= {name: f"{kind} among the weights, and no tensor" for name, kind in self._no_tensors.items()}
+        model, parameters = self.model, self.model.state_dict()
+        transforms = get_model_conversion_mapping(model)
+        renamings = [transform for transform in transforms if isinstance(transform, WeightRenaming)]
+        converters = [transform for transform in transforms if isinstance(transform, WeightConverter)]
+        prefix = getattr(model, "base_model_prefix", None)
+        placed: dict[str, Placed] = {}
+        left: dict[str, Weight] = {}
+        parts: dict[str, list[tuple[str, Weight]]] = {}  # of one parameter: the pattern it goes by, the weight
+        weights = weights_of(tensors, self._method)
+        for stored in sorted(weights, key=dot_natural_key):
+            weight = weights[stored]
+            name, converted_by = rename_source_key(stored, renamings, converters, prefix, parameters)
+            if converted_by is not None:
+                parts.setdefault(name, []).append((converted_by, weight))
+            elif name in parameters:
+                weight = _as_module_has_it(model, name, weight)
+                placed[name] = Placed((weight,), weight.read, weight.shape)
+            else:
+                left[name] = weight
+        by_source = {pattern: converter for converter in converters for pattern in converter.source_patterns}
+        for name, sources in parts.items():
+            converter = by_source[sources[0][0]]
+            members = tuple(weight for _, weight in sources)
+            targets = [name.replace(converter.target_patterns[0], target) for target in converter.target_patterns]
+            if not any(target in parameters for target in targets):
+                left |= {weight.name: weight for weight in members}
+            for target in targets:
+                if target in parameters:
+                    read = partial(_converted, target, name, converter, sources, model)
+                    placed.setdefault(target, Placed(members, read, _shape_of(read)))
+        return placed, left
+
+    def _place_gguf(self) -> tuple[dict[str, Placed], dict[str, Weight]]:
+        path = self._source.weight_files[0]
+        parsed = gguf_models.load_gguf_checkpoint(str(path))
+        reader = gguf.GGUFReader(str(path))
+        architecture = gguf_models.read_field(reader, "general.architecture")[0]
+        processor = gguf_models.TENSOR_PROCESSORS.get(architecture, gguf_models.TensorProcessor)(
+            config=parsed["config"]
+        )
+        names = gguf_models.get_gguf_hf_weights_map(self.model, processor)
+        placed = {}
+        for tensor in reader.tensors:
+            if tensor.name in names:
+                read = partial(_dequantized, tensor, processor)
+                shape = tuple(int(size) for size in reversed(tensor.shape))
+                stored = Stored(names[tensor.name], torch.float32, shape, read, path, tensor.name)
+                weight = Weight(stored.name, shape, {"codes": stored}, read)
+                placed[stored.name] = Placed((weight,), read, None)
+        return placed, {}
+
+
+def _most(counts: Counter[str]) -> str | None:
+    return max(sorted(counts), key=lambda name: counts[name], default=None)
+
+
+def _as_module_has_it(model: Any, parameter: str, weight: Weight) -> Weight:
+    """The weight the way round that its module stores it: codes are made of an nn.Linear, which a Conv1D is not."""
+    path, _, own = parameter.rpartition(".")
+    if not (weight.is_linear and own == "weight" and isinstance(model.get_submodule(path), Conv1D)):
+        return weight
+    return replace(weight, shape=weight.shape[::-1], read=lambda: weight.read().T.contiguous(), is_turned=True)
 
 
 def require_finite(name: str, tensor: torch.Tensor) -> None:
@@ -64,105 +214,31 @@ def require_finite(name: str, tensor: torch.Tensor) -> None:
         )
 
 
-def weight_format(source: Source) -> tuple[str, str | None]:
-    """(dtype, quantization) as stored: the commonest dtype; of a GGUF the file type it tells, such as Q4_K_M."""
-    if source.kind == "gguf":
-        reader = gguf.GGUFReader(str(source.weight_files[0]))
-        told = gguf_models.read_field(reader, "general.file_type")
-        kinds = [tensor.tensor_type.name for tensor in reader.tensors if len(tensor.shape) > 1]
-        kind = gguf.LlamaFileType(told[0]).name.removeprefix("MOSTLY_") if told else _commonest(kinds, "F32")
-        kind = kind.removeprefix("ALL_")
-        plain = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
-        return (plain[kind], None) if kind in plain else ("float32", kind)
-    dtypes = [dtype for path in source.weight_files for dtype in _stored_dtypes(source.kind, path)]
-    return _commonest(dtypes, "float32"), None
-
-
-def _commonest(names: list[str], otherwise: str) -> str:
-    return max(sorted(set(names)), key=names.count, default=otherwise)
-
-
-def _stored_dtypes(kind: str, path: Path) -> list[str]:
-    if kind == "bin":
-        return [str(tensor.dtype).removeprefix("torch.") for tensor in _bin_file(path).values()]
-    names = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-    with safe_open(path, "pt") as tensors:
-        return [names.get(dtype, dtype) for dtype in (tensors.get_slice(name).get_dtype() for name in tensors.keys())]  # noqa: SIM118  (no dict)
-
-
-def _torch_readers(source: Source, model: nn.Module) -> dict[str, Reader]:
-    parameters = model.state_dict()
-    transforms = get_model_conversion_mapping(model)
-    renamings = [transform for transform in transforms if isinstance(transform, WeightRenaming)]
-    converters = [transform for transform in transforms if isinstance(transform, WeightConverter)]
-    readers: dict[str, Reader] = {}
-    parts: dict[str, list[tuple[str, str, Reader]]] = {}  # of one parameter: stored name, its pattern, its reader
-    for path in source.weight_files:
-        for stored, reader in _file_readers(source.kind, path).items():
-            name, converted_by = rename_source_key(
-                stored, renamings, converters, getattr(model, "base_model_prefix", None), parameters
-            )
-            if converted_by is None:
-                readers[name] = reader
-            else:
-                parts.setdefault(name, []).append((stored, converted_by, reader))
-    by_source = {pattern: converter for converter in converters for pattern in converter.source_patterns}
-    for name, sources in parts.items():
-        sources.sort(key=lambda source: dot_natural_key(source[0]))
-        converter = by_source[sources[0][1]]
-        for target in converter.target_patterns:
-            own = name.replace(converter.target_patterns[0], target)
-            readers.setdefault(own, partial(_converted, own, name, converter, sources, model))
-    return readers
-
-
 def _converted(
-    parameter: str, name: str, converter: WeightConverter, sources: list[tuple[str, str, Reader]], model: nn.Module
+    parameter: str,
+    name: str,
+    converter: WeightConverter,
+    sources: list[tuple[str, Weight]],
+    model: nn.Module,
+    is_meta: bool = False,
 ) -> torch.Tensor:
-    """A parameter that transformers makes of several tensors (stacked experts), or several of one, by its own rules."""
+    """A parameter that transformers makes of several tensors (stacked experts), or several of one, by its own rules.
+
+    is_meta: of tensors without values, for its shape alone.
+    """
     conversion = deepcopy(converter)
-    for stored, pattern, reader in sources:
-        conversion.add_tensor(name, stored, pattern, reader)
+    for pattern, weight in sources:
+        read = partial(torch.empty, weight.shape, device="meta") if is_meta else weight.read
+        conversion.add_tensor(name, weight.name, pattern, read)
     made = conversion.convert(name, model=model, config=model.config)
     return made[parameter][0] if isinstance(made[parameter], list) else made[parameter]
 
 
-def _file_readers(kind: str, path: Path) -> dict[str, Reader]:
-    if kind == "bin":
-        return {name: partial(_bin_tensor, path, name) for name in _bin_file(path)}
-    with safe_open(path, "pt") as tensors:
-        return {name: partial(_safetensor, path, name) for name in tensors.keys()}  # noqa: SIM118  (no dict)
-
-
-def _bin_tensor(path: Path, name: str) -> torch.Tensor:
-    return _bin_file(path)[name]
-
-
-def _safetensor(path: Path, name: str) -> torch.Tensor:
-    with safe_open(path, "pt") as tensors:
-        return tensors.get_tensor(name)
-
-
-@cache
-def _bin_file(path: Path) -> dict[str, torch.Tensor]:
+def _shape_of(read: partial[torch.Tensor]) -> tuple[int, ...] | None:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError:  # files older than torch 1.6 are no zip and can't be mapped
-        return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _gguf_readers(source: Source, model: nn.Module) -> dict[str, Reader]:
-    path = str(source.weight_files[0])
-    parsed = gguf_models.load_gguf_checkpoint(path)
-    reader = gguf.GGUFReader(path)
-    architecture = gguf_models.read_field(reader, "general.architecture")[0]
-    processor = gguf_models.TENSOR_PROCESSORS.get(architecture, gguf_models.TensorProcessor)(config=parsed["config"])
-    names = gguf_models.get_gguf_hf_weights_map(model, processor)
-    return {
-        names[tensor.name]: partial(_dequantized, tensor, processor)
-        for tensor in reader.tensors
-        if tensor.name in names
-    }
+        return tuple(read(is_meta=True).shape)
+    except Exception:  # a rule that looks at values: the shape is compared when it is read
+        return None
 
 
 def _dequantized(tensor: gguf.ReaderTensor, processor: gguf_models.TensorProcessor) -> torch.Tensor:

@@ -14,7 +14,6 @@ import polars as pl
 
 from ingest import console
 from ingest.capture import Unreadable
-from ingest.checkpoint import weight_format
 from ingest.conformance import TOLERANCE, Pair, proven_factors
 from ingest.errors import EigenhouseError
 from ingest.factors import HeadFactors
@@ -208,7 +207,7 @@ def describe_stack(bench: Workbench, found: ProvenStack) -> dict[str, object]:
     """The columns of `models` that the stack's shape, config and first measured layer tell; no names of the run."""
     stack, factors, shapes = found.stack, found.first, found.shapes
     assert factors is not None
-    dtype, quantization = weight_format(bench.source)
+    dtype, quantization = bench.loaded.checkpoint.format
     site = bench.sites[next(iter(stack.sites.values()))]
     return {
         "stack": stack.suffix or None,

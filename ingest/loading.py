@@ -10,7 +10,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,7 @@ from accelerate import init_empty_weights
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
 
-from ingest import capture
+from ingest import account, capture
 from ingest.checkpoint import Checkpoint, require_finite
 from ingest.errors import EigenhouseError
 from ingest.sources import Source
@@ -37,8 +37,8 @@ class LoadedModel:
 
     source: Source
     model: Any  # a PreTrainedModel; torch types every attribute of a module as a tensor or module
+    checkpoint: Checkpoint
     is_whole: bool
-    _checkpoint: Checkpoint | None = field(default=None, repr=False)
 
     @property
     def body(self) -> Any:
@@ -51,12 +51,6 @@ class LoadedModel:
     def config(self) -> PretrainedConfig:
         """Of the text part, where a checkpoint joins several."""
         return self.model.config.get_text_config()
-
-    @property
-    def checkpoint(self) -> Checkpoint:
-        if self._checkpoint is None:
-            self._checkpoint = Checkpoint(self.source, self.model)
-        return self._checkpoint
 
     def weight(self, parameter: str) -> np.ndarray:
         """One parameter's values in float32, whether the model is whole or a skeleton; nothing is kept of them."""
@@ -80,7 +74,7 @@ class LoadedModel:
             for name in names:
                 _set_parameter(module, name, self.checkpoint.read(f"{path}.{name}"))
             for name, buffer in buffers.items():  # running statistics of a batch norm, for one
-                _copy(f"{path}.{name}", self.checkpoint.read(f"{path}.{name}"), buffer)
+                buffer.copy_(self.checkpoint.read(f"{path}.{name}"))
             yield
         finally:
             for name in names:
@@ -90,33 +84,80 @@ class LoadedModel:
 
 
 def load_config(source: Source, trust_remote_code: bool) -> PretrainedConfig:
+    """The config, without what it says of codes: the model is built as if nothing were quantized."""
     quiet()
     with _readable(source):
-        return AutoConfig.from_pretrained(source.loader_path, **_where(source), trust_remote_code=trust_remote_code)
+        config = AutoConfig.from_pretrained(source.loader_path, **_where(source), trust_remote_code=trust_remote_code)
+    for part in (config, *vars(config).values()):
+        if isinstance(part, PretrainedConfig):
+            for name in ("quantization_config", "compression_config"):
+                vars(part).pop(name, None)
+    return config
 
 
 def load_model(source: Source, trust_remote_code: bool, *, whole: bool, device: str = "cpu") -> LoadedModel:
-    """The model in float32 and eval mode; `whole=False` gives a skeleton on the CPU.
+    """The model in float32 and eval mode; `whole=False` gives a skeleton on the CPU."""
+    skeleton = load_skeleton(source, trust_remote_code)
+    return load_whole(skeleton, trust_remote_code, device) if whole else skeleton
 
-    Raises EigenhouseError where transformers can't build or fill it, or where a weight is missing or not finite.
+
+def load_skeleton(source: Source, trust_remote_code: bool) -> LoadedModel:
+    """The model's modules, buffers and shapes on the CPU, its checkpoint accounted for, without weight memory.
+
+    Raises EigenhouseError where transformers can't build it, or where what is stored isn't what the model wants.
     """
     config = load_config(source, trust_remote_code)
+    model_class, options = _model_class(source, config), _options(trust_remote_code)
+    with _readable(source), init_empty_weights(include_buffers=False):
+        if hasattr(model_class, "from_config"):
+            model = with_a_kernel(partial(model_class.from_config, config), options)
+        else:
+            options = {name: value for name, value in options.items() if name != "trust_remote_code"}
+            model = with_a_kernel(partial(model_class._from_config, config), options)
+    frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+    for name, parameter in list(model.named_parameters(remove_duplicate=False)):
+        _set_parameter(model, name, _weightless(parameter))
+    loaded = LoadedModel(source, model.eval(), Checkpoint(source, model), is_whole=False)
+    for name in frozen:  # position tables: attention is handed them as it is handed buffers
+        if name in loaded.checkpoint:
+            _set_parameter(model, name, loaded.checkpoint.read(name))
+    return loaded
+
+
+def load_whole(skeleton: LoadedModel, trust_remote_code: bool, device: str = "cpu") -> LoadedModel:
+    """The model of a skeleton in float32 and eval mode, with the weights that transformers' own loader puts into it.
+
+    Of codes, GGUFs and what its loader can't read it is handed the weights that the checkpoint's reader made of them.
+    Raises EigenhouseError where transformers can't fill it, or where a weight is missing or not finite.
+    """
+    source, checkpoint = skeleton.source, skeleton.checkpoint
+    config = load_config(source, trust_remote_code)
     model_class = _model_class(source, config)
-    options: dict[str, Any] = {
+    with _readable(source):
+        if checkpoint.is_plain:
+            load = partial(model_class.from_pretrained, source.loader_path)
+        else:
+            load = partial(
+                type(skeleton.model).from_pretrained, None, config=config, state_dict=checkpoint.state_dict()
+            )
+        options = _options(trust_remote_code) | {"output_loading_info": True, "ignore_mismatched_sizes": True}
+        model, report = with_a_kernel(load, options)
+    pairs = [entry if isinstance(entry, tuple) else (entry,) for entry in report["mismatched_keys"]]
+    mismatched = {str(name): f"is {shapes}" for name, *shapes in pairs}
+    account.want_whole(model, report["missing_keys"], mismatched, source.origin)
+    for name, parameter in model.named_parameters():
+        require_finite(name, parameter)
+    model.eval().requires_grad_(False).to(device)
+    return LoadedModel(source, model, checkpoint, is_whole=True)
+
+
+def _options(trust_remote_code: bool) -> dict[str, Any]:
+    return {
         "attn_implementation": capture.NAME,
         "dtype": torch.float32,
         "trust_remote_code": trust_remote_code,
         "experts_implementation": "eager",  # the grouped kernels refuse a skeleton's strides, and many devices
     }
-    if not whole:
-        return _skeleton(source, model_class, config, options)
-    with _readable(source):
-        load = partial(model_class.from_pretrained, source.loader_path, **_where(source))
-        model, report = with_a_kernel(load, options | {"output_loading_info": True, "ignore_mismatched_sizes": True})
-    _require_complete(source, model, report)
-    for name, parameter in model.named_parameters():
-        require_finite(name, parameter)
-    return LoadedModel(source, model.eval().requires_grad_(False).to(device), is_whole=True)
 
 
 def load_tokenizer(source: Source, trust_remote_code: bool) -> Any:
@@ -161,23 +202,6 @@ def _model_class(source: Source, config: PretrainedConfig) -> Any:
     return AutoModel
 
 
-def _skeleton(source: Source, model_class: Any, config: PretrainedConfig, options: dict[str, Any]) -> LoadedModel:
-    with _readable(source), init_empty_weights(include_buffers=False):
-        if hasattr(model_class, "from_config"):
-            model = with_a_kernel(partial(model_class.from_config, config), options)
-        else:
-            options = {name: value for name, value in options.items() if name != "trust_remote_code"}
-            model = with_a_kernel(partial(model_class._from_config, config), options)
-    frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
-    for name, parameter in list(model.named_parameters(remove_duplicate=False)):
-        _set_parameter(model, name, _weightless(parameter))
-    loaded = LoadedModel(source, model.eval(), is_whole=False)
-    for name in frozen:  # position tables: attention is handed them as it is handed buffers
-        if name in loaded.checkpoint:
-            _set_parameter(model, name, loaded.checkpoint.read(name))
-    return loaded
-
-
 def with_a_kernel(build: Callable[..., Any], options: dict[str, Any]) -> Any:
     """Built to call the interface; with its plain kernels where a type looks them up in a table of its own."""
     try:
@@ -196,34 +220,6 @@ def _weightless(parameter: torch.Tensor) -> torch.Tensor:
 def _set_parameter(module: nn.Module, name: str, tensor: torch.Tensor) -> None:
     *path, last = name.split(".")
     setattr(module.get_submodule(".".join(path)), last, nn.Parameter(tensor, requires_grad=False))
-
-
-def _copy(name: str, stored: torch.Tensor, buffer: torch.Tensor) -> None:
-    if stored.shape != buffer.shape:
-        raise EigenhouseError(
-            f"want {name} of shape {tuple(buffer.shape)}, got {tuple(stored.shape)} in the checkpoint; config and "
-            "weights are of different models"
-        )
-    buffer.copy_(stored)
-
-
-def _require_complete(source: Source, model: nn.Module, report: dict[str, Any]) -> None:
-    """Transformers fills what a checkpoint lacks with random numbers; that may do for a pooler or output head."""
-    body = getattr(model, "base_model", model)
-    prefix = next((name for name, module in model.named_modules() if module is body), "")
-    missing = [
-        name
-        for name in report["missing_keys"]
-        if name.startswith(prefix) and "pooler" not in name and "lm_head" not in name
-    ]
-    mismatched = [str(entry[0] if isinstance(entry, tuple) else entry) for entry in report["mismatched_keys"]]
-    if missing or mismatched:
-        wrong = sorted(missing or mismatched)
-        how = "are missing" if missing else "have another shape"
-        raise EigenhouseError(
-            f"want every weight of {type(model).__name__}, but in {source.origin} {len(wrong)} {how}, {wrong[0]} "
-            "first; config and weights are of different models, or a file lacks"
-        )
 
 
 @contextmanager
@@ -245,4 +241,7 @@ def _readable(source: Source) -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    """What an exception says, in a line: its first one, and where that ends in a colon those that it announces."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    n_announced = next((n for n, line in enumerate(lines) if not line.endswith(":")), len(lines) - 1)
+    return " ".join(lines[: n_announced + 1])[:300]

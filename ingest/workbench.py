@@ -13,7 +13,7 @@ from ingest.capture import Site
 from ingest.conformance import KEY_POSITION, QUERY_POSITION
 from ingest.errors import EigenhouseError
 from ingest.forward import longest_text, usable_device
-from ingest.loading import LoadedModel, fits_in_memory, load_model, load_tokenizer
+from ingest.loading import LoadedModel, fits_in_memory, load_skeleton, load_tokenizer, load_whole
 from ingest.probes import Recording, main_input, record
 from ingest.sources import Source
 from ingest.stacks import Stack, find_stacks, position_encoding, tower, unreached
@@ -28,7 +28,7 @@ class Workbench:
     def __init__(self, source: Source, options: Options, *, needs_forward: bool) -> None:
         self.source, self.options = source, options
         console.say(f"loading {source.origin}")
-        self.loaded = load_model(source, options.trust_remote_code, whole=False)
+        self.loaded = load_skeleton(source, options.trust_remote_code)
         if needs_forward:
             usable_device(options.device)
         self.forward_refusal = self._why_not_run() if needs_forward else None
@@ -36,7 +36,7 @@ class Workbench:
             raise EigenhouseError(f"want attention statistics, but {self.forward_refusal}")
         if needs_forward and self.forward_refusal is None:
             self.tokenizer  # noqa: B018  (refused before the heavy work)
-            self.loaded = load_model(source, options.trust_remote_code, whole=True)
+            self.loaded = load_whole(self.loaded, options.trust_remote_code)
 
     def _why_not_run(self) -> str | None:
         """Why prompts can't be run through the model here, where they can't."""
