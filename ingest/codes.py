@@ -352,7 +352,7 @@ def _mxfp4_experts(name: str, blocks: Stored, tensors: Mapping[str, Stored], met
     n_experts, n_outputs, n_groups, n_bytes = blocks.shape
     _want(parts["scale"].shape == blocks.shape[:-1], f"its scales are {_told(parts['scale'])}")
     shape = (n_experts, 2 * n_groups * n_bytes, n_outputs)
-    return _made(base, shape, parts, dequantize.mxfp4_experts, "MXFP4", 4)
+    return _made(base, shape, parts, dequantize.mxfp4_experts, "mxfp4", 4)
 
 
 def _grouped(name: str, words: Stored, tensors: Mapping[str, Stored], method: Method) -> Weight | None:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
+from math import prod
 from statistics import NormalDist
 from typing import Any
 
@@ -23,7 +25,7 @@ from ingest.codes import FP8, Method, Weight
 from ingest.errors import EigenhouseError
 from ingest.stored import Stored
 
-TOLERANCE = 1e-3  # of the largest weight; both compute in float32, where only a scale's rounding differs
+TOLERANCE = 5e-3  # of the largest weight: some libraries compute in bfloat16; a zero off by one of 8 bits is 8e-3
 MOST_WEIGHTS = 8  # of a layer: its attention has no more, its experts do
 BIT_BY_BIT = "bit by bit"
 
@@ -63,8 +65,10 @@ def _second(weight: Weight, method: Method) -> tuple[str, torch.Tensor]:
     parts = {role: raw(stored) for role, stored in weight.parts.items()}
     for name, library, is_for, dequantized in LIBRARIES:
         if is_for(weight, method) and find_spec(library):
-            return f"{name} {version(name)}", dequantized(weight, parts, method)
-    return BIT_BY_BIT, torch.from_numpy(BY_HAND[weight.kind](weight, parts))
+            with suppress(Exception):  # a form that this version of it doesn't take, or not on a CPU
+                return f"{name} {version(name)}", dequantized(weight, parts, method)
+    by, dequantize = ELSE[weight.kind]
+    return by, torch.as_tensor(dequantize(weight, parts))
 
 
 def raw(stored: Stored) -> torch.Tensor:
@@ -80,7 +84,7 @@ def raw(stored: Stored) -> torch.Tensor:
     return flat.reshape(stored.shape)
 
 
-def _by_transformers_fp8(weight: Weight, parts: Parts, _: Method) -> torch.Tensor:
+def _by_transformers_fp8(weight: Weight, parts: Parts) -> torch.Tensor:
     """Its code wants whole blocks, so the codes are filled up to them."""
     from transformers.integrations.finegrained_fp8 import Fp8Dequantize
 
@@ -96,7 +100,7 @@ def _by_transformers_fp8(weight: Weight, parts: Parts, _: Method) -> torch.Tenso
     return dequantized[..., :rows, :columns]
 
 
-def _by_transformers_mxfp4(_weight: Weight, parts: Parts, _method: Method) -> torch.Tensor:
+def _by_transformers_mxfp4(_: Weight, parts: Parts) -> torch.Tensor:
     from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
     return convert_moe_packed_tensors(parts["codes"], parts["scale"], dtype=torch.float32)
@@ -116,7 +120,7 @@ def _by_compressed_tensors(weight: Weight, parts: Parts, method: Method) -> torc
     state = {names[role]: tensor for role, tensor in parts.items()}
     if state["weight_scale"].dtype in (torch.float16, torch.bfloat16):
         state["weight_scale"] = state["weight_scale"].float()  # or it would compute in that
-    state["weight_shape"] = torch.tensor(weight.shape)
+    state["weight_shape"] = torch.tensor(weight.settings.get("shape", weight.shape))
     group, form = _scheme(weight, method)
     scheme = QuantizationScheme(targets=["Linear"], weights=group["weights"], format=form)
     return BaseCompressor.get_value_from_registry(form).decompress(state, scheme)["weight"].float()
@@ -129,18 +133,19 @@ def _scheme(weight: Weight, method: Method) -> tuple[Mapping[str, Any], str]:
 
 
 def _is_compressed(weight: Weight, method: Method) -> bool:
-    return method.name == "compressed-tensors" and bool(method.settings.get("config_groups"))
+    """Its releases no longer take columns out of order, and gave them back in another one."""
+    return method.name == "compressed-tensors" and "config_groups" in method.settings and "g_idx" not in weight.parts
 
 
 def _by_bitsandbytes(weight: Weight, parts: Parts, _: Method) -> torch.Tensor:
     import bitsandbytes
 
-    functional = bitsandbytes.functional
+    functional, shape = bitsandbytes.functional, weight.settings.get("shape", ())
     if weight.kind == "int8":
         return functional.int8_vectorwise_dequant(parts["codes"], parts["scale"].float())
     settings = weight.settings
     state = functional.QuantState(
-        absmax=parts["largest"], shape=torch.Size(settings["shape"]), code=parts["table"], blocksize=settings["block"],
+        absmax=parts["largest"], shape=torch.Size([1, prod(shape)]), code=parts["table"], blocksize=settings["block"],
         quant_type=weight.kind, dtype=torch.float32,
     )  # fmt: skip
     if "nested_table" in parts:
@@ -149,16 +154,19 @@ def _by_bitsandbytes(weight: Weight, parts: Parts, _: Method) -> torch.Tensor:
             dtype=torch.float32,
         )  # fmt: skip
         state.state2, state.offset, state.nested = inner, torch.tensor(settings["offset"]), True
-    return functional.dequantize_4bit(parts["codes"].reshape(-1, 1), state)
+    # in one row: its CPU kernel begins a new block with every row, where its quantizer does not
+    return functional.dequantize_4bit(parts["codes"].reshape(-1, 1), state).reshape(shape)
 
 
-LIBRARIES: tuple[tuple[str, str, Callable[[Weight, Method], bool], Callable[..., torch.Tensor]], ...] = (
+def _is_of_bitsandbytes(weight: Weight, _: Method) -> bool:
+    return weight.kind in ("nf4", "fp4") or (weight.kind == "int8" and weight.parts["scale"].name.endswith("SCB"))
+
+
+# distribution, module, what for, how
+LIBRARIES = (
     ("compressed-tensors", "compressed_tensors", _is_compressed, _by_compressed_tensors),
-    ("bitsandbytes", "bitsandbytes", lambda one, _: one.kind in ("nf4", "fp4") or "SCB" in one.parts["scale"].name,
-     _by_bitsandbytes),
-    ("transformers", "transformers", lambda one, _: one.parts["codes"].dtype in FP8, _by_transformers_fp8),
-    ("transformers", "transformers", lambda one, _: len(one.parts["codes"].shape) == 4, _by_transformers_mxfp4),
-)  # fmt: skip
+    ("bitsandbytes", "bitsandbytes", _is_of_bitsandbytes, _by_bitsandbytes),
+)
 
 
 def _bits(words: torch.Tensor, bits: int) -> np.ndarray:
@@ -194,7 +202,7 @@ def _awq(weight: Weight, parts: Parts) -> np.ndarray:
 
 def _pack_quantized(weight: Weight, parts: Parts) -> np.ndarray:
     half = 2 ** (weight.bits - 1)
-    rows, columns = weight.shape[-2:]
+    rows, columns = weight.settings["shape"][-2:]
     codes = _bits(parts["codes"], weight.bits)[..., :columns] - half
     scale = parts["scale"].double().numpy()
     scale = scale if scale.ndim == codes.ndim else scale.reshape(*scale.shape, *[1] * (codes.ndim - scale.ndim))
@@ -221,7 +229,7 @@ def _int8(weight: Weight, parts: Parts) -> np.ndarray:
 
 def _four_bit(weight: Weight, parts: Parts) -> np.ndarray:
     """nf4 and fp4 of bitsandbytes, by their tables as they are defined rather than stored."""
-    settings, shape = weight.settings, weight.shape
+    settings, shape = weight.settings, weight.settings["shape"]
     largest = parts["largest"].double().numpy()
     if "nested_table" in parts:
         table, outer = parts["nested_table"].double().numpy(), parts["nested_largest"].double().numpy()
@@ -229,7 +237,7 @@ def _four_bit(weight: Weight, parts: Parts) -> np.ndarray:
         largest = table[largest.astype(int)] * outer[places] + settings["offset"]
     data = parts["codes"].contiguous().view(torch.uint8).flatten().numpy()
     codes = np.unpackbits(data).reshape(-1, 4) @ [8, 4, 2, 1]
-    values = (_nf4() if weight.kind == "nf4" else _fp4_of_bitsandbytes())[codes[: np.prod(shape)]]
+    values = (_nf4() if weight.kind == "nf4" else _fp4_of_bitsandbytes())[codes[: prod(shape)]]
     return (values * largest[np.arange(len(values)) // settings["block"]]).reshape(shape)
 
 
@@ -265,7 +273,14 @@ def _fp4(weight: Weight, parts: Parts) -> np.ndarray:
     return values * factor[..., np.arange(values.shape[-1]) // weight.settings["group"]] * of_all
 
 
-BY_HAND: dict[str, Callable[[Weight, Parts], np.ndarray]] = {
-    "gptq": _gptq, "awq": _awq, "pack-quantized": _pack_quantized, "int8": _int8, "nf4": _four_bit, "fp4": _four_bit,
-    "NVFP4": _fp4, "MXFP4": _fp4,
-}  # fmt: skip
+TRANSFORMERS = f"transformers {version('transformers')}"
+ELSE: dict[str, tuple[str, Callable[[Weight, Parts], torch.Tensor | np.ndarray]]] = {
+    "fp8": (TRANSFORMERS, _by_transformers_fp8),
+    "mxfp4": (TRANSFORMERS, _by_transformers_mxfp4),
+    **dict.fromkeys(("nf4", "fp4"), (BIT_BY_BIT, _four_bit)),
+    **dict.fromkeys(("NVFP4", "MXFP4"), (BIT_BY_BIT, _fp4)),
+    "gptq": (BIT_BY_BIT, _gptq),
+    "awq": (BIT_BY_BIT, _awq),
+    "pack-quantized": (BIT_BY_BIT, _pack_quantized),
+    "int8": (BIT_BY_BIT, _int8),
+}
