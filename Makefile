@@ -65,7 +65,7 @@ queries: $(READY)   ## the saved queries and their parameters
 export: $(READY)   ## MODEL=… OUT=<folder>: spectra and grams as JSON, effective ranks as CSV, for other tools
 	@$(RUN) -m analyses export
 
-views: $(READY)   ## bring the views of an existing warehouse up to date
+views: $(READY)   ## bring an existing warehouse up to date, its tables too; a copy is kept where those change
 	@$(RUN) -m analyses views
 
 browser:   ## install Chromium, by apt-get as root, for the tests of the report; they are skipped without it
