@@ -44,7 +44,7 @@ help:   ## this list
 ingest: $(READY)   ## measure a model, prove the reading against the model itself, write it to the warehouse
 	@$(RUN) -m ingest
 
-models: $(READY)   ## the models in the warehouse, with their worst conformance error
+models: $(READY)   ## the models in the warehouse, their worst conformance error, what is doubted
 	@$(RUN) -m analyses models
 
 query: $(READY)   ## SQL="…" or Q=<saved query>, FORMAT=table|csv|json|parquet|npy, OUT=<file>

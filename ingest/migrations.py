@@ -8,14 +8,14 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
 import duckdb
 
-from ingest import sqlfiles
+from ingest import doubts, sqlfiles
 from ingest.errors import EigenhouseError
 
 Connection = duckdb.DuckDBPyConnection
@@ -39,6 +39,8 @@ def run(con: Connection, schema: int) -> None:
     """Everything that a warehouse of this schema lacks, within the caller's transaction."""
     for path in _steps(schema):
         con.execute(path.read_text(encoding="utf-8"))
+        for further in FURTHER.get(_number(path), ()):
+            further(con)
 
 
 def told(schema: int) -> str:
@@ -48,6 +50,22 @@ def told(schema: int) -> str:
 
 def _steps(schema: int) -> list[Path]:
     return [path for path in sqlfiles.files("migrations") if _number(path) > schema]
+
+
+def doubt_models(con: Connection) -> None:
+    """Note on every stage of a model that its checkpoint may have been misread; imports have no checkpoint."""
+    models = con.execute(
+        "select source, dtype, quantization, list(model_key) from models where weights_sha256 is not null group by all"
+    ).fetchall()
+    for source, dtype, quantization, model_keys in models:
+        if why := doubts.doubt(source, dtype, quantization):
+            con.execute(
+                "update ingested_stages set doubt = ? where list_contains(?::bigint[], model_key)", [why, model_keys]
+            )
+
+
+# what SQL can't say: steps in Python after the file of that number
+FURTHER: dict[int, tuple[Callable[[Connection], None], ...]] = {4: (doubt_models,)}
 
 
 def keep_copy(original: BinaryIO, path: Path, schema: int) -> tuple[Path, bool]:

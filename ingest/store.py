@@ -55,11 +55,13 @@ class StackLoad:
 
 
 def ingested(con: Connection, model_id: str) -> tuple[str | None, dict[str, str]]:
-    """The hash of the weights that model_id is bound to, and the fingerprint of each stage that is there."""
+    """The hash of the weights that model_id is bound to, and the fingerprint of each stage that is there undoubted."""
     bound = con.execute("select weights_sha256, model_key from models where model_id = ?", [model_id]).fetchone()
     if bound is None:
         return None, {}
-    stages = con.execute("select stage, fingerprint from ingested_stages where model_key = ?", [bound[1]]).fetchall()
+    stages = con.execute(
+        "select stage, fingerprint from ingested_stages where model_key = ? and doubt is null", [bound[1]]
+    ).fetchall()
     return bound[0], dict(stages)
 
 

@@ -1,6 +1,7 @@
 """A warehouse of an older schema: brought up to date whole or not at all, with a copy of it kept."""
 
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -11,10 +12,13 @@ from pathlib import Path
 import duckdb
 import pytest
 import schema3_fixture
+import tiny_models
 
 from analyses import __main__ as command_line
-from ingest import migrations, sqlfiles, store, warehouse_file
+from analyses import facts
+from ingest import migrations, sources, sqlfiles, store, warehouse_file
 from ingest.errors import EigenhouseError
+from ingest.pipeline import Options, ingest
 
 REPOSITORY = sqlfiles.SQL_DIR.parent
 COPY = "warehouse.schema3.duckdb"
@@ -153,6 +157,7 @@ def test_killed_right_after_the_commit(old, unpacked):
     assert ask(old, "select schema_version from warehouse_info") == [(store.SCHEMA_VERSION,)]
     assert bring(old) == []
     assert contents(old, without=NEW) == contents(unpacked)
+    assert ask(old, "select count(*) from ingested_stages where doubt is not null") == [(7,)]
     assert ask(old, "select count(*) from duckdb_columns() where not internal and comment is null") == [(0,)]
     assert (old.parent / COPY).read_bytes() == unpacked.read_bytes()
 
@@ -326,3 +331,127 @@ def test_files_run_in_order_and_only_those_that_are_newer(old, tmp_path, monkeyp
 def test_files_are_numbered_without_gaps():
     numbers = [path.stem for path in sqlfiles.files("migrations")]
     assert numbers == [f"{number:04}" for number in range(4, store.SCHEMA_VERSION + 1)]
+
+
+# --- doubts ---
+
+
+@pytest.fixture
+def with_checkpoints(old, tmp_path):
+    """The warehouse of schema 3, its four checkpoints on the disk, and an import that looks quantized."""
+    for kind, build in schema3_fixture.KINDS.items():
+        changed(old, "update models set source = ? where model_id = ?", str(build(tmp_path / kind)), kind)
+    changed(
+        old,
+        "insert into models by name select * replace ('import' as model_id, 1 as model_key, 'import' as name, "
+        "'import' as checkpoint, '/gone/spectra.json' as source, null as weights_sha256, 'Q4_0' as quantization) "
+        "from models where model_id = 'plain'",
+    )
+    return changed(old, "insert into ingested_stages values (1, 'import:grams', 'f', 'r')")
+
+
+DOUBTED = {"fp8": "codes (F8_E4M3: ", "adapter": "adapter_config.json", "rope-gguf": "(rope_freqs.weight)"}
+
+
+def doubted(path):
+    query = "select distinct model_id, doubt from models join ingested_stages using (model_key) where doubt is not null"
+    return dict(ask(path, query))
+
+
+def test_doubts_are_noted_on_every_stage(with_checkpoints):
+    [said] = bring(with_checkpoints)
+    found = doubted(with_checkpoints)
+    assert found.keys() == DOUBTED.keys()
+    for kind, part in DOUBTED.items():
+        assert part in found[kind] and found[kind].endswith("; ingest it again")
+    told = "select model_id, count(*), count(doubt) from models join ingested_stages using (model_key) group by all"
+    counts = {model_id: (n_stages, n_doubted) for model_id, n_stages, n_doubted in ask(with_checkpoints, told)}
+    assert counts == {"plain": (8, 0), "import": (1, 0), "fp8": (7, 7), "adapter": (8, 8), "rope-gguf": (7, 7)}
+    assert said.endswith("; 3 of its models are to be ingested again, `make models` says why")
+
+
+def test_without_files_the_rows_tell(old):
+    changed(old, "update models set dtype = 'F8_E4M3' where model_id = 'fp8'")
+    bring(old)
+    found = doubted(old)
+    assert found.keys() == {"fp8", "rope-gguf"} and "(F8_E4M3)" in found["fp8"] and "is gone" in found["rope-gguf"]
+
+
+def test_codes_were_read_without_their_scales(old):
+    """What the fixture's fp8 is there for: its proved factors are codes, up to 448, and no weights."""
+    largest = "select max(op_norm) from head_descriptors where operator = 'metric' and model_id = "
+    bring(old)
+    [[codes]], [[weights]] = ask(old, f"{largest} 'fp8'"), ask(old, f"{largest} 'plain'")
+    assert codes > 1e5 * weights
+
+
+def shown(path, capfdbinary, *command):
+    with pytest.raises(SystemExit) as ending:
+        command_line.main([*command, "--warehouse", str(path)])
+    assert not ending.value.code
+    return capfdbinary.readouterr().out.decode()
+
+
+def test_make_models_shows_doubts_to_the_end(with_checkpoints, capfdbinary):
+    bring(with_checkpoints)
+    changed(with_checkpoints, "update ingested_stages set doubt = null where stage not in ('spectra', 'grams')")
+    found = json.loads(shown(with_checkpoints, capfdbinary, "models", "--format", "json"))
+    assert list(found[0])[-1] == "doubt"
+    said = {model["model_id"]: model["doubt"] for model in found}
+    assert said.pop("plain") is None and said.pop("import") is None and said.keys() == DOUBTED.keys()
+    assert all(doubt.startswith("grams, spectra: ") for doubt in said.values())
+    assert all(doubt in shown(with_checkpoints, capfdbinary, "models") for doubt in said.values())
+
+
+def test_the_page_of_a_model_shows_its_doubts(with_checkpoints):
+    bring(with_checkpoints)
+    con = store.connect(with_checkpoints, read_only=True)
+    for model_id, n_doubts in (("fp8", 1), ("plain", 0)):
+        [row] = facts.models(con, model_id)
+        [fact] = [fact for fact in facts.of_model(con, row) if fact.title == "Doubts"]
+        assert (fact.count, fact.none) == (n_doubts, "None: its checkpoint is read as it was when it was measured.")
+        cells = {name: cells for name, cells, _ in fact.table}
+        assert not n_doubts or cells["stages"][0].startswith("alignments, factors, ")
+    con.close()
+
+
+@pytest.fixture
+def ingested(tmp_path, monkeypatch):
+    """Options of an ingest of the plain model, done once."""
+    monkeypatch.setenv("EIGENHOUSE_CACHE", str(tmp_path / "cache"))
+    options = Options(str(schema3_fixture.plain(tmp_path / "tiny")), tmp_path / "new.duckdb", static_only=True)
+    ingest(options)
+    return options
+
+
+def test_a_doubted_stage_is_due_and_clear_once_it_is_measured_again(ingested):
+    """With the same weights, options and code, where nothing else would be due."""
+    assert ingest(ingested) == {}
+    changed(ingested.warehouse, "update ingested_stages set doubt = 'why; ingest it again' where stage = 'grams'")
+    con = store.connect(ingested.warehouse, read_only=True)
+    assert "grams" not in store.ingested(con, "tiny")[1] and "spectra" in store.ingested(con, "tiny")[1]
+    con.close()
+    written = ingest(ingested)
+    assert written["grams"] > 0 and "singular_values" not in written
+    assert doubted(ingested.warehouse) == {}
+    assert ingest(ingested) == {}
+
+
+def test_an_ingest_brings_an_older_warehouse_and_clears_doubts(old, tmp_path, monkeypatch, capfd):
+    """An adapter lay beside the weights as the warehouse was brought up to date, and is gone as they are read again."""
+    monkeypatch.setenv("EIGENHOUSE_CACHE", str(tmp_path / "cache"))
+    folder = schema3_fixture.adapter(tmp_path / "adapter")
+    sha256 = sources.weights_sha256(tiny_models.local_source(folder))
+    changed(old, "update models set source = ?, weights_sha256 = ? where model_id = 'adapter'", str(folder), sha256)
+    ingest(Options(str(schema3_fixture.plain(tmp_path / "other")), old, static_only=True, no_weights=True))
+    assert COPY in capfd.readouterr().err and (old.parent / COPY).exists()
+    assert doubted(old).keys() == {"adapter", "rope-gguf"}
+    (folder / "adapter_config.json").unlink()
+    assert ingest(Options(str(folder), old, static_only=True))["singular_values"] > 0
+    left = (
+        "select stage from ingested_stages join models using (model_key) "
+        "where model_id = 'adapter' and doubt is not null"
+    )
+    [[stage]] = ask(old, left)
+    assert stage.startswith("attention:tiny@")
+    assert doubted(old).keys() == {"adapter", "rope-gguf"}
