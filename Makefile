@@ -44,7 +44,7 @@ help:   ## this list
 ingest: $(READY)   ## measure a model, prove the reading against the model itself, write it to the warehouse
 	@$(RUN) -m ingest
 
-models: $(READY)   ## the models in the warehouse, with their worst conformance error
+models: $(READY)   ## the models in the warehouse, their worst conformance error, what is doubted
 	@$(RUN) -m analyses models
 
 query: $(READY)   ## SQL="…" or Q=<saved query>, FORMAT=table|csv|json|parquet|npy, OUT=<file>
@@ -65,7 +65,7 @@ queries: $(READY)   ## the saved queries and their parameters
 export: $(READY)   ## MODEL=… OUT=<folder>: spectra and grams as JSON, effective ranks as CSV, for other tools
 	@$(RUN) -m analyses export
 
-views: $(READY)   ## bring the views of an existing warehouse up to date
+views: $(READY)   ## bring an existing warehouse up to date, its tables too; a copy is kept where those change
 	@$(RUN) -m analyses views
 
 browser:   ## install Chromium, by apt-get as root, for the tests of the report; they are skipped without it

@@ -181,7 +181,8 @@ def export(
 
 @app.command()
 def views(warehouse: Warehouse = WAREHOUSE) -> None:
-    """Bring the views of an existing warehouse up to date."""
+    """Bring an existing warehouse up to date: its views, and its tables where an older program made them."""
+    store.bring_up_to_date(warehouse)
     store.connect(warehouse, read_only=True).close()  # opening for writing would make a missing one
     store.connect(warehouse, read_only=False, renew=True).close()
     print(f"{warehouse}: views are up to date")

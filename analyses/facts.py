@@ -13,6 +13,7 @@ from ingest import sqlfiles
 
 # what stands on a model's page below its own row, and what is said where there are no rows
 NONE = {
+    "doubts": "None: its checkpoint is read as it was when it was measured.",
     "layers": "No layer is known: the model was imported from a file that does not tell of them.",
     "conformance": "Not compared: the model was imported, or its attention has not been run.",
     "skipped_modules": "Nothing was left out.",

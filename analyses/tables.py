@@ -19,6 +19,7 @@ from analyses.formats import ROWS_AT_ONCE, names
 MOST_ROWS = 40
 MOST_COUNTED = 1_000_000
 MOST_LETTERS = 60
+SENTENCES = ("doubt", "reason")  # columns that are read to the end
 UNLIMITED = 100_000
 GAP = 3  # between two columns
 
@@ -28,7 +29,10 @@ def write_table(con: duckdb.DuckDBPyConnection, file: BinaryIO) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8")
     console = Console(file=text, highlight=False, markup=False, emoji=False, width=_width(file))
     shown = con.fetchmany(MOST_ROWS)
-    columns = [column(name, [row[place] for row in shown]) for place, name in enumerate(names(con))]
+    columns = [
+        column(name, [row[place] for row in shown], UNLIMITED if name in SENTENCES else MOST_LETTERS)
+        for place, name in enumerate(names(con))
+    ]
     for block in _blocks(columns, console.width):
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
         for name, _, is_number in block:

@@ -91,6 +91,27 @@ def fetch(name: str, say: Say = silent) -> Path:
         except OSError as error:
             hint = "set EIGENHOUSE_CACHE to another folder?"
             raise EigenhouseError(f"wanted to keep {name} in {folder}; got: {error} ({hint})") from error
+    return _model_path(entry, folder)
+
+
+def kept(name: str) -> Path | None:
+    """The path of a catalog model that was fetched before; None where it isn't there whole. Never fetches."""
+    entry = entries().get(name)
+    folder = cache_dir() / "catalog" / name
+    return _model_path(entry, folder) if entry and _is_complete(entry, folder) else None
+
+
+def kept_from_hub(model: str, commit: str) -> Path | None:
+    """A hub model's folder in the hub's own cache; None where this commit isn't there. Never fetches."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(model, revision=commit, local_files_only=True))
+    except (OSError, ValueError):  # not there; or no hub id, as the hub sees it now
+        return None
+
+
+def _model_path(entry: Entry, folder: Path) -> Path:
     return folder / entry.files[0].path if entry.kind == "gguf" else folder
 
 

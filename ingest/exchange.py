@@ -143,7 +143,7 @@ def _sha256(paths: list[Path]) -> str:
 
 def _held(options: Options, name: str, found: MeasurementFile) -> Held:
     """Refuses a name that is bound to a model's weights, unless forced: then nothing of it counts."""
-    if not store.holds_warehouse(options.warehouse, wait_seconds=options.wait_seconds, say=console.say):
+    if not store.bring_up_to_date(options.warehouse, wait_seconds=options.wait_seconds, say=console.say):
         return Held()
     con = store.connect(options.warehouse, read_only=True, wait_seconds=options.wait_seconds, say=console.say)
     try:

@@ -177,9 +177,7 @@ def _nothing_measured(stack: Stack, skipped: dict[str, str]) -> str:
 def _write_structure(bench: Workbench, found: ProvenStack, skipped: dict[str, str]) -> None:
     stack, folder = found.stack, found.folder
     frames = [
-        long_frame({"layer": layer}, ("head",), max_rel_error=error.astype(np.float32)).with_columns(
-            layout=pl.lit(layout)
-        )
+        conformance_rows(layer, error, layout, witness=None, witness_max_rel_error=None)
         for layer, error, layout in found.errors
     ]
     write_table(folder, "conformance", frames, ["layer", "head"])
@@ -201,6 +199,17 @@ def _write_structure(bench: Workbench, found: ProvenStack, skipped: dict[str, st
             stage=pl.lit("factors")
         )
         write_table(folder, "skipped_modules", [reasons], ["module"])
+
+
+def conformance_rows(
+    layer: int, errors: np.ndarray, layout: str, *, witness: str | None, witness_max_rel_error: float | None
+) -> pl.DataFrame:
+    """One layer's rows of `conformance`; both of the witness are None where there was nothing to dequantize."""
+    return long_frame({"layer": layer}, ("head",), max_rel_error=errors.astype(np.float32)).with_columns(
+        layout=pl.lit(layout),
+        witness=pl.lit(witness, pl.String),
+        witness_max_rel_error=pl.lit(witness_max_rel_error, pl.Float32),
+    )
 
 
 def describe_stack(bench: Workbench, found: ProvenStack) -> dict[str, object]:

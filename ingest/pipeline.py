@@ -273,7 +273,7 @@ def _fingerprints(options: Options, source: Source, weights: str, prompts: Promp
 
 def _due(options: Options, source: Source, weights: str, marks: dict[str, str], prompts: PromptSet) -> list[str]:
     """The stages asked for that the warehouse doesn't hold in this very form. Refuses a name bound to other weights."""
-    if not store.holds_warehouse(options.warehouse, wait_seconds=options.wait_seconds, say=console.say):
+    if not store.bring_up_to_date(options.warehouse, wait_seconds=options.wait_seconds, say=console.say):
         return list(options.stages)
     with _reading(options) as con:
         bound = store.stack_ids(con, source.model_id)

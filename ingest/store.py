@@ -17,8 +17,8 @@ from ingest.warehouse_file import (
     WAIT_SECONDS,
     Connection,
     Say,
+    bring_up_to_date,
     connect,
-    holds_warehouse,
     refusals,
     say_on_stderr,
     transaction,
@@ -29,9 +29,9 @@ __all__ = [
     "SCHEMA_VERSION",
     "Connection",
     "StackLoad",
+    "bring_up_to_date",
     "check_name",
     "connect",
-    "holds_warehouse",
     "ingested",
     "load",
     "say_on_stderr",
@@ -55,11 +55,13 @@ class StackLoad:
 
 
 def ingested(con: Connection, model_id: str) -> tuple[str | None, dict[str, str]]:
-    """The hash of the weights that model_id is bound to, and the fingerprint of each stage that is there."""
+    """The hash of the weights that model_id is bound to, and the fingerprint of each stage that is there undoubted."""
     bound = con.execute("select weights_sha256, model_key from models where model_id = ?", [model_id]).fetchone()
     if bound is None:
         return None, {}
-    stages = con.execute("select stage, fingerprint from ingested_stages where model_key = ?", [bound[1]]).fetchall()
+    stages = con.execute(
+        "select stage, fingerprint from ingested_stages where model_key = ? and doubt is null", [bound[1]]
+    ).fetchall()
     return bound[0], dict(stages)
 
 
@@ -138,7 +140,7 @@ def _record_run(con: Connection, stack: StackLoad, model_key: int) -> None:
     _insert_row(con, "ingest_runs", {"model_key": model_key, **stack.run})
     for stage, fingerprint in stack.fingerprints.items():
         con.execute("delete from ingested_stages where model_key = ? and stage = ?", [model_key, stage])
-        row = {"model_key": model_key, "stage": stage, "fingerprint": fingerprint}
+        row = {"model_key": model_key, "stage": stage, "fingerprint": fingerprint, "doubt": None}
         _insert_row(con, "ingested_stages", {**row, "run_id": stack.run["run_id"]})
 
 

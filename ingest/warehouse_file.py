@@ -10,10 +10,10 @@ from pathlib import Path
 
 import duckdb
 
-from ingest import __version__, sqlfiles
+from ingest import __version__, migrations, sqlfiles
 from ingest.errors import EigenhouseError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = migrations.newest_schema()
 WAIT_SECONDS = 120.0
 RETRY_SECONDS = 0.25
 
@@ -33,9 +33,10 @@ def connect(
     say: Say = say_on_stderr,
     renew: bool = False,
 ) -> Connection:
-    """Open the warehouse; for writing, make it where there is none and bring its views up to date.
+    """Open the warehouse; for writing, make it where there is none and bring its tables and views up to date.
 
-    renew: declare every view again, even where the files are those that it was built from.
+    renew: declare every view again, even where the files are those that it was built from. A warehouse of an older
+    schema is refused to a reader; a writer gets it brought up to date, and a copy of it is kept beside it.
     """
     is_new = not path.exists()
     if not is_new:
@@ -43,20 +44,81 @@ def connect(
     elif read_only:
         raise _no_warehouse(path)
     con = _open(path, read_only, wait_seconds, say)
-    found = True
+    schema: int | None = SCHEMA_VERSION
     try:
-        found = _is_warehouse(con, path)
-        if not read_only:
-            with refusals(path):
-                _build(con, renew)
-        elif not found:
-            raise _no_warehouse(path)
+        schema = _schema(con, path)
+        if read_only:
+            _want_newest(schema, path)
+        else:
+            if schema is not None and schema < SCHEMA_VERSION:
+                _bring_up_to_date(con, path, schema, say)
+                con = _open(path, read_only, wait_seconds, say)
+            _build(con, path, renew)
     except BaseException:
-        if is_new and not found:
+        if is_new and schema is None:
             _remove(path)
         con.close()
         raise
     return con
+
+
+def _want_newest(schema: int | None, path: Path) -> None:
+    if schema is None:
+        raise _no_warehouse(path)
+    if schema < SCHEMA_VERSION:
+        raise EigenhouseError(
+            f"{path} has schema version {schema}, this program works with {SCHEMA_VERSION}; run `make views`, which "
+            "brings it up to date and keeps a copy of it"
+        )
+
+
+def _bring_up_to_date(con: Connection, path: Path, schema: int, say: Say) -> None:
+    """Keep a copy, then everything in one transaction: if it fails the warehouse is as it was. Closes con."""
+    # closing a file gives up the process's locks on it, DuckDB's too: con goes first, and is opened again after that
+    with path.open("rb") as original, contextlib.closing(con):
+        with refusals(path):
+            con.execute("checkpoint")  # what waits in the WAL is part of what is copied
+        copy, is_made_here = migrations.keep_copy(original, path, schema)
+        try:
+            _build(con, path, renew=True, schema=schema)
+        except BaseException:
+            if is_made_here and _is_still(con, schema):
+                copy.unlink()
+            raise
+        [[n_doubted]] = con.execute(
+            "select count(distinct model_key) from ingested_stages where doubt is not null"
+        ).fetchall()
+    doubted = f"; {n_doubted} of its models are to be ingested again, `make models` says why" if n_doubted else ""
+    say(
+        f"{path} is brought from schema version {schema} to {SCHEMA_VERSION} ({migrations.told(schema)}); "
+        f"as it was it is kept as {copy.name}{doubted}"
+    )
+
+
+def _is_still(con: Connection, schema: int) -> bool:
+    """Whether a failed transaction left this schema; after some errors DuckDB answers no more, and none knows."""
+    try:
+        return con.execute("select schema_version from warehouse_info").fetchall() == [(schema,)]
+    except duckdb.Error:
+        return False
+
+
+def bring_up_to_date(path: Path, *, wait_seconds: float = WAIT_SECONDS, say: Say = say_on_stderr) -> bool:
+    """Whether there is a warehouse that connect opens for reading: not where there is no file, or one without tables.
+
+    One of an older schema is brought up to date first; what is no warehouse is refused.
+    """
+    if not path.exists():
+        return False
+    _want_duckdb_file(path)
+    con = _open(path, True, wait_seconds, say)
+    try:
+        schema = _schema(con, path)
+    finally:
+        con.close()
+    if schema is not None and schema < SCHEMA_VERSION:
+        connect(path, read_only=False, wait_seconds=wait_seconds, say=say).close()
+    return schema is not None
 
 
 @contextlib.contextmanager
@@ -85,18 +147,6 @@ def _remove(path: Path) -> None:
     """Called while the file is open, and so locked: nobody else can have written to it."""
     path.unlink(missing_ok=True)
     path.with_name(f"{path.name}.wal").unlink(missing_ok=True)
-
-
-def holds_warehouse(path: Path, *, wait_seconds: float = WAIT_SECONDS, say: Say = say_on_stderr) -> bool:
-    """Whether connect would open it for reading: not where there is no file, or one without tables. Else refuses."""
-    if not path.exists():
-        return False
-    _want_duckdb_file(path)
-    con = _open(path, True, wait_seconds, say)
-    try:
-        return _is_warehouse(con, path)
-    finally:
-        con.close()
 
 
 def _no_warehouse(path: Path) -> EigenhouseError:
@@ -140,47 +190,53 @@ def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0]
 
 
-def _is_warehouse(con: Connection, path: Path) -> bool:
-    """Whether there is a warehouse in the file (True) or nothing yet (False); anything else is refused."""
+def _schema(con: Connection, path: Path) -> int | None:
+    """The schema of the warehouse in the file, None if there is nothing yet; refused where this program knows none."""
     names = con.execute(
         "select table_name from duckdb_tables() where not internal "
         "union all select view_name from duckdb_views() where not internal"
     ).fetchall()
     if not names:
-        return False
+        return None
     try:
         row = con.execute("select schema_version from warehouse_info").fetchone()
     except duckdb.CatalogException:
         row = None
     if row is None:
         raise EigenhouseError(f"{path} is a DuckDB file but not a warehouse; give another WAREHOUSE, or move it away")
-    if row[0] != SCHEMA_VERSION:
+    if not migrations.oldest_schema() <= row[0] <= SCHEMA_VERSION:
+        way = "update the program" if row[0] > SCHEMA_VERSION else "give another WAREHOUSE and ingest again"
         raise EigenhouseError(
-            f"{path} has schema version {row[0]}, this program works with {SCHEMA_VERSION}; "
-            "give another WAREHOUSE and ingest again, or use the program that made it"
+            f"{path} has schema version {row[0]}, this program works with {SCHEMA_VERSION}; {way}, "
+            "or use the program that made it"
         )
-    return True
+    return int(row[0])
 
 
-def _build(con: Connection, renew: bool) -> None:
+def _build(con: Connection, path: Path, renew: bool, schema: int = SCHEMA_VERSION) -> None:
     """Make what is missing, refresh every view, and copy the headers' texts into comments.
 
-    DuckDB 1.5.5 cannot replay a WAL with a comment on a table whose check calls a function, so no check in
-    sql/tables/ may call one (a regular expression or `like` does), no comment is written that is there, and none
-    stays in the WAL.
+    schema: that of the warehouse; what an older one lacks is brought in the same transaction. DuckDB 1.5.5 cannot
+    replay a WAL with a comment on a table whose check calls a function, so no check in sql/tables/ may call one (a
+    regular expression or `like` does), no comment is written that is there, and none stays in the WAL.
     """
     declared = _declared()
     if not renew and _built_from(con) == declared:
         return
-    with transaction(con):
-        for path in [*sqlfiles.files("tables"), *sqlfiles.views_in_order()]:
-            con.execute(path.read_text(encoding="utf-8"))
+    with refusals(path), transaction(con):
+        migrations.run(con, schema)
+        for file in [*sqlfiles.files("tables"), *sqlfiles.views_in_order()]:
+            con.execute(file.read_text(encoding="utf-8"))
         _comment(con)
         con.execute("delete from warehouse_info")
         con.execute(
             "insert into warehouse_info values (?, ?, ?)", [SCHEMA_VERSION, f"eigenhouse {__version__}", declared]
         )
-    con.execute("checkpoint")
+    if con.execute("select built_from from warehouse_info").fetchall() != [(declared,)]:
+        # DuckDB's commit returns quietly, and keeps nothing, where a statement before it failed
+        raise EigenhouseError(f"{path}: the commit kept nothing, though no statement failed")
+    with refusals(path, f"what is new waits in {path.name}.wal beside it: keep both files and make room"):
+        con.execute("checkpoint")
 
 
 def _declared() -> str:

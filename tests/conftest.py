@@ -17,6 +17,7 @@ from ingest import store
 
 SEEDS = {"org/one": 0, "org/two": 1}
 N_DEEP = 13
+UNWITNESSED = {"witness": pl.lit(None, pl.String), "witness_max_rel_error": pl.lit(None, pl.Float32)}
 HEADS = [(layer, head) for layer in range(fixture.N_LAYERS) for head in range(fixture.N_HEADS)]
 
 
@@ -49,7 +50,8 @@ def warehouse(tmp_path_factory):
     stacks = []
     for model_id, seed in SEEDS.items():
         full = fixture.full_load(folder / str(seed), model_id, seed)
-        added = {"conformance": conformance(1e-6 * (seed + 1)), "eigenvectors": fixture.eigenvectors(N_DEEP)}
+        proved = conformance(1e-6 * (seed + 1)).with_columns(**UNWITNESSED)
+        added = {"conformance": proved, "eigenvectors": fixture.eigenvectors(N_DEEP)}
         proof = fixture.staged(folder / f"{seed}-proof", **added)
         step = {"revision": f"step{seed + 1}", "revision_order": seed + 1}
         full = replace(full, model=full.model | step)

@@ -85,16 +85,6 @@ def test_empty_database_is_filled_by_a_writer_only(tmp_path):
     assert rows(path, "select schema_version from warehouse_info") == [(store.SCHEMA_VERSION,)]
 
 
-def test_a_table_of_an_older_program_gets_its_new_column(loaded):
-    with duckdb.connect(str(loaded)) as con:
-        con.execute("alter table layers drop column position_dim")
-        con.execute("update warehouse_info set built_from = 'older'")
-        before = con.execute("from layers order by all").fetchall()
-    store.connect(loaded, read_only=False).close()
-    assert rows(loaded, "select * exclude (position_dim) from layers order by all") == before
-    assert rows(loaded, "select distinct position_dim from layers") == [(None,)] * bool(before)
-
-
 @pytest.mark.parametrize("read_only", [True, False])
 @pytest.mark.parametrize(
     ("kind", "message"),
@@ -105,7 +95,11 @@ def test_a_table_of_an_older_program_gets_its_new_column(loaded):
         ("folder", "Is a directory"),
         ("other tables", "not a warehouse"),
         ("no version row", "not a warehouse"),
-        ("other version", "has schema version 999, this program works with 3"),
+        ("newer version", f"version 999, this program works with {store.SCHEMA_VERSION}; update the program"),
+        (
+            "version never released",
+            f"version 2, this program works with {store.SCHEMA_VERSION}; give another WAREHOUSE",
+        ),
     ],
 )
 def test_wrong_files_are_refused_and_left_alone(tmp_path, read_only, kind, message):
@@ -113,7 +107,8 @@ def test_wrong_files_are_refused_and_left_alone(tmp_path, read_only, kind, messa
     statements = {
         "other tables": "create table recipes as select 1 as salt",
         "no version row": "create table warehouse_info (schema_version integer)",
-        "other version": "create table warehouse_info as select 999 as schema_version",
+        "newer version": "create table warehouse_info as select 999 as schema_version",
+        "version never released": "create table warehouse_info as select 2 as schema_version",
     }
     if kind in statements:
         with duckdb.connect(str(path)) as con:
@@ -174,27 +169,27 @@ def test_opening_an_up_to_date_warehouse_writes_nothing(loaded):
     assert loaded.read_bytes() == before
 
 
-def test_holds_warehouse(loaded, tmp_path):
-    assert store.holds_warehouse(loaded)
-    assert not store.holds_warehouse(tmp_path / "none.duckdb")
+def test_whether_there_is_a_warehouse(loaded, tmp_path):
+    assert store.bring_up_to_date(loaded)
+    assert not store.bring_up_to_date(tmp_path / "none.duckdb")
     bare = tmp_path / "bare.duckdb"
     duckdb.connect(str(bare)).close()
-    assert not store.holds_warehouse(bare)
+    assert not store.bring_up_to_date(bare)
     with duckdb.connect(str(bare)) as con:
         con.execute("create table recipes as select 1 as salt")
     with pytest.raises(EigenhouseError, match="not a warehouse"):
-        store.holds_warehouse(bare)
+        store.bring_up_to_date(bare)
     bare.write_text("a diary, not a database")
     with pytest.raises(EigenhouseError, match="not a DuckDB file"):
-        store.holds_warehouse(bare)
+        store.bring_up_to_date(bare)
     assert sorted(os.listdir(tmp_path)) == ["bare.duckdb", "warehouse.duckdb"]
 
 
-def test_holds_warehouse_waits_for_a_held_file(held):
+def test_whether_there_is_a_warehouse_waits_for_a_held_file(held):
     path, process = held
     said = []
     with pytest.raises(EigenhouseError, match=f"in use by process {process.pid}"):
-        store.holds_warehouse(path, wait_seconds=0.1, say=said.append)
+        store.bring_up_to_date(path, wait_seconds=0.1, say=said.append)
     assert len(said) == 1
 
 

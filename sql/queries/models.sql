@@ -1,6 +1,6 @@
 --| title = "The models in the warehouse"
 --| theme = "What is there"
---| reading = "worst_conformance_error: the largest relative difference between a head's own attention logits and those of its stored factors; null for an imported file."
+--| reading = "worst_conformance_error: the largest relative difference between a head's own attention logits and those of its stored factors; null for an imported file. doubt: why its rows no longer count as proved, with the stages in question where others do; null where all do."
 with
 
 conformances as (
@@ -12,6 +12,18 @@ conformances as (
 runs as (
     select model_key, max(finished_at) as ingested_at
     from ingest_runs
+    group by model_key
+),
+
+doubts as (
+    select
+        model_key,
+        case
+            when count(doubt) < count(*)
+            then string_agg(stage, ', ' order by stage) filter (doubt is not null) || ': '
+            else ''
+        end || max(doubt) as doubt
+    from ingested_stages
     group by model_key
 )
 
@@ -25,8 +37,10 @@ select
     models.head_dim,
     models.hidden_size,
     conformances.worst_conformance_error,
-    runs.ingested_at
+    runs.ingested_at,
+    doubts.doubt
 from models
 left join conformances on models.model_key = conformances.model_key
 left join runs on models.model_key = runs.model_key
+left join doubts on models.model_key = doubts.model_key
 order by models.name, models.revision_order, models.model_id

@@ -23,5 +23,3 @@ create table if not exists layers (
     primary key (model_key, layer),
     check (not is_measured or n_heads is not null)
 );
--- for a warehouse that was made before latent attention could be measured
-alter table layers add column if not exists position_dim integer;

@@ -1,0 +1,457 @@
+"""A warehouse of an older schema: brought up to date whole or not at all, with a copy of it kept."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pytest
+import schema3_fixture
+import tiny_models
+
+from analyses import __main__ as command_line
+from analyses import facts
+from ingest import migrations, sources, sqlfiles, store, warehouse_file
+from ingest.errors import EigenhouseError
+from ingest.pipeline import Options, ingest
+
+REPOSITORY = sqlfiles.SQL_DIR.parent
+COPY = "warehouse.schema3.duckdb"
+NEW = {"conformance": ["witness", "witness_max_rel_error"], "ingested_stages": ["doubt"]}
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory):
+    return schema3_fixture.unpack(tmp_path_factory.mktemp("schema3") / "warehouse.duckdb")
+
+
+@pytest.fixture
+def old(unpacked, tmp_path):
+    """The warehouse of schema 3, in a folder of its own."""
+    (tmp_path / "held").mkdir()
+    return Path(shutil.copy(unpacked, tmp_path / "held" / "warehouse.duckdb"))
+
+
+def changed(path, statement, *parameters):
+    with duckdb.connect(str(path)) as con:
+        con.execute(statement, parameters)
+    return path
+
+
+def contents(path, without=None):
+    """Every table's rows, sorted, warehouse_info's aside; without the columns named."""
+    found = {}
+    with duckdb.connect(str(path), read_only=True) as con:
+        for [table] in con.execute("select table_name from duckdb_tables() where not internal").fetchall():
+            names = [row[0] for row in con.execute(f"describe {table}").fetchall()]
+            names = [name for name in names if name not in (without or {}).get(table, ())]
+            found[table] = sorted(con.execute(f"select {', '.join(names)} from {table}").fetchall(), key=repr)
+    del found["warehouse_info"]
+    return found
+
+
+def ask(path, query):
+    con = store.connect(path, read_only=True)
+    try:
+        return con.execute(query).fetchall()
+    finally:
+        con.close()
+
+
+def bring(path):
+    said = []
+    store.connect(path, read_only=False, say=said.append).close()
+    return said
+
+
+# --- up to date ---
+
+
+def test_every_row_and_value_stays(old):
+    before, bytes_before = contents(old), old.read_bytes()
+    assert all(before[table] for table in ("conformance", "layers", "attention_stats", "singular_values", "prompts"))
+    [said] = bring(old)
+    assert contents(old, without=NEW) == before
+    assert ask(old, "select schema_version from warehouse_info") == [(store.SCHEMA_VERSION,)]
+    assert ask(old, "select distinct witness, witness_max_rel_error from conformance") == [(None, None)]
+    assert (old.parent / COPY).read_bytes() == bytes_before
+    assert f"from schema version 3 to {store.SCHEMA_VERSION} (witnesses" in said and COPY in said
+    assert len(said.splitlines()) == 1
+    assert sorted(os.listdir(old.parent)) == ["warehouse.duckdb", COPY]
+
+
+def test_it_is_declared_as_a_new_one_is(old, tmp_path):
+    """Columns in order with their types and nulls, comments, and keys: what a check forbids was there before."""
+    bring(old)
+    store.connect(tmp_path / "new.duckdb", read_only=False).close()
+    columns = (
+        "select table_name, column_name, column_index, data_type, is_nullable, comment from duckdb_columns() "
+        "where not internal order by all"
+    )
+    assert ask(old, columns) == ask(tmp_path / "new.duckdb", columns)
+    constraints = (
+        "select table_name, constraint_type, constraint_text from duckdb_constraints() "
+        "where table_name <> 'layers' order by all"
+    )
+    assert ask(old, constraints) == ask(tmp_path / "new.duckdb", constraints)
+
+
+def test_views_and_saved_queries_answer(old, capfdbinary):
+    bring(old)
+    views = [path.stem for path in sqlfiles.files("views")]
+    counts = dict(ask(old, " union all ".join(f"select '{view}', count(*) from {view}" for view in views)))
+    assert counts.keys() == set(views) and counts["head_descriptors"] == 4 * 60
+    for query in ("models", "conformance_worst"):
+        with pytest.raises(SystemExit) as ending:
+            command_line.main(["query", "--q", query, "--warehouse", str(old)])
+        assert not ending.value.code
+    assert b"rope-gguf" in capfdbinary.readouterr().out
+
+
+def test_a_second_opening_does_nothing(old):
+    bring(old)
+    after = {path.name: path.read_bytes() for path in old.parent.iterdir()}
+    assert bring(old) == []
+    assert store.bring_up_to_date(old)
+    assert {path.name: path.read_bytes() for path in old.parent.iterdir()} == after
+
+
+def test_what_came_within_schema_3_may_be_missing(old):
+    """A column and a table of programs that came after some with the same schema version."""
+    changed(old, "alter table layers drop column position_dim; drop table conformance")
+    before = contents(old)
+    bring(old)
+    after = contents(old, without=NEW | {"layers": ["position_dim"]})
+    assert after.pop("conformance") == [] and after == before
+    assert ask(old, "select distinct position_dim from layers") == [(None,)]
+
+
+def test_make_views_brings_it(old, capfd):
+    with pytest.raises(SystemExit) as ending:
+        command_line.main(["views", "--warehouse", str(old)])
+    assert not ending.value.code
+    out, err = capfd.readouterr()
+    assert "up to date" in out and COPY in err and (old.parent / COPY).exists()
+
+
+def test_killed_right_after_the_commit(old, unpacked):
+    """With everything still in the WAL: it is read back, doubts and comments too."""
+    killed = (
+        "import os, sys; from pathlib import Path; from ingest import store, warehouse_file\n"
+        "warehouse_file._built_from = lambda con: None\n"
+        "real = warehouse_file.transaction\n"
+        "class Kill:\n"
+        "    def __init__(self, con): self.within = real(con)\n"
+        "    def __enter__(self): return self.within.__enter__()\n"
+        "    def __exit__(self, *error): self.within.__exit__(*error); os._exit(9)\n"
+        "warehouse_file.transaction = Kill\n"
+        "store.connect(Path(sys.argv[1]), read_only=False)"
+    )
+    assert subprocess.run([sys.executable, "-c", killed, old], cwd=REPOSITORY).returncode == 9
+    assert f"{old.name}.wal" in os.listdir(old.parent)
+    assert ask(old, "select schema_version from warehouse_info") == [(store.SCHEMA_VERSION,)]
+    assert bring(old) == []
+    assert contents(old, without=NEW) == contents(unpacked)
+    assert ask(old, "select count(*) from ingested_stages where doubt is not null") == [(7,)]
+    assert ask(old, "select count(*) from duckdb_columns() where not internal and comment is null") == [(0,)]
+    assert (old.parent / COPY).read_bytes() == unpacked.read_bytes()
+
+
+# --- the copy ---
+
+
+def test_what_waits_in_the_wal_is_part_of_the_copy(old):
+    insert = "import duckdb, os, sys; con = duckdb.connect(sys.argv[1]); con.execute(sys.argv[2]); os._exit(9)"
+    statement = "insert into prompts values ('late@00000000', 0, 'a text', 'its hash')"
+    subprocess.run([sys.executable, "-c", insert, old, statement], check=False)
+    assert f"{old.name}.wal" in os.listdir(old.parent)
+    bring(old)
+    late = ("late@00000000", 0, "a text", "its hash")
+    assert late in contents(old.parent / COPY)["prompts"] and late in contents(old)["prompts"]
+    assert sorted(os.listdir(old.parent)) == ["warehouse.duckdb", COPY]
+
+
+def test_a_copy_that_is_there_is_never_overwritten(old, unpacked):
+    for name in (COPY, "warehouse.schema3-2.duckdb"):
+        (old.parent / name).write_bytes(name.encode() + unpacked.read_bytes()[len(name) :])
+    [said] = bring(old)
+    assert "warehouse.schema3-3.duckdb" in said
+    for name in (COPY, "warehouse.schema3-2.duckdb"):
+        assert (old.parent / name).read_bytes().startswith(name.encode())
+    assert (old.parent / "warehouse.schema3-3.duckdb").read_bytes() == unpacked.read_bytes()
+
+
+def test_a_copy_that_is_the_same_is_taken(old, unpacked):
+    shutil.copy(unpacked, old.parent / COPY)
+    [said] = bring(old)
+    assert COPY in said and sorted(os.listdir(old.parent)) == ["warehouse.duckdb", COPY]
+
+
+def half(original, file, *_):
+    file.write(original.read(1000))
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("told", ["before", "while it is copied"])
+def test_a_full_disk_is_said_and_nothing_is_left(old, monkeypatch, told):
+    before = old.read_bytes()
+    if told == "before":
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 9, len(before) - 1))
+        monkeypatch.setattr(shutil, "copyfileobj", None)  # nothing is begun
+    else:
+        monkeypatch.setattr(shutil, "copyfileobj", half)
+    with pytest.raises(
+        EigenhouseError, match=rf"no room for {len(before) / 1e6:,.0f} MB, nothing was written"
+    ) as caught:
+        bring(old)
+    assert len(str(caught.value).splitlines()) == 1
+    assert old.read_bytes() == before and os.listdir(old.parent) == ["warehouse.duckdb"]
+
+
+def test_nobody_else_writes_while_it_is_copied(old, monkeypatch):
+    """Python's closing of any file that is the warehouse would give up DuckDB's lock on it."""
+    attempt = "import duckdb, sys; duckdb.connect(sys.argv[1]).execute('drop table prompts')"
+    outcomes = []
+
+    def run(con, schema):
+        outcomes.append(subprocess.run([sys.executable, "-c", attempt, old], capture_output=True, text=True))
+        real(con, schema)
+
+    real = migrations.run
+    monkeypatch.setattr(migrations, "run", run)
+    (old.parent / COPY).write_bytes(old.read_bytes())  # compared too
+    bring(old)
+    assert [("Could not set lock" in outcome.stderr) for outcome in outcomes] == [True]
+
+
+class FullAtSecondCheckpoint:
+    """A connection to a disk that takes the copy and the log of what is new, and no checkpoint after them."""
+
+    def __init__(self, con):
+        self.con, self.n_checkpoints = con, 0
+
+    def __getattr__(self, name):
+        return getattr(self.con, name)
+
+    def execute(self, statement, *args):
+        self.n_checkpoints += statement == "checkpoint"
+        if statement == "checkpoint" and self.n_checkpoints == 2:
+            raise duckdb.IOException("IO Error: Could not write file: No space left on device")
+        return self.con.execute(statement, *args)
+
+
+def test_a_disk_that_is_full_after_the_commit_is_said_and_all_is_kept(old, unpacked, monkeypatch):
+    real = warehouse_file._open
+    with monkeypatch.context() as patch:
+        patch.setattr(warehouse_file, "_open", lambda *args: FullAtSecondCheckpoint(real(*args)))
+        with pytest.raises(EigenhouseError, match=r"disk is full, what is new waits in warehouse\.duckdb\.wal"):
+            bring(old)
+    assert (old.parent / COPY).read_bytes() == unpacked.read_bytes()
+    assert ask(old, "select schema_version from warehouse_info") == [(store.SCHEMA_VERSION,)]
+
+
+# --- refused ---
+
+
+def with_files(monkeypatch, folder, **texts):
+    """The SQL files with other migrations."""
+    shutil.copytree(sqlfiles.SQL_DIR, folder / "sql")
+    for name, text in texts.items():
+        (folder / "sql" / "migrations" / f"{name.removeprefix('_')}.sql").write_text(text)
+    monkeypatch.setattr(sqlfiles, "SQL_DIR", folder / "sql")
+
+
+FAILING = '--| title = "a fault"\nalter table layers add column spoilt integer; update layers set spoilt = 1; {}'
+
+
+@pytest.mark.parametrize(
+    ("statement", "error"),
+    [("select error('planted')", duckdb.Error), ("insert into layers (layer) values (1)", EigenhouseError)],
+)
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_failing_statement_leaves_all_as_it_was(old, unpacked, tmp_path, monkeypatch, statement, error, copied):
+    if copied:
+        shutil.copy(unpacked, old.parent / COPY)
+    there = sorted(os.listdir(old.parent))
+    with_files(monkeypatch, tmp_path, _0004=FAILING.format(statement))
+    with pytest.raises(error):
+        bring(old)
+    assert old.read_bytes() == unpacked.read_bytes()
+    assert sorted(os.listdir(old.parent)) == there
+
+
+def test_an_error_that_was_swallowed_is_noticed(old, monkeypatch):
+    """DuckDB's commit then returns quietly, and keeps nothing."""
+
+    @contextmanager
+    def spoilt(con):
+        with real(con):
+            yield
+            with pytest.raises(duckdb.Error, match="swallowed"):
+                con.execute("select error('swallowed')")
+
+    before, real = contents(old), warehouse_file.transaction
+    monkeypatch.setattr(warehouse_file, "transaction", spoilt)
+    with pytest.raises(EigenhouseError, match="the commit kept nothing"):
+        bring(old)
+    assert contents(old) == before and os.listdir(old.parent) == ["warehouse.duckdb"]
+
+
+def test_a_reader_is_told_how(old, unpacked, capfd):
+    for command in (["models"], ["query", "--sql", "select 1"], ["report", "--out", str(old.parent / "report")]):
+        with pytest.raises(SystemExit) as ending:
+            command_line.main([*command, "--warehouse", str(old)])
+        assert ending.value.code == 1
+        [line] = capfd.readouterr().err.splitlines()
+        assert f"has schema version 3, this program works with {store.SCHEMA_VERSION}; run `make views`" in line
+    assert os.listdir(old.parent) == ["warehouse.duckdb"] and old.read_bytes() == unpacked.read_bytes()
+
+
+def test_files_run_in_order_and_only_those_that_are_newer(old, tmp_path, monkeypatch):
+    with_files(
+        monkeypatch, tmp_path, _9999='--| title = "the last"\nalter table ingested_stages add column late integer'
+    )
+    assert (migrations.oldest_schema(), migrations.newest_schema()) == (3, 9999)
+    assert migrations.told(3).startswith("witnesses") and migrations.told(3).endswith("; the last")
+    assert migrations.told(9998) == "the last" and migrations.told(9999) == ""
+    with duckdb.connect(str(old)) as con:
+        migrations.run(con, 3)
+        names = [row[0] for row in con.execute("describe ingested_stages").fetchall()]
+        assert names[-1] == "late" and "doubt" in names
+        migrations.run(con, 9999)
+        with pytest.raises(duckdb.Error, match="late"):  # it is there already
+            migrations.run(con, 9998)
+
+
+def test_files_are_numbered_without_gaps():
+    numbers = [path.stem for path in sqlfiles.files("migrations")]
+    assert numbers == [f"{number:04}" for number in range(4, store.SCHEMA_VERSION + 1)]
+
+
+# --- doubts ---
+
+
+@pytest.fixture
+def with_checkpoints(old, tmp_path):
+    """The warehouse of schema 3, its four checkpoints on the disk, and an import that looks quantized."""
+    for kind, build in schema3_fixture.KINDS.items():
+        changed(old, "update models set source = ? where model_id = ?", str(build(tmp_path / kind)), kind)
+    changed(
+        old,
+        "insert into models by name select * replace ('import' as model_id, 1 as model_key, 'import' as name, "
+        "'import' as checkpoint, '/gone/spectra.json' as source, null as weights_sha256, 'Q4_0' as quantization) "
+        "from models where model_id = 'plain'",
+    )
+    return changed(old, "insert into ingested_stages values (1, 'import:grams', 'f', 'r')")
+
+
+DOUBTED = {"fp8": "codes (F8_E4M3: ", "adapter": "adapter_config.json", "rope-gguf": "(rope_freqs.weight)"}
+
+
+def doubted(path):
+    query = "select distinct model_id, doubt from models join ingested_stages using (model_key) where doubt is not null"
+    return dict(ask(path, query))
+
+
+def test_doubts_are_noted_on_every_stage(with_checkpoints):
+    [said] = bring(with_checkpoints)
+    found = doubted(with_checkpoints)
+    assert found.keys() == DOUBTED.keys()
+    for kind, part in DOUBTED.items():
+        assert part in found[kind] and found[kind].endswith("; ingest it again")
+    told = "select model_id, count(*), count(doubt) from models join ingested_stages using (model_key) group by all"
+    counts = {model_id: (n_stages, n_doubted) for model_id, n_stages, n_doubted in ask(with_checkpoints, told)}
+    assert counts == {"plain": (8, 0), "import": (1, 0), "fp8": (7, 7), "adapter": (8, 8), "rope-gguf": (7, 7)}
+    assert said.endswith("; 3 of its models are to be ingested again, `make models` says why")
+
+
+def test_without_files_the_rows_tell(old):
+    changed(old, "update models set dtype = 'F8_E4M3' where model_id = 'fp8'")
+    bring(old)
+    found = doubted(old)
+    assert found.keys() == {"fp8", "rope-gguf"} and "(F8_E4M3)" in found["fp8"] and "is gone" in found["rope-gguf"]
+
+
+def test_codes_were_read_without_their_scales(old):
+    """What the fixture's fp8 is there for: its proved factors are codes, up to 448, and no weights."""
+    largest = "select max(op_norm) from head_descriptors where operator = 'metric' and model_id = "
+    bring(old)
+    [[codes]], [[weights]] = ask(old, f"{largest} 'fp8'"), ask(old, f"{largest} 'plain'")
+    assert codes > 1e5 * weights
+
+
+def shown(path, capfdbinary, *command):
+    with pytest.raises(SystemExit) as ending:
+        command_line.main([*command, "--warehouse", str(path)])
+    assert not ending.value.code
+    return capfdbinary.readouterr().out.decode()
+
+
+def test_make_models_shows_doubts_to_the_end(with_checkpoints, capfdbinary):
+    bring(with_checkpoints)
+    changed(with_checkpoints, "update ingested_stages set doubt = null where stage not in ('spectra', 'grams')")
+    found = json.loads(shown(with_checkpoints, capfdbinary, "models", "--format", "json"))
+    assert list(found[0])[-1] == "doubt"
+    said = {model["model_id"]: model["doubt"] for model in found}
+    assert said.pop("plain") is None and said.pop("import") is None and said.keys() == DOUBTED.keys()
+    assert all(doubt.startswith("grams, spectra: ") for doubt in said.values())
+    assert all(doubt in shown(with_checkpoints, capfdbinary, "models") for doubt in said.values())
+
+
+def test_the_page_of_a_model_shows_its_doubts(with_checkpoints):
+    bring(with_checkpoints)
+    con = store.connect(with_checkpoints, read_only=True)
+    for model_id, n_doubts in (("fp8", 1), ("plain", 0)):
+        [row] = facts.models(con, model_id)
+        [fact] = [fact for fact in facts.of_model(con, row) if fact.title == "Doubts"]
+        assert (fact.count, fact.none) == (n_doubts, "None: its checkpoint is read as it was when it was measured.")
+        cells = {name: cells for name, cells, _ in fact.table}
+        assert not n_doubts or cells["stages"][0].startswith("alignments, factors, ")
+    con.close()
+
+
+@pytest.fixture
+def ingested(tmp_path, monkeypatch):
+    """Options of an ingest of the plain model, done once."""
+    monkeypatch.setenv("EIGENHOUSE_CACHE", str(tmp_path / "cache"))
+    options = Options(str(schema3_fixture.plain(tmp_path / "tiny")), tmp_path / "new.duckdb", static_only=True)
+    ingest(options)
+    return options
+
+
+def test_a_doubted_stage_is_due_and_clear_once_it_is_measured_again(ingested):
+    """With the same weights, options and code, where nothing else would be due."""
+    assert ingest(ingested) == {}
+    changed(ingested.warehouse, "update ingested_stages set doubt = 'why; ingest it again' where stage = 'grams'")
+    con = store.connect(ingested.warehouse, read_only=True)
+    assert "grams" not in store.ingested(con, "tiny")[1] and "spectra" in store.ingested(con, "tiny")[1]
+    con.close()
+    written = ingest(ingested)
+    assert written["grams"] > 0 and "singular_values" not in written
+    assert doubted(ingested.warehouse) == {}
+    assert ingest(ingested) == {}
+
+
+def test_an_ingest_brings_an_older_warehouse_and_clears_doubts(old, tmp_path, monkeypatch, capfd):
+    """An adapter lay beside the weights as the warehouse was brought up to date, and is gone as they are read again."""
+    monkeypatch.setenv("EIGENHOUSE_CACHE", str(tmp_path / "cache"))
+    folder = schema3_fixture.adapter(tmp_path / "adapter")
+    sha256 = sources.weights_sha256(tiny_models.local_source(folder))
+    changed(old, "update models set source = ?, weights_sha256 = ? where model_id = 'adapter'", str(folder), sha256)
+    ingest(Options(str(schema3_fixture.plain(tmp_path / "other")), old, static_only=True, no_weights=True))
+    assert COPY in capfd.readouterr().err and (old.parent / COPY).exists()
+    assert doubted(old).keys() == {"adapter", "rope-gguf"}
+    (folder / "adapter_config.json").unlink()
+    assert ingest(Options(str(folder), old, static_only=True))["singular_values"] > 0
+    left = (
+        "select stage from ingested_stages join models using (model_key) "
+        "where model_id = 'adapter' and doubt is not null"
+    )
+    [[stage]] = ask(old, left)
+    assert stage.startswith("attention:tiny@")
+    assert doubted(old).keys() == {"adapter", "rope-gguf"}
