@@ -28,6 +28,7 @@ from ingest.errors import EigenhouseError
 from ingest.gguf_reading import gguf_models
 from ingest.sources import Source
 from ingest.stored import Stored, stored_tensors
+from ingest.witness import Testimony, testify
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,11 @@ class Checkpoint:
         prefix = f"{within}." if within else ""
         found = (placed.weights for name, placed in self._placed.items() if name.startswith(prefix))
         yield from {weight.name: weight for weights in found for weight in weights}.values()
+
+    def testimony(self, *modules: str) -> Testimony | None:
+        """What a second dequantizer says of the first of the modules that has quantized weights; None without any."""
+        heard = (testify(self.weights(module), self._method) for module in modules)
+        return next((testimony for testimony in heard if testimony), None)
 
     @cached_property
     def is_plain(self) -> bool:

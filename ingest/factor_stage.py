@@ -20,10 +20,21 @@ from ingest.factors import HeadFactors
 from ingest.stacks import Stack, attention_kind, own_layer, position_encoding
 from ingest.staging import long_frame, write_table
 from ingest.variants import Layer, NotThere
+from ingest.witness import Testimony
 from ingest.workbench import Workbench
 
 LATENT_FILE = "latent.json"
 Absent = dict[str, dict[str, str]]  # variant → module that lacks it → reason
+
+
+@dataclass(frozen=True)
+class LayerProof:
+    """errors (head,): of the gate · layout: how the factors lie in the module · testimony: on its quantized weights."""
+
+    layer: int
+    errors: np.ndarray
+    layout: str
+    testimony: Testimony | None
 
 
 @dataclass(frozen=True)
@@ -40,7 +51,7 @@ class ProvenStack:
     shapes: dict[int, Any]
     position_dims: dict[int, int]
     latent: dict[int, str]
-    errors: list[tuple[int, np.ndarray, str]]
+    proofs: list[LayerProof]
     absent: Absent
     first: HeadFactors | None
 
@@ -64,13 +75,15 @@ def write_factors(bench: Workbench, out: Path) -> None:
     expected, told = {}, []
     for found in measured:
         modules = {bench.sites[found.stack.sites[layer]].path for layer in found.shapes}
-        skipped = found.stack.skipped | _absent_variants(found.absent, modules)
+        skipped = _skipped_rows("factors", found.stack.skipped | _absent_variants(found.absent, modules))
+        if found is measured[0]:
+            skipped = pl.concat([skipped, _skipped_rows("source", bench.loaded.checkpoint.told)])
         _write_structure(bench, found, skipped)
         told.append(
             {
                 "folder": found.folder.name,
                 "is_cross": found.stack.is_cross,
-                "worst_error": max(float(error.max()) for _, error, _ in found.errors),
+                "worst_error": max(float(proof.errors.max()) for proof in found.proofs),
                 "model": describe_stack(bench, found),
             }
         )
@@ -86,7 +99,8 @@ def write_factors(bench: Workbench, out: Path) -> None:
 
 def _prove_stack(bench: Workbench, stack: Stack, folder: Path, advance: Callable[[int], None]) -> ProvenStack:
     """Prove the stack's layers and save their factors; a folder is made only where there are any."""
-    shapes, position_dims, latent, errors = {}, {}, {}, []
+    shapes, position_dims, latent = {}, {}, {}
+    proofs: list[LayerProof] = []
     first: HeadFactors | None = None
     absent: Absent = {}
     for layer, index in sorted(stack.sites.items()):
@@ -101,11 +115,15 @@ def _prove_stack(bench: Workbench, stack: Stack, folder: Path, advance: Callable
             position_dims[layer] = factors.n_position
         if sides := ("q" if factors.latent_q else "") + ("k" if factors.latent_k else ""):
             latent[layer] = sides
-        errors.append((layer, rel_errors, factors.layout))
+        testimony = None
+        if not any(proof.testimony for proof in proofs):
+            path = bench.sites[index].path
+            testimony = bench.loaded.checkpoint.testimony(path, own_layer(stack, path).removesuffix("."))
+        proofs.append(LayerProof(layer, rel_errors, factors.layout, testimony))
         _save_factors(folder, layer, pair)
         for name, pair in further.items():
             _save_factors(folder / f"metric_{name}", layer, pair)
-    return ProvenStack(stack, folder, shapes, position_dims, latent, errors, absent, first)
+    return ProvenStack(stack, folder, shapes, position_dims, latent, proofs, absent, first)
 
 
 def _save_factors(folder: Path, layer: int, pair: Pair) -> None:
@@ -174,13 +192,9 @@ def _nothing_measured(stack: Stack, skipped: dict[str, str]) -> str:
     return f"want at least one layer that can be measured in {stack.prefix or 'the model'}, got none; {path}: {reason}"
 
 
-def _write_structure(bench: Workbench, found: ProvenStack, skipped: dict[str, str]) -> None:
+def _write_structure(bench: Workbench, found: ProvenStack, skipped: pl.DataFrame) -> None:
     stack, folder = found.stack, found.folder
-    frames = [
-        conformance_rows(layer, error, layout, witness=None, witness_max_rel_error=None)
-        for layer, error, layout in found.errors
-    ]
-    write_table(folder, "conformance", frames, ["layer", "head"])
+    write_table(folder, "conformance", list(map(conformance_rows, found.proofs)), ["layer", "head"])
     (folder / LATENT_FILE).write_text(json.dumps(found.latent))
     rows, config = [], stack_config(bench, stack)
     for layer in range(stack.n_layers):
@@ -194,21 +208,22 @@ def _write_structure(bench: Workbench, found: ProvenStack, skipped: dict[str, st
         "window_size": integer, "is_measured": pl.Boolean, "position_dim": integer,
     }  # fmt: skip
     write_table(folder, "layers", [pl.DataFrame(rows, schema=schema, orient="row")], ["layer"])
-    if skipped:
-        reasons = pl.DataFrame({"module": list(skipped), "reason": list(skipped.values())}).with_columns(
-            stage=pl.lit("factors")
-        )
-        write_table(folder, "skipped_modules", [reasons], ["module"])
+    if len(skipped):
+        write_table(folder, "skipped_modules", [skipped], ["module"])
 
 
-def conformance_rows(
-    layer: int, errors: np.ndarray, layout: str, *, witness: str | None, witness_max_rel_error: float | None
-) -> pl.DataFrame:
-    """One layer's rows of `conformance`; both of the witness are None where there was nothing to dequantize."""
-    return long_frame({"layer": layer}, ("head",), max_rel_error=errors.astype(np.float32)).with_columns(
-        layout=pl.lit(layout),
-        witness=pl.lit(witness, pl.String),
-        witness_max_rel_error=pl.lit(witness_max_rel_error, pl.Float32),
+def _skipped_rows(stage: str, skipped: dict[str, str]) -> pl.DataFrame:
+    rows = {"module": list(skipped), "reason": list(skipped.values()), "stage": [stage] * len(skipped)}
+    return pl.DataFrame(rows, schema=dict.fromkeys(rows, pl.String))
+
+
+def conformance_rows(proof: LayerProof) -> pl.DataFrame:
+    """One layer's rows of `conformance`; the witness is null where there was nothing to dequantize, or it was heard."""
+    heard, errors = proof.testimony, proof.errors.astype(np.float32)
+    return long_frame({"layer": proof.layer}, ("head",), max_rel_error=errors).with_columns(
+        layout=pl.lit(proof.layout),
+        witness=pl.lit(heard and heard.by, pl.String),
+        witness_max_rel_error=pl.lit(heard and heard.error, pl.Float32),
     )
 
 

@@ -259,7 +259,8 @@ class _Replacement:
             self._narrow_to_operators(stack.fingerprints.keys())
         if "stage" in sqlfiles.tables()[table]["columns"]:
             self.scope += " and list_contains($stages, stage)"
-            self.scoped["stages"] = [stage.partition(":")[0] for stage in stack.fingerprints]
+            stages = {stage.partition(":")[0] for stage in stack.fingerprints}
+            self.scoped["stages"] = sorted(stages | ({"source"} if "factors" in stages else set()))
 
     def _narrow_to_operators(self, stages: Iterable[str]) -> None:
         """The variants are a stage of their own: it leaves the plain operators' rows alone, and they its rows."""
