@@ -30,7 +30,6 @@ MX_GROUP, NV_GROUP = 32, 16  # codes that share a scale in the OCP MX formats, a
 KNOWN = (
     "fp8", "mxfp8", "fbgemm_fp8", "compressed-tensors", "modelopt", "bitsandbytes", "gptq", "awq", "mxfp4",
 )  # fmt: skip
-BESIDE_CONFIG = ("hf_quant_config.json", "quantize_config.json", "quant_config.json")  # modelopt; AutoGPTQ; AutoAWQ
 BNB_STATE = "quant_state.bitsandbytes__"
 
 
@@ -120,7 +119,7 @@ def declared(source: Source) -> Method:
     config = json_object(source.config_file)
     inner = [value for value in config.values() if isinstance(value, dict) and "model_type" in value]
     found = [part.get(name) for part in (config, *inner) for name in ("quantization_config", "compression_config")]
-    beside = [source.folder / name for name in BESIDE_CONFIG if (source.folder / name).is_file()]
+    beside = source.quantization_files
     settings = next((told for told in found if isinstance(told, dict) and told), None)
     if settings is None and beside:
         settings = json_object(beside[0])

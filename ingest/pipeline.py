@@ -249,7 +249,7 @@ def _fingerprints(options: Options, source: Source, weights: str, prompts: Promp
     tokenizer = hashlib.sha256(b"".join(path.read_bytes() for path in source.tokenizer_files)).hexdigest()
     common = {
         "weights": weights,
-        "config": config,
+        "config": "".join([config, *(path.read_text() for path in source.quantization_files)]),
         "versions": versions(),
         "remote": options.trust_remote_code and [path.read_text() for path in sorted(source.folder.glob("*.py"))],
     }

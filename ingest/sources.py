@@ -24,6 +24,7 @@ WANTED = "a model is wanted: hub id, folder, .safetensors, .gguf, measurement .j
 STEMS = ("model.safetensors", "pytorch_model.bin")  # what transformers looks for in a folder, in its order
 ENTRIES = tuple(stem + end for stem in STEMS for end in ("", ".index.json"))
 WEIGHT_ENDINGS = (".safetensors", ".gguf", ".bin")
+QUANTIZATION = ("hf_quant_config.json", "quantize_config.json", "quant_config.json")  # modelopt, AutoGPTQ, AutoAWQ
 COMPANIONS = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 SHARD_NAME = re.compile(r"-\d{5}-of-(?!00001)\d{5}\.(safetensors|gguf)$")
@@ -69,6 +70,11 @@ class Source(Files):
     @property
     def config_file(self) -> Path | None:
         return None if self.kind == "gguf" else self.folder / "config.json"
+
+    @property
+    def quantization_files(self) -> list[Path]:
+        """What may say beside the config how codes are stored."""
+        return [] if self.kind == "gguf" else [path for name in QUANTIZATION if (path := self.folder / name).is_file()]
 
     @property
     def tokenizer_files(self) -> list[Path]:
@@ -263,6 +269,11 @@ def _check_config(folder: Path, trust: bool, names: set[str]) -> None:
     path = folder / "config.json"
     if "config.json" not in names:
         raise _no_config(names, folder)
+    if "adapter_config.json" in names:  # which transformers would load over the weights, where peft is installed
+        raise EigenhouseError(
+            f"wanted a model in {folder}; got an adapter in it too, adapter_config.json: merge it (peft's "
+            "merge_and_unload) and save that, or move it away to measure the weights without it"
+        )
     config = json_object(path)
     model_type = config.get("model_type")
     if not isinstance(model_type, str):
