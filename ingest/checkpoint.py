@@ -146,7 +146,9 @@ class Checkpoint:
     def _place_torch(self) -> tuple[dict[str, Placed], dict[str, Weight]]:
         """Parameter → what fills it; and, by the names that they would have, the weights that fill none."""
         tensors, self._no_tensors = stored_tensors(self._source)
-        self.told |= {name: f"{kind} among the weights, and no tensor" for name, kind in self._no_tensors.items()}
+        self.told |= {
+            name: f"it stands among the weights and is no tensor: {kind}" for name, kind in self._no_tensors.items()
+        }
         model, parameters = self.model, self.model.state_dict()
         transforms = get_model_conversion_mapping(model)
         renamings = [transform for transform in transforms if isinstance(transform, WeightRenaming)]

@@ -90,7 +90,7 @@ def _of_bin(path: Path, others: dict[str, str]) -> list[Stored]:
     tensors = []
     for name, value in _bin_file(path).items():
         if type(value) not in (torch.Tensor, torch.nn.Parameter) or value.layout != torch.strided:
-            others[str(name)] = f"a {type(value).__name__}"
+            others[str(name)] = type(value).__name__
             continue
         read = partial(_bin_tensor, path, name)
         tensors.append(Stored(_unwrapped(name), value.dtype, tuple(value.shape), read, path, name))

@@ -142,7 +142,7 @@ def test_gguf_rows_are_put_back(tmp_path, quantization):
     model = tiny_models.randomize(transformers.LlamaForCausalLM(wide))
     write_gguf(tmp_path / "tiny.gguf", model, quantization)
     source = tiny_models.local_source(tmp_path / "tiny.gguf")
-    
+
     assert_skeleton_equals_whole(source, "model.layers.1.self_attn")
     got = attention_weights(loading.load_model(source, False, whole=False), "model.layers.1.self_attn")
     want = model.get_parameter("model.layers.1.self_attn.q_proj.weight").numpy()

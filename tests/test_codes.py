@@ -18,7 +18,8 @@ FP8 = {"quant_method": "fp8", "weight_block_size": [16, 16]}
 
 
 def stored(**tensors: torch.Tensor) -> dict[str, Stored]:
-    named = {name.replace("__", "."): tensor for name, tensor in tensors.items()}
+    """By name; one without dots has two underscores in their place."""
+    named = {name if "." in name else name.replace("__", "."): tensor for name, tensor in tensors.items()}
     return {
         name: Stored(name, tensor.dtype, tuple(tensor.shape), lambda tensor=tensor: tensor, Path("model.bin"), name)
         for name, tensor in named.items()

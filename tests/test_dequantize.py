@@ -81,7 +81,7 @@ def test_fp4_by_its_table():
 def test_gptq_by_hand():
     """8 inputs, 8 outputs, two groups. Zeros are stored less one in format v1, and as they are in v2."""
     codes = torch.stack([words(*[(row + column) % 16 for row in range(8)])[0] for column in range(8)])[None]
-    zero = torch.stack([words(*[7] * 8), words(*[column for column in range(8)])])
+    zero = torch.stack([words(*[7] * 8), words(*range(8))])
     scale = torch.tensor([[0.5] * 8, [2.0] * 8]).half()
     got = dequantize.gptq(codes, zero, scale, bits=4, offset=1, group=4)
     for row, column in ((0, 0), (3, 5), (4, 2), (7, 7)):
