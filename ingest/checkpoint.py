@@ -11,16 +11,14 @@ from copy import deepcopy
 from functools import cache, partial
 from pathlib import Path
 
-import gguf
-import numpy as np
 import torch
 from safetensors import safe_open
 from torch import nn
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, dot_natural_key, rename_source_key
 
+from ingest import gguf_facts, gguf_reading
 from ingest.errors import EigenhouseError
-from ingest.gguf_reading import gguf_models
 from ingest.sources import Source
 
 Reader = Callable[[], torch.Tensor]
@@ -67,11 +65,7 @@ def require_finite(name: str, tensor: torch.Tensor) -> None:
 def weight_format(source: Source) -> tuple[str, str | None]:
     """(dtype, quantization) as stored: the commonest dtype; of a GGUF the file type it tells, such as Q4_K_M."""
     if source.kind == "gguf":
-        reader = gguf.GGUFReader(str(source.weight_files[0]))
-        told = gguf_models.read_field(reader, "general.file_type")
-        kinds = [tensor.tensor_type.name for tensor in reader.tensors if len(tensor.shape) > 1]
-        kind = gguf.LlamaFileType(told[0]).name.removeprefix("MOSTLY_") if told else _commonest(kinds, "F32")
-        kind = kind.removeprefix("ALL_")
+        kind = gguf_facts.file_type(source.weight_files[0])
         plain = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
         return (plain[kind], None) if kind in plain else ("float32", kind)
     dtypes = [dtype for path in source.weight_files for dtype in _stored_dtypes(source.kind, path)]
@@ -152,20 +146,5 @@ def _bin_file(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _gguf_readers(source: Source, model: nn.Module) -> dict[str, Reader]:
-    path = str(source.weight_files[0])
-    parsed = gguf_models.load_gguf_checkpoint(path)
-    reader = gguf.GGUFReader(path)
-    architecture = gguf_models.read_field(reader, "general.architecture")[0]
-    processor = gguf_models.TENSOR_PROCESSORS.get(architecture, gguf_models.TensorProcessor)(config=parsed["config"])
-    names = gguf_models.get_gguf_hf_weights_map(model, processor)
-    return {
-        names[tensor.name]: partial(_dequantized, tensor, processor)
-        for tensor in reader.tensors
-        if tensor.name in names
-    }
-
-
-def _dequantized(tensor: gguf.ReaderTensor, processor: gguf_models.TensorProcessor) -> torch.Tensor:
-    """In the model's orientation: converters permute the rows of rotary heads and store some gains as 1+g."""
-    weights = gguf.dequantize(tensor.data, tensor.tensor_type)
-    return torch.from_numpy(np.array(processor.process(weights=weights, name=tensor.name).weights))
+    made = gguf_reading.readers(source.weight_files[0], model)
+    return {name: reading.read for name, reading in made.items()}

@@ -22,7 +22,7 @@ from accelerate import init_empty_weights
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
 
-from ingest import capture
+from ingest import capture, gguf_config, gguf_rope
 from ingest.checkpoint import Checkpoint, require_finite
 from ingest.errors import EigenhouseError
 from ingest.sources import Source
@@ -92,6 +92,8 @@ class LoadedModel:
 def load_config(source: Source, trust_remote_code: bool) -> PretrainedConfig:
     quiet()
     with _readable(source):
+        if source.kind == "gguf":
+            return gguf_config.load_config(source.weight_files[0])
         return AutoConfig.from_pretrained(source.loader_path, **_where(source), trust_remote_code=trust_remote_code)
 
 
@@ -110,6 +112,8 @@ def load_model(source: Source, trust_remote_code: bool, *, whole: bool, device: 
     }
     if not whole:
         return _skeleton(source, model_class, config, options)
+    if source.kind == "gguf":
+        return _filled_whole(_skeleton(source, model_class, config, options), device)
     with _readable(source):
         load = partial(model_class.from_pretrained, source.loader_path, **_where(source))
         model, report = with_a_kernel(load, options | {"output_loading_info": True, "ignore_mismatched_sizes": True})
@@ -168,6 +172,8 @@ def _skeleton(source: Source, model_class: Any, config: PretrainedConfig, option
         else:
             options = {name: value for name, value in options.items() if name != "trust_remote_code"}
             model = with_a_kernel(partial(model_class._from_config, config), options)
+    if source.kind == "gguf":
+        gguf_rope.put_right(model, source.weight_files[0])
     frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
     for name, parameter in list(model.named_parameters(remove_duplicate=False)):
         _set_parameter(model, name, _weightless(parameter))
@@ -176,6 +182,17 @@ def _skeleton(source: Source, model_class: Any, config: PretrainedConfig, option
         if name in loaded.checkpoint:
             _set_parameter(model, name, loaded.checkpoint.read(name))
     return loaded
+
+
+def _filled_whole(skeleton: LoadedModel, device: str) -> LoadedModel:
+    """From our own reading of the file: transformers' loader drops some of what a GGUF tells."""
+    model = skeleton.model
+    for name, _ in list(model.named_parameters()):
+        _set_parameter(model, name, skeleton.checkpoint.read(name))
+    for name in model.state_dict().keys() - dict(model.named_parameters(remove_duplicate=False)).keys():
+        _copy(name, skeleton.checkpoint.read(name), model.get_buffer(name))
+    model.tie_weights()
+    return LoadedModel(skeleton.source, model.eval().requires_grad_(False).to(device), is_whole=True)
 
 
 def with_a_kernel(build: Callable[..., Any], options: dict[str, Any]) -> Any:
