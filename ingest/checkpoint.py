@@ -14,21 +14,20 @@ from functools import cached_property, partial
 from math import prod
 from typing import Any
 
-import gguf
-import numpy as np
 import torch
 from torch import nn
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, dot_natural_key, rename_source_key
 from transformers.pytorch_utils import Conv1D
 
-from ingest import account
+from ingest import account, gguf_facts, gguf_reading
 from ingest.codes import Weight, declared, weights_of
 from ingest.errors import EigenhouseError
-from ingest.gguf_reading import gguf_models
 from ingest.sources import Source
 from ingest.stored import Stored, stored_tensors
 from ingest.witness import Testimony, testify
+
+GGUF_FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,10 @@ class Checkpoint:
                 dtypes[weight.format] += prod(weight.shape)
                 kinds[self._quantization(weight)] += prod(weight.shape)
         kinds.pop("", None)
-        return _most(dtypes) or "float32", _most(kinds)
+        quantization = _most(kinds)
+        if quantization and self._source.kind == "gguf":  # such as Q4_K_M, which is several types
+            quantization = gguf_facts.file_type(self._source.weight_files[0])
+        return _most(dtypes) or "float32", quantization
 
     def _quantization(self, weight: Weight) -> str:
         if not weight.kind:
@@ -182,22 +184,18 @@ class Checkpoint:
         return placed, left
 
     def _place_gguf(self) -> tuple[dict[str, Placed], dict[str, Weight]]:
+        """Its reader refuses what is left over or missing."""
         path = self._source.weight_files[0]
-        parsed = gguf_models.load_gguf_checkpoint(str(path))
-        reader = gguf.GGUFReader(str(path))
-        architecture = gguf_models.read_field(reader, "general.architecture")[0]
-        processor = gguf_models.TENSOR_PROCESSORS.get(architecture, gguf_models.TensorProcessor)(
-            config=parsed["config"]
-        )
-        names = gguf_models.get_gguf_hf_weights_map(self.model, processor)
+        self.told |= gguf_facts.told(path)
         placed = {}
-        for tensor in reader.tensors:
-            if tensor.name in names:
-                read = partial(_dequantized, tensor, processor)
-                shape = tuple(int(size) for size in reversed(tensor.shape))
-                stored = Stored(names[tensor.name], torch.float32, shape, read, path, tensor.name)
-                weight = Weight(stored.name, shape, {"codes": stored}, read)
-                placed[stored.name] = Placed((weight,), read, None)
+        for parameter, reading in gguf_reading.readers(path, self.model).items():
+            stored = Stored(parameter, torch.float32, reading.shape, reading.read, path, "+".join(reading.stored))
+            is_plain = reading.type_name in GGUF_FLOATS or not reading.stored
+            second = None if is_plain else partial(gguf_reading.second_reading, path, reading)
+            kind = "" if is_plain else reading.type_name
+            form = GGUF_FLOATS.get(reading.type_name, reading.type_name)
+            weight = Weight(parameter, reading.shape, {"codes": stored}, reading.read, kind, format=form, second=second)
+            placed[parameter] = Placed((weight,), reading.read, reading.shape)
         return placed, {}
 
 
@@ -247,9 +245,3 @@ def _shape_of(read: partial[torch.Tensor]) -> tuple[int, ...] | None:
         return tuple(read(is_meta=True).shape)
     except Exception:  # a rule that looks at values: the shape is compared when it is read
         return None
-
-
-def _dequantized(tensor: gguf.ReaderTensor, processor: gguf_models.TensorProcessor) -> torch.Tensor:
-    """In the model's orientation: converters permute the rows of rotary heads and store some gains as 1+g."""
-    weights = gguf.dequantize(tensor.data, tensor.tensor_type)
-    return torch.from_numpy(np.array(processor.process(weights=weights, name=tensor.name).weights))

@@ -79,7 +79,8 @@ class Weight:
 
     parts: role → stored tensor, role 'codes' for the weight itself · read: float32 of codes, else as stored ·
     kind: '' where nothing is dequantized, else the packing · bits: of one code · settings: what was dequantized with ·
-    also: stored tensors that were consumed beside the parts · is_turned: `read` gives its transpose.
+    also: stored tensors that were consumed beside the parts · is_turned: `read` gives its transpose · format: that of
+    the codes, mostly their dtype · second: another reading, and whose it is, where the witness has none of its own.
     """
 
     name: str
@@ -91,15 +92,16 @@ class Weight:
     settings: Mapping[str, Any] = field(default_factory=dict)
     also: tuple[Stored, ...] = ()
     is_turned: bool = False
+    format: str = ""
+    second: Callable[[], tuple[str, torch.Tensor]] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.format:
+            object.__setattr__(self, "format", str(self.dtype).removeprefix("torch."))
 
     @property
     def dtype(self) -> torch.dtype:
         return self.parts["codes"].dtype
-
-    @property
-    def format(self) -> str:
-        """The dtype of what is stored, by its name."""
-        return str(self.dtype).removeprefix("torch.")
 
     @property
     def is_code(self) -> bool:

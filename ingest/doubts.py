@@ -6,7 +6,6 @@ Only headers are read, and nothing is fetched: what is not on this disk is judge
 from __future__ import annotations
 
 import json
-import mmap
 import pickletools
 import re
 import struct
@@ -14,9 +13,11 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from ingest import catalog
-from ingest.sources import ENTRIES, MAX_HEADER_BYTES, _GgufCursor, check_gguf, json_object
+from ingest.gguf_header import check_gguf, read_header
+from ingest.sources import ENTRIES, MAX_HEADER_BYTES, json_object
 
 WHAT_TO_DO = "ingest it again"
 GONE = "its .gguf file is gone or damaged, and without it nobody can tell whether all of it was read"
@@ -168,33 +169,18 @@ def _texts_in_bin(path: Path) -> Iterator[str]:
 def facts_dropped(path: Path) -> list[str]:
     """Keys and tensors of a .gguf that transformers' loader drops, and attention depends on."""
     check_gguf(path)
-    with path.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        keys, tensors = _gguf_names(data)
-    told = keys.get("general.architecture")
-    architecture = told.decode(errors="replace") if isinstance(told, bytes) else ""
+    header = read_header(path)
+    keys, architecture = header.keys, header.architecture
     dropped = [key for key in keys if ".rope.scaling." in key]
-    if dropped and keys.get(f"{architecture}.rope.scaling.type") == b"none":
+    if dropped and keys.get(f"{architecture}.rope.scaling.type") == "none":
         dropped = []
     if _drops_key_length(architecture, keys):
         dropped.append(f"{architecture}.attention.key_length")
-    biases = [name for name in tensors if architecture == "llama" and LLAMA_BIAS.fullmatch(name)]
-    return dropped + [name for name in tensors if name in ROPE_FACTORS] + biases
+    biases = [name for name in header.tensors if architecture == "llama" and LLAMA_BIAS.fullmatch(name)]
+    return dropped + [name for name in header.tensors if name in ROPE_FACTORS] + biases
 
 
-def _gguf_names(data: mmap.mmap) -> tuple[dict[str, int | bytes | None], list[str]]:
-    """Every key with its number or text, and the names of the tensors; the file's arrays are stepped over."""
-    walk = _GgufCursor(data)
-    _, n_tensors, n_keys = walk.number("I"), walk.number("Q"), walk.number("Q")
-    keys = {walk.text().decode(errors="replace"): walk.value(walk.number("I")) for _ in range(n_keys)}
-    tensors = []
-    for _ in range(n_tensors):
-        tensors.append(walk.text().decode(errors="replace"))
-        n_axes = walk.number("I")
-        walk.take(8 * n_axes + 4 + 8)  # the axes, the type, the offset
-    return keys, tensors
-
-
-def _drops_key_length(architecture: str, keys: dict[str, int | bytes | None]) -> bool:
+def _drops_key_length(architecture: str, keys: dict[str, Any]) -> bool:
     """Whether heads have other sizes than hidden size and number of heads give, and transformers isn't told so."""
     names = ("attention.key_length", "embedding_length", "attention.head_count", "rope.dimension_count")
     key_length, hidden_size, n_heads, rotated = (keys.get(f"{architecture}.{name}") for name in names)

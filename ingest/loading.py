@@ -22,7 +22,7 @@ from accelerate import init_empty_weights
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
 
-from ingest import account, capture
+from ingest import account, capture, gguf_config, gguf_rope
 from ingest.checkpoint import Checkpoint, require_finite
 from ingest.errors import EigenhouseError
 from ingest.sources import Source
@@ -87,7 +87,9 @@ def load_config(source: Source, trust_remote_code: bool) -> PretrainedConfig:
     """The config, without what it says of codes: the model is built as if nothing were quantized."""
     quiet()
     with _readable(source):
-        config = AutoConfig.from_pretrained(source.loader_path, **_where(source), trust_remote_code=trust_remote_code)
+        if source.kind == "gguf":
+            return gguf_config.load_config(source.weight_files[0])
+        config = AutoConfig.from_pretrained(source.loader_path, trust_remote_code=trust_remote_code)
     for part in (config, *vars(config).values()):
         if isinstance(part, PretrainedConfig):
             for name in ("quantization_config", "compression_config"):
@@ -114,6 +116,7 @@ def load_skeleton(source: Source, trust_remote_code: bool) -> LoadedModel:
         else:
             options = {name: value for name, value in options.items() if name != "trust_remote_code"}
             model = with_a_kernel(partial(model_class._from_config, config), options)
+    _put_right(source, model)
     frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
     for name, parameter in list(model.named_parameters(remove_duplicate=False)):
         _set_parameter(model, name, _weightless(parameter))
@@ -145,10 +148,16 @@ def load_whole(skeleton: LoadedModel, trust_remote_code: bool, device: str = "cp
     pairs = [entry if isinstance(entry, tuple) else (entry,) for entry in report["mismatched_keys"]]
     mismatched = {str(name): f"is {shapes}" for name, *shapes in pairs}
     account.want_whole(model, report["missing_keys"], mismatched, source.origin)
+    _put_right(source, model)
     for name, parameter in model.named_parameters():
         require_finite(name, parameter)
     model.eval().requires_grad_(False).to(device)
     return LoadedModel(source, model, checkpoint, is_whole=True)
+
+
+def _put_right(source: Source, model: Any) -> None:
+    if source.kind == "gguf":
+        gguf_rope.put_right(model, source.weight_files[0])
 
 
 def _options(trust_remote_code: bool) -> dict[str, Any]:

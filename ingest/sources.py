@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import mmap
 import os
 import re
 import struct
@@ -15,7 +13,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from ingest import catalog
+from ingest import catalog, gguf_header
 from ingest.catalog import cache_dir
 from ingest.errors import EigenhouseError
 
@@ -27,12 +25,9 @@ WEIGHT_ENDINGS = (".safetensors", ".gguf", ".bin")
 QUANTIZATION = ("hf_quant_config.json", "quantize_config.json", "quant_config.json")  # modelopt, AutoGPTQ, AutoAWQ
 COMPANIONS = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
-SHARD_NAME = re.compile(r"-\d{5}-of-(?!00001)\d{5}\.(safetensors|gguf)$")
+SHARD_NAME = re.compile(r"-\d{5}-of-(?!00001)\d{5}\.(safetensors|gguf)$", re.IGNORECASE)
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 LEGACY_PICKLE = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")  # torch.save before 1.6, still on the hub
-GGUF_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-GGUF_STRING, GGUF_ARRAY = 8, 9
-MERGE_HINT = "merge them with llama-gguf-split --merge"
 MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit
 
 
@@ -139,12 +134,12 @@ def _locate(model: str, revision: str | None, trust: bool, say: catalog.Say) -> 
         raise EigenhouseError(f"{WANTED}; got {model!r}")
     path = Path(os.path.abspath(os.path.expanduser(model)))
     if os.path.exists(path):
-        own_name = path.name if path.is_dir() else path.parent.name if path.name == "model.safetensors" else path.stem
+        own_name = _own_name(path)
         path = path / (revision or "")  # checkpoints of a training run stand in one folder
         if revision and not path.is_dir():
             raise EigenhouseError(f"{REVISED}; got no folder {path}")
         return _local_files(path, trust), str(path), own_name
-    if model.startswith((".", "/", "~")) or model.endswith(("/", *WEIGHT_ENDINGS)):
+    if model.startswith((".", "/", "~")) or model.lower().endswith(("/", *WEIGHT_ENDINGS)):
         raise EigenhouseError(f"{WANTED}; got {model!r}, and there is no such file or folder: {path}")
     if model in catalog.names():
         if revision:
@@ -157,20 +152,40 @@ def _locate(model: str, revision: str | None, trust: bool, say: catalog.Say) -> 
     return files, f"hub:{model}@{commit}", model
 
 
+def _own_name(path: Path) -> str:
+    if path.is_dir():
+        return path.name
+    if path.name == "model.safetensors":
+        return path.parent.name
+    return path.stem if path.suffix.lower() in WEIGHT_ENDINGS else path.name  # a blob's dots are no ending
+
+
 def _local_files(path: Path, trust: bool) -> Files:
     if path.is_dir():
         return _folder_files(path, trust)
-    if path.suffix not in (".safetensors", ".gguf"):
+    is_gguf = _is_gguf(path.name, path.parent)
+    if not is_gguf and path.suffix != ".safetensors":
         raise EigenhouseError(f"{WANTED}; got the file {path} (for .bin weights pass their folder)")
     if SHARD_NAME.search(path.name):
-        hint = MERGE_HINT if path.suffix == ".gguf" else "pass its folder"
+        hint = gguf_header.MERGE_HINT if is_gguf else "pass its folder"
         raise EigenhouseError(f"wanted a whole model; got {path}, one shard of several ({hint})")
-    if path.suffix == ".gguf":
+    if is_gguf:
         check_gguf(path)
         return Files("gguf", path.parent, (path,))
     _check_config(path.parent, trust, _listing(path.parent))
     _check_weights("safetensors", [path])
     return Files("safetensors", path.parent if path.name in ENTRIES else _view(path), (path,))
+
+
+def _is_gguf(name: str, folder: Path) -> bool:
+    """By its ending, or by its first bytes where the file is here."""
+    path = folder / name
+    return name.lower().endswith(".gguf") or (path.is_file() and gguf_header.is_gguf(path))
+
+
+def check_gguf(path: Path) -> None:
+    _refuse_pointer(path)
+    gguf_header.check_gguf(path)
 
 
 def _folder_files(folder: Path, trust: bool) -> Files:
@@ -202,7 +217,7 @@ def _weights_among(names: set[str], folder: Path) -> tuple[str, tuple[str, ...]]
         if entry in names:
             shards = _weight_map(folder / entry).values() if entry.endswith(".index.json") else [entry]
             return entry, tuple(sorted(set(map(str, shards))))
-    others = sorted(name for name in names if name.endswith(WEIGHT_ENDINGS))
+    others = sorted(name for name in names if name.lower().endswith(WEIGHT_ENDINGS) or _is_gguf(name, folder))
     if len(others) == 1 and others[0].endswith(".safetensors") and not SHARD_NAME.search(others[0]):
         return others[0], (others[0],)
     got = f"{', '.join(others[:3])} (pass one .gguf or .safetensors file, or add the index of the shards)"
@@ -291,10 +306,10 @@ def _check_config(folder: Path, trust: bool, names: set[str]) -> None:
 
 
 def _no_config(names: set[str], folder: Path) -> EigenhouseError:
-    weights = sorted(name for name in names if name.endswith(WEIGHT_ENDINGS))
+    weights = sorted(name for name in names if name.lower().endswith(WEIGHT_ENDINGS) or _is_gguf(name, folder))
     if not weights:
         return EigenhouseError(f"{WANTED}; got {folder}, with neither config.json nor weights in it")
-    if all(name.endswith(".gguf") for name in weights):
+    if all(_is_gguf(name, folder) for name in weights):
         return EigenhouseError(f"{WANTED}; got only GGUF files in {folder}: get {weights[0]}, pass its path")
     hint = "an adapter? merge it first" if "adapter_config.json" in names else "copy it from the model's page"
     return EigenhouseError(f"wanted config.json in {folder}; got weights alone, {weights[0]} ({hint})")
@@ -345,80 +360,3 @@ def _safetensors_names(path: Path) -> set[str]:
     if not header:
         raise EigenhouseError(f"wanted weights in {path}; got a safetensors file without tensors")
     return set(header)
-
-
-def check_gguf(path: Path) -> None:
-    """Refuse a file that is no GGUF, cut short, or one part of several: walks the header, reads no tensor."""
-    _refuse_pointer(path)
-    magic = _first_bytes(path, 24)
-    if len(magic) < 24 or magic[:4] != b"GGUF":
-        raise EigenhouseError(f"wanted GGUF in {path}; its first bytes are {magic[:4]!r} (another format?)")
-    with open(path, "rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        try:
-            n_wanted, n_parts = _walk_gguf(data)
-        except (ValueError, ArithmeticError) as error:
-            raise EigenhouseError(f"wanted a GGUF header in {path}; got {error} (cut short?)") from error
-    if n_parts > 1:
-        raise EigenhouseError(f"wanted a whole model; got {path}, one of {n_parts} parts ({MERGE_HINT})")
-    if n_wanted > path.stat().st_size:
-        _refuse_size(path, n_wanted)
-
-
-def _walk_gguf(data: mmap.mmap) -> tuple[int, int]:
-    """Where the last tensor's data end, and how many files the model is split into."""
-    from gguf.constants import GGML_QUANT_SIZES
-
-    sizes = {int(kind): size for kind, size in GGML_QUANT_SIZES.items()}
-    walk = _GgufCursor(data)
-    version, n_tensors, n_keys = walk.number("I"), walk.number("Q"), walk.number("Q")
-    if version not in (2, 3):
-        raise ValueError(f"version {version}, not 2 or 3")
-    metadata = {walk.text(): walk.value(walk.number("I")) for _ in range(n_keys)}
-    end = 0
-    for _ in range(n_tensors):
-        name = walk.text()
-        n_values = math.prod(walk.number("Q") for _ in range(walk.number("I")))
-        kind, offset = walk.number("I"), walk.number("Q")
-        if kind not in sizes:
-            raise ValueError(f"tensor {name.decode(errors='replace')} of unknown type {kind}")
-        block_values, block_bytes = sizes[kind]
-        end = max(end, offset + n_values // block_values * block_bytes)
-    if end == 0:
-        raise ValueError("no tensors")
-    alignment = int(metadata.get(b"general.alignment") or 32)
-    return -(-walk.at // alignment) * alignment + end, int(metadata.get(b"split.count") or 1)
-
-
-class _GgufCursor:
-    """Reads a GGUF header forwards."""
-
-    def __init__(self, data: mmap.mmap) -> None:
-        self.data, self.at = data, 4  # after the magic
-
-    def take(self, n_bytes: int) -> bytes:
-        if n_bytes > len(self.data) - self.at:
-            raise ValueError(f"{n_bytes} bytes to read at byte {self.at} of {len(self.data)}")
-        self.at += n_bytes
-        return self.data[self.at - n_bytes : self.at]
-
-    def number(self, form: str) -> int:
-        return struct.unpack("<" + form, self.take(struct.calcsize("<" + form)))[0]
-
-    def text(self) -> bytes:
-        return self.take(self.number("Q"))
-
-    def value(self, kind: int) -> int | bytes | None:
-        """A number or the bytes of a text; an array of either is stepped over."""
-        if kind in GGUF_SCALARS:
-            return self.number(GGUF_SCALARS[kind])
-        if kind == GGUF_STRING:
-            return self.text()
-        element, n_elements = self.number("I"), self.number("Q")
-        if kind != GGUF_ARRAY or element not in (GGUF_STRING, *GGUF_SCALARS):
-            raise ValueError(f"a value of unknown type {kind}")
-        if element == GGUF_STRING:
-            for _ in range(n_elements):
-                self.text()
-        else:
-            self.take(n_elements * struct.calcsize(GGUF_SCALARS[element]))
-        return None

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from ingest import catalog, sources
+from ingest import catalog, gguf_header, sources
 from ingest.errors import EigenhouseError
 from ingest.sources import resolve, revision_order
 
@@ -187,6 +187,48 @@ def test_gguf_ends_where_its_reader_says(tmp_path, alignment):
     sources.check_gguf(path)
     os.truncate(path, end - 1)
     refusal(path, f"wanted {end} bytes .* got {end - 1} ")
+
+
+@pytest.mark.parametrize(
+    ("file_name", "own_name"),
+    [
+        ("UP.GGUF", "UP"),
+        ("sha256-0f3c", "sha256-0f3c"),
+        ("sha256:0f3c", "sha256:0f3c"),
+        ("tiny.Q4_K_M", "tiny.Q4_K_M"),
+        ("ggml-model.bin", "ggml-model"),
+    ],
+)
+def test_a_gguf_is_known_by_its_first_bytes(tmp_path, file_name, own_name):
+    """Model stores keep blobs without an ending; other files without one are still refused."""
+    path = write_gguf(tmp_path / file_name)
+    source = resolve(str(path))
+    assert (source.name, source.kind, source.gguf_file) == (own_name, "gguf", file_name)
+    refusal(tmp_path, f"only GGUF files in .* get {file_name}")
+    path.write_bytes(b"GGML" + path.read_bytes()[4:])
+    refusal(path, "another format|pass their folder")
+
+
+def test_a_gguf_beside_a_config(folder):
+    """A config and a blob: which file to pass is said, and the blob is named."""
+    (folder / "model.safetensors").unlink()
+    write_gguf(folder / "sha256-0f3c")
+    refusal(folder, "got sha256-0f3c .pass one .gguf")
+    assert resolve(str(folder / "sha256-0f3c")).kind == "gguf"
+
+
+def test_a_header_is_read_as_its_own_reader_reads_it(tmp_path):
+    path = write_gguf(tmp_path / "tiny.gguf", split=1)
+    header, reader = gguf_header.read_header(path), gguf.GGUFReader(path)
+    for name, stored in header.tensors.items():
+        [tensor] = [tensor for tensor in reader.tensors if tensor.name == name]
+        assert stored.shape == tuple(int(size) for size in tensor.shape[::-1])
+        assert stored.type_name == tensor.tensor_type.name
+    assert header.keys.keys() == {name for name in reader.fields if not name.startswith("GGUF.")}
+    for name, value in header.keys.items():
+        told = reader.fields[name].contents()
+        assert value == (3 if name == "tokens" else told), name  # of texts only their number is kept
+    assert header.architecture == "llama" and header.keys["scores"] == [0.5, 0.25, 0.125]
 
 
 def test_transformers_loads_exactly_the_file_that_was_named(tmp_path, cache):
@@ -397,7 +439,7 @@ def test_damaged_gguf(tmp_path):
     path.write_bytes(whole[:4] + struct.pack("<IQQ", 3, 0, 0))
     refusal(path, "no tensors")
     path.write_bytes(whole[:4] + struct.pack(">I", 3) + whole[8:])  # big-endian
-    refusal(path, "version 50331648")
+    refusal(path, "wanted a little-endian GGUF.*big-endian.*gguf-convert-endian")
     path.write_bytes(whole[:8] + b"\xff" * 8 + whole[16:])  # tensors without end
     refusal(path, "GGUF header")
     path.write_bytes(whole.replace(b"tokens\x09\x00\x00\x00\x08", b"tokens\x09\x00\x00\x00\x63"))
