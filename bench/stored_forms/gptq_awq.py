@@ -1,0 +1,95 @@
+"""GPTQ and AWQ: whole numbers in int32 words, and a scale and a zero for every group of inputs."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from bench.stored_forms.form import EITHER, REFUSED, add, linears
+from bench.stored_forms.models import State
+from bench.stored_forms.packing import Tensor, affine, bit_stream, words_in_order
+
+FAMILY = "GPTQ and AWQ"
+GROUP = 32
+TOLERANCES = {2: 2.0, 3: 0.6, 4: 0.3, 8: 0.05}
+AWQ_ORDERS = {4: (0, 2, 4, 6, 1, 3, 5, 7), 8: (0, 2, 1, 3)}
+
+
+def gptq(
+    weight: Tensor, bits: int, is_symmetric: bool, is_first: bool, is_shuffled: bool = False
+) -> tuple[State, Tensor]:
+    """Words run down the inputs; zeros along the outputs, less one in the first format (AutoGPTQ, QuantLinear.pack).
+
+    is_shuffled: desc_act, which gives groups to inputs by activation, so that g_idx is no ramp.
+    """
+    group_of = torch.arange(weight.shape[1]) // GROUP
+    if is_shuffled:
+        group_of = group_of[torch.randperm(weight.shape[1], generator=torch.Generator().manual_seed(3))]
+    codes, scales, zeros, exact = affine(weight, bits, group_of, is_symmetric, torch.float16)
+    stored = {
+        "qweight": bit_stream(codes.T, bits),
+        "qzeros": bit_stream(zeros - int(is_first), bits).T,
+        "scales": scales.T,
+        "g_idx": group_of.int(),
+    }
+    return stored, exact
+
+
+def gptq_config(bits: int, **told: object) -> dict:
+    return {
+        "quant_method": "gptq", "bits": bits, "group_size": GROUP, "desc_act": False, "sym": True, "damp_percent": 0.01,
+        "true_sequential": True, "checkpoint_format": "gptq", "meta": {"quantizer": ["gptqmodel:1.4.0"]},
+    } | told  # fmt: skip
+
+
+def awq(weight: Tensor, bits: int, order: tuple[int, ...]) -> tuple[State, Tensor]:
+    """Words run along the outputs, out of order (AutoAWQ, WQLinear_GEMM.from_linear, order_map)."""
+    group_of = torch.arange(weight.shape[1]) // GROUP
+    codes, scales, zeros, exact = affine(weight, bits, group_of, False, torch.float16)
+    packed = (words_in_order(numbers.T, bits, order) for numbers in (codes, zeros))
+    return dict(zip(("qweight", "qzeros"), packed, strict=True)) | {"scales": scales.T}, exact
+
+
+def awq_config(bits: int, version: str) -> dict:
+    return {"quant_method": "awq", "bits": bits, "group_size": GROUP, "zero_point": True, "version": version}
+
+
+def register() -> None:
+    for bits in (4, 8, 2):
+        for sym in (True, False):
+            how = "symmetric" if sym else "asymmetric"
+            codec = partial(gptq, bits=bits, is_symmetric=sym, is_first=True)
+            told = {"tolerance": TOLERANCES[bits]}
+            add(
+                f"GPTQ, {bits} bits, {how}",
+                FAMILY,
+                linears(codec, gptq_config(bits, sym=sym), rest=torch.float16),
+                **told,
+            )
+    three = partial(gptq, bits=3, is_symmetric=False, is_first=True)
+    config = gptq_config(3, sym=False)
+    add("GPTQ, 3 bits", FAMILY, linears(three, config, rest=torch.float16), model="wide llama", tolerance=TOLERANCES[3])
+    second = partial(gptq, bits=4, is_symmetric=False, is_first=False)
+    config = gptq_config(4, sym=False, checkpoint_format="gptq_v2")
+    add("GPTQ, 4 bits, gptq_v2", FAMILY, linears(second, config), tolerance=TOLERANCES[4])
+    for sym in (True, False):
+        shuffled = partial(gptq, bits=4, is_symmetric=sym, is_first=True, is_shuffled=True)
+        config = gptq_config(4, sym=sym, desc_act=True)
+        how = "symmetric" if sym else "asymmetric"
+        add(f"GPTQ, 4 bits, desc_act, {how}", FAMILY, linears(shuffled, config), tolerance=TOLERANCES[4])
+    first = partial(gptq, bits=4, is_symmetric=False, is_first=True)
+    config = gptq_config(4, sym=False)
+    add("GPTQ, 4 bits, Conv1D", FAMILY, linears(first, config), model="gpt2", tolerance=TOLERANCES[4])
+    loose = linears(first, None, files={"quantize_config.json": config})
+    add("GPTQ, 4 bits, only quantize_config.json", FAMILY, loose, expected=EITHER, tolerance=TOLERANCES[4])
+    unknown = gptq_config(4, sym=False, checkpoint_format="marlin")
+    add("GPTQ, checkpoint_format marlin", FAMILY, linears(first, unknown), expected=REFUSED)
+    plain = partial(awq, bits=4, order=AWQ_ORDERS[4])
+    add("AWQ, 4 bits, gemm", FAMILY, linears(plain, awq_config(4, "gemm")), tolerance=TOLERANCES[4])
+    eight = linears(partial(awq, bits=8, order=AWQ_ORDERS[8]), awq_config(8, "gemm"))
+    add("AWQ, 8 bits, in vLLM's order", FAMILY, eight, expected=EITHER)
+    along = linears(partial(awq, bits=8, order=(0, 1, 2, 3)), awq_config(8, "gemm"))
+    add("AWQ, 8 bits, in GPTQModel's order", FAMILY, along, expected=EITHER)
+    for version in ("gemv", "gemv_fast", "marlin"):
+        add(f"AWQ, {version}", FAMILY, linears(plain, awq_config(4, version)), expected=REFUSED)
