@@ -19,7 +19,7 @@ from bench.stored_forms.packing import (
 )
 
 FAMILY = "compressed-tensors"
-GROUP = 32
+GROUP, EVEN = 32, "even llama"
 
 
 def config(form: str, weights: dict, inputs: dict | None = None) -> dict:
@@ -30,8 +30,9 @@ def config(form: str, weights: dict, inputs: dict | None = None) -> dict:
     }  # fmt: skip
     group = {"targets": ["Linear"], "weights": defaults | weights, "input_activations": inputs and defaults | inputs}
     return {
-        "quant_method": "compressed-tensors", "format": form, "quantization_status": "compressed", "ignore": ["lm_head"],
-        "kv_cache_scheme": None, "config_groups": {"group_0": group | {"output_activations": None}},
+        "quant_method": "compressed-tensors", "format": form, "quantization_status": "compressed",
+        "ignore": ["lm_head"], "kv_cache_scheme": None,
+        "config_groups": {"group_0": group | {"output_activations": None}},
     }  # fmt: skip
 
 
@@ -89,9 +90,9 @@ def register() -> None:
     both = config("nvfp4-pack-quantized", fp4 | {"strategy": "tensor_group", "group_size": 16}, inputs)
     add("compressed-tensors NVFP4", FAMILY, linears(nvfp4, both, beside=input_global_scale), tolerance=0.3)
     told = config("mxfp4-pack-quantized", fp4 | {"strategy": "group", "group_size": 32, "scale_dtype": "torch.uint8"})
-    add("compressed-tensors MXFP4", FAMILY, linears(mxfp4, told), tolerance=0.5)
+    add("compressed-tensors MXFP4", FAMILY, linears(mxfp4, told), tolerance=0.5, model=EVEN)
     fp8 = {"type": "float", "strategy": "group", "group_size": 32, "scale_dtype": "torch.uint8"}
-    add("compressed-tensors MXFP8", FAMILY, linears(mxfp8, config("mxfp8-quantized", fp8)), tolerance=0.1)
+    add("compressed-tensors MXFP8", FAMILY, linears(mxfp8, config("mxfp8-quantized", fp8)), tolerance=0.1, model=EVEN)
 
 
 def input_global_scale(module: str) -> State:
@@ -116,7 +117,7 @@ def _integers() -> None:
             weights = {"num_bits": bits, "symmetric": sym, "strategy": "group", "group_size": GROUP}
             codec = partial(packed, bits=bits, group=GROUP, is_symmetric=sym)
             name = f"compressed-tensors packed int{bits}, {how}"
-            add(name, FAMILY, linears(codec, config("pack-quantized", weights)), tolerance=tolerance)
+            add(name, FAMILY, linears(codec, config("pack-quantized", weights)), tolerance=tolerance, model=EVEN)
     weights = {"num_bits": 4, "strategy": "channel"}
     codec = partial(packed, bits=4, group=LARGE[1], is_symmetric=True)
     add(
@@ -132,6 +133,7 @@ def _integers() -> None:
         FAMILY,
         linears(codec, config("pack-quantized", weights)),
         tolerance=0.3,
+        model=EVEN,
     )
     codec = partial(packed, bits=4, group=GROUP, is_symmetric=True)
     named = linears(codec, config("pack-quantized", weights | {"actorder": None}) | {"format": "marlin-24"})

@@ -20,6 +20,7 @@ EITHER = ("right", "refused")
 # of a weight (outputs, inputs) in float64: what is stored of it, by name in its module, and the values that stands for
 Codec = Callable[[torch.Tensor], tuple[State, torch.Tensor]]
 Beside = Callable[[str], State]  # what else is stored in a module, by the module's path
+Rotation = Callable[[Any], tuple[torch.Tensor, float]]
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,9 @@ class Form:
 
     family: heading of the page · expected: verdicts that are accepted, the same whole and with STATIC_ONLY ·
     tolerance: how far σ may be from those before storing, of the largest · file: what is ingested of the folder, the
-    whole where it is empty · told: modules that `skipped_modules` must name · frequencies: of the rotation, where that
-    is measured too.
+    whole where it is empty · told: modules that `skipped_modules` must name · rotation: of a model's config the turn of
+    each pair of features per token, and what q and k are scaled by, where a rotated operator is compared too ·
+    is_biased: so are the biases.
     """
 
     name: str
@@ -40,7 +42,8 @@ class Form:
     model: str = "llama"
     file: str = ""
     told: tuple[str, ...] = ()
-    frequencies: Callable[[Any], torch.Tensor] | None = None
+    rotation: Rotation | None = None
+    is_biased: bool = False
 
 
 FORMS: dict[str, Form] = {}
@@ -73,8 +76,11 @@ def _store_linears(
     beside: Beside | None = None,
     changed: Callable[[State], State] | None = None,
     files: dict[str, Any] | None = None,
+    config: dict[str, Any] | None = None,
 ) -> State:
-    """beside: more tensors of a module · changed: of all tensors, before they are written · files: JSON beside."""
+    """beside: more tensors of a module · changed: of all tensors, before they are written · files: JSON beside ·
+    config: more entries of config.json.
+    """
     tensors: State = {}
     exact: State = {}
     for name, weight in stored_state(model).items():
@@ -88,7 +94,7 @@ def _store_linears(
         tensors |= {f"{module}.{key}": value.contiguous() for key, value in stored.items()}
         tensors |= beside(module) if beside else {}
         exact[name] = values.T if turned else values
-    write(model, folder, changed(tensors) if changed else tensors, quantization, files)
+    write(model, folder, changed(tensors) if changed else tensors, quantization, files, config)
     return exact
 
 
@@ -98,9 +104,9 @@ def write(
     tensors: State,
     quantization: dict | None = None,
     files: dict[str, Any] | None = None,
-    **config: object,
+    config: dict[str, Any] | None = None,
 ) -> None:
-    save_config(model, folder, quantization, **config)
+    save_config(model, folder, quantization, config)
     save_file(
         {name: value.contiguous().clone() for name, value in tensors.items()},
         folder / "model.safetensors",

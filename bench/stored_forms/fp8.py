@@ -8,7 +8,7 @@ import torch
 
 from bench.stored_forms.form import REFUSED, Codec, add, linears
 from bench.stored_forms.models import State
-from bench.stored_forms.packing import E8M0, Tensor, e4m3_by_blocks, e4m3_by_powers, to_e4m3
+from bench.stored_forms.packing import E8M0, Tensor, e4m3_by_blocks, e4m3_by_powers
 
 FAMILY = "FP8"
 KEPT = ["lm_head"]
@@ -45,9 +45,9 @@ def by_channel(weight: Tensor) -> tuple[State, Tensor]:
 
 
 def unscaled(weight: Tensor) -> tuple[State, Tensor]:
-    """Cast, and no scale: those who scale in code, or a file that lacks."""
-    codes = to_e4m3(weight)
-    return {"weight": codes}, codes.double()
+    """A file that lacks: rounded by a scale that is nowhere."""
+    stored, exact = by_blocks(weight, LARGE)
+    return {"weight": stored["weight"]}, exact
 
 
 def without(suffix: str, tensors: State) -> State:
@@ -75,7 +75,7 @@ def register() -> None:
         add(f"FP8, blocks, powers of two as {name}", FAMILY, linears(powers, CONFIG | {"scale_fmt": "ue8m0"}))
     mxfp8 = CONFIG | {"quant_method": "mxfp8", "weight_block_size": [1, 32], "scale_fmt": "ue8m0"}
     micro = partial(by_powers, size=(1, 32), dtype=torch.uint8, is_ceiled=False)
-    add("MXFP8, `weight_scale_inv`", FAMILY, linears(micro, mxfp8), tolerance=0.1)
+    add("MXFP8, `weight_scale_inv`", FAMILY, linears(micro, mxfp8), tolerance=0.1, model="even llama")
     for how, shape in {"a number": (), "of shape [1]": (1,)}.items():
         whole: Codec = partial(by_blocks, size=LARGE, scale="weight_scale", shape=shape)
         add(f"FP8, one scale, {how}, no config", FAMILY, linears(whole, None))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 
 from bench.stored_forms.form import EITHER, REFUSED, add, linears
-from bench.stored_forms.models import State
+from bench.stored_forms.models import State, Store
 from bench.stored_forms.packing import Tensor, affine, bit_stream, words_in_order
 
 FAMILY = "GPTQ and AWQ"
@@ -60,36 +61,35 @@ def register() -> None:
         for sym in (True, False):
             how = "symmetric" if sym else "asymmetric"
             codec = partial(gptq, bits=bits, is_symmetric=sym, is_first=True)
-            told = {"tolerance": TOLERANCES[bits]}
-            add(
-                f"GPTQ, {bits} bits, {how}",
-                FAMILY,
-                linears(codec, gptq_config(bits, sym=sym), rest=torch.float16),
-                **told,
-            )
+            stored = linears(codec, gptq_config(bits, sym=sym), rest=torch.float16)
+            _add(f"GPTQ, {bits} bits, {how}", stored, tolerance=TOLERANCES[bits])
     three = partial(gptq, bits=3, is_symmetric=False, is_first=True)
     config = gptq_config(3, sym=False)
-    add("GPTQ, 3 bits", FAMILY, linears(three, config, rest=torch.float16), model="wide llama", tolerance=TOLERANCES[3])
+    _add("GPTQ, 3 bits", linears(three, config, rest=torch.float16), tolerance=TOLERANCES[3])
     second = partial(gptq, bits=4, is_symmetric=False, is_first=False)
     config = gptq_config(4, sym=False, checkpoint_format="gptq_v2")
-    add("GPTQ, 4 bits, gptq_v2", FAMILY, linears(second, config), tolerance=TOLERANCES[4])
+    _add("GPTQ, 4 bits, gptq_v2", linears(second, config), tolerance=TOLERANCES[4])
     for sym in (True, False):
         shuffled = partial(gptq, bits=4, is_symmetric=sym, is_first=True, is_shuffled=True)
         config = gptq_config(4, sym=sym, desc_act=True)
         how = "symmetric" if sym else "asymmetric"
-        add(f"GPTQ, 4 bits, desc_act, {how}", FAMILY, linears(shuffled, config), tolerance=TOLERANCES[4])
+        _add(f"GPTQ, 4 bits, desc_act, {how}", linears(shuffled, config), tolerance=TOLERANCES[4])
     first = partial(gptq, bits=4, is_symmetric=False, is_first=True)
     config = gptq_config(4, sym=False)
-    add("GPTQ, 4 bits, Conv1D", FAMILY, linears(first, config), model="gpt2", tolerance=TOLERANCES[4])
+    _add("GPTQ, 4 bits, Conv1D", linears(first, config), model="gpt2", tolerance=TOLERANCES[4])
     loose = linears(first, None, files={"quantize_config.json": config})
-    add("GPTQ, 4 bits, only quantize_config.json", FAMILY, loose, expected=EITHER, tolerance=TOLERANCES[4])
+    _add("GPTQ, 4 bits, only quantize_config.json", loose, expected=EITHER, tolerance=TOLERANCES[4])
     unknown = gptq_config(4, sym=False, checkpoint_format="marlin")
-    add("GPTQ, checkpoint_format marlin", FAMILY, linears(first, unknown), expected=REFUSED)
+    _add("GPTQ, checkpoint_format marlin", linears(first, unknown), expected=REFUSED)
     plain = partial(awq, bits=4, order=AWQ_ORDERS[4])
-    add("AWQ, 4 bits, gemm", FAMILY, linears(plain, awq_config(4, "gemm")), tolerance=TOLERANCES[4])
+    _add("AWQ, 4 bits, gemm", linears(plain, awq_config(4, "gemm")), tolerance=TOLERANCES[4])
     eight = linears(partial(awq, bits=8, order=AWQ_ORDERS[8]), awq_config(8, "gemm"))
-    add("AWQ, 8 bits, in vLLM's order", FAMILY, eight, expected=EITHER)
+    _add("AWQ, 8 bits, in vLLM's order", eight, expected=EITHER)
     along = linears(partial(awq, bits=8, order=(0, 1, 2, 3)), awq_config(8, "gemm"))
-    add("AWQ, 8 bits, in GPTQModel's order", FAMILY, along, expected=EITHER)
+    _add("AWQ, 8 bits, in GPTQModel's order", along, expected=EITHER)
     for version in ("gemv", "gemv_fast", "marlin"):
-        add(f"AWQ, {version}", FAMILY, linears(plain, awq_config(4, version)), expected=REFUSED)
+        _add(f"AWQ, {version}", linears(plain, awq_config(4, version)), expected=REFUSED)
+
+
+def _add(name: str, store: Store, model: str = "even llama", **told: Any) -> None:
+    add(name, FAMILY, store, model=model, **told)

@@ -1,7 +1,7 @@
 """The tiny models whose weights are stored, and which of their weights the warehouse's numbers are made of.
 
 Weights are held by the names that files have: transformers stacks a layer's experts into one parameter, files hold
-them one by one. Sizes are such that 128 divides none of them and that no two of a matrix are the same.
+them one by one. 128 divides no size, and no two sizes of a matrix are the same.
 """
 
 from __future__ import annotations
@@ -33,8 +33,13 @@ LATENT = {
 }  # fmt: skip
 CONFIGS = {
     "llama": ("Llama", GROUPED | APART),
-    "wide llama": ("Llama", GROUPED | APART | {"head_dim": 64}),
-    "odd llama": ("Llama", GROUPED | APART | {"hidden_size": 193}),
+    "even llama": ("Llama", GROUPED | APART | {"head_dim": 48}),  # for groups, which must divide every row
+    "odd qwen3": ("Qwen3", GROUPED | APART | {"hidden_size": 193}),
+    "biased llama": ("Llama", GROUPED | APART | {"attention_bias": True}),
+    "llama of 256": (
+        "Llama",
+        GROUPED | APART | {"hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 8},
+    ),
     "qwen2": ("Qwen2", GROUPED | APART | {"hidden_size": 240}),
     "qwen3_moe": ("Qwen3Moe", GROUPED | APART | EXPERTS | {"num_experts": 3}),
     "deepseek": ("DeepseekV3", SIZES | LATENT | EXPERTS | APART),
@@ -83,14 +88,25 @@ def stored_state(model: Any) -> State:
     return state
 
 
-def save_config(model: Any, folder: Path, quantization: dict | None = None, **changed: object) -> None:
+def save_config(model: Any, folder: Path, quantization: dict | None = None, changed: dict | None = None) -> None:
     """config.json as a hub has it, with a quantization_config and other entries of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     model.config.architectures = [type(model).__name__]
     model.config.save_pretrained(folder)
     told = json.loads((folder / "config.json").read_text()) | {"dtype": "bfloat16"}
     told |= {"quantization_config": quantization} if quantization else {}
-    (folder / "config.json").write_text(json.dumps(told | changed, indent=2))
+    (folder / "config.json").write_text(json.dumps(told | (changed or {}), indent=2))
+
+
+def head_dim(config: transformers.PretrainedConfig) -> int:
+    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+
+
+def biases(config: transformers.PretrainedConfig, state: State, layer: int) -> Pair:
+    """b_Q and b_K of one layer, (head, feature)."""
+    at = f"model.layers.{layer}.self_attn"
+    q, k = (state[f"{at}.{side}_proj.bias"].reshape(-1, head_dim(config)) for side in "qk")
+    return q, k
 
 
 def attention_pair(config: transformers.PretrainedConfig, state: State, layer: int) -> Pair:
@@ -106,8 +122,9 @@ def attention_pair(config: transformers.PretrainedConfig, state: State, layer: i
         down = state[f"{at}.kv_a_proj_with_mqa.weight"][: config.kv_lora_rank]
         up = state[f"{at}.kv_b_proj.weight"].reshape(heads, -1, config.kv_lora_rank)[:, :n_content]
         return q.reshape(heads, -1, config.hidden_size)[:, :n_content], up @ down
-    q, k = (state[f"{at}.{side}_proj.weight"] for side in "qk")
-    return q.reshape(-1, config.head_dim, config.hidden_size), k.reshape(-1, config.head_dim, config.hidden_size)
+    shape = (-1, head_dim(config), config.hidden_size)
+    q, k = (state[f"{at}.{side}_proj.weight"].reshape(shape) for side in "qk")
+    return q, k
 
 
 def layer_matrices(config: transformers.PretrainedConfig, state: State, layer: int) -> Matrices:
