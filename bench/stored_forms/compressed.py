@@ -106,6 +106,9 @@ def _floats() -> None:
         block = {"block_structure": list(BLOCK)} if strategy == "block" else {}
         told = config("float-quantized", {"type": "float", "strategy": strategy} | block, dynamic)
         add(f"compressed-tensors FP8, a scale a {strategy}", FAMILY, linears(codec, told))
+    codec = partial(by_blocks, size=(1, LARGE[1]), scale="weight_scale")
+    told = config("float-quantized", {"type": "float"}, dynamic) | {"ignore": ["lm_head", "re:.*k_proj"]}
+    add("compressed-tensors FP8, keys in bf16", FAMILY, linears(codec, told, kept="k_proj"))
 
 
 def _integers() -> None:

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 from bench.stored_forms.form import EITHER, REFUSED, add, write
-from bench.stored_forms.fp8 import CONFIG, by_blocks
-from bench.stored_forms.models import LINEAR, State, save_config, stored_state
+from bench.stored_forms.fp8 import CONFIG
+from bench.stored_forms.models import State, save_config, stored_state
 
 PLAIN, FAMILY = "Plain weights", "Folders"
 KEY = "model.layers.1.self_attn.k_proj"
@@ -84,7 +84,7 @@ def low_rank(adapter: str = "") -> State:
 
 
 def unmerged(tensors: State) -> State:
-    """A model saved with peft's modules in it: each adapted weight is a base_layer's, and has its two factors beside."""
+    """Saved with peft's modules in it: each adapted weight is a base_layer's, and has its two factors beside."""
     renamed = {name.replace("q_proj.weight", "q_proj.base_layer.weight"): value for name, value in tensors.items()}
     return renamed | factors_beside({})
 
@@ -148,7 +148,6 @@ def register() -> None:
         partial(plain, config={"quantization_config": CONFIG}),
         expected=EITHER,
     )
-    add("FP8, the first layer in bf16", FAMILY, store_half)
 
 
 def _plain() -> None:
@@ -209,17 +208,3 @@ def _sizes() -> None:
     sizes = {"head_dim": 32, "intermediate_size": 144, "vocab_size": 96, "num_key_value_heads": 3, "hidden_size": 240}
     for size, value in sizes.items():
         add(f"config.json with another {size}", FAMILY, partial(plain, config={size: value}), expected=REFUSED)
-
-
-def store_half(model: Any, folder: Path) -> State:
-    """What the config says is kept, is: those of the first layer are plain."""
-    told = CONFIG | {"modules_to_not_convert": ["lm_head", "model.layers.0"]}
-    exact = cast(model, torch.bfloat16)
-    tensors: State = {}
-    for name, weight in exact.items():
-        stored = {"weight": weight}
-        if LINEAR.search(name) and ".layers.1." in name:
-            stored, exact[name] = by_blocks(weight.double())
-        tensors |= {f"{name.removesuffix('weight')}{key}": value for key, value in stored.items()}
-    write(model, folder, tensors, told)
-    return exact

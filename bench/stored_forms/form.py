@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -77,15 +78,16 @@ def _store_linears(
     changed: Callable[[State], State] | None = None,
     files: dict[str, Any] | None = None,
     config: dict[str, Any] | None = None,
+    kept: str = "$^",
 ) -> State:
     """beside: more tensors of a module · changed: of all tensors, before they are written · files: JSON beside ·
-    config: more entries of config.json.
+    config: more entries of config.json · kept: names, as a pattern, that stay plain.
     """
     tensors: State = {}
     exact: State = {}
     for name, weight in stored_state(model).items():
         module = name.rpartition(".")[0]
-        if not LINEAR.search(name) and not CONV1D.search(name):
+        if re.search(kept, name) or not (LINEAR.search(name) or CONV1D.search(name)):
             tensors[name] = weight.to(rest)
             exact[name] = tensors[name].double()
             continue

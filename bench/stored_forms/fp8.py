@@ -70,6 +70,8 @@ def register() -> None:
     add("FP8, blocks, experts one by one", FAMILY, linears(by_blocks, CONFIG), model="qwen3_moe")
     small = CONFIG | {"weight_block_size": [48, 32]}
     add("FP8, blocks of 48 × 32", FAMILY, linears(partial(by_blocks, size=(48, 32)), small))
+    first = CONFIG | {"modules_to_not_convert": [*KEPT, "model.layers.0"]}
+    add("FP8, blocks, the first layer in bf16", FAMILY, linears(by_blocks, first, kept=r"layers\.0\."))
     for name, dtype in {"E8M0": E8M0, "bytes": torch.uint8}.items():
         powers = partial(by_powers, size=BLOCK, dtype=dtype, is_ceiled=True)
         add(f"FP8, blocks, powers of two as {name}", FAMILY, linears(powers, CONFIG | {"scale_fmt": "ue8m0"}))

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from bench.stored_forms.form import EITHER, REFUSED, add, linears
+from bench.stored_forms.fp8 import LARGE
 from bench.stored_forms.models import State, Store
 from bench.stored_forms.packing import Tensor, affine, bit_stream, words_in_order
 
@@ -18,13 +19,13 @@ AWQ_ORDERS = {4: (0, 2, 4, 6, 1, 3, 5, 7), 8: (0, 2, 1, 3)}
 
 
 def gptq(
-    weight: Tensor, bits: int, is_symmetric: bool, is_first: bool, is_shuffled: bool = False
+    weight: Tensor, bits: int, is_symmetric: bool, is_first: bool, is_shuffled: bool = False, group: int = GROUP
 ) -> tuple[State, Tensor]:
     """Words run down the inputs; zeros along the outputs, less one in the first format (AutoGPTQ, QuantLinear.pack).
 
     is_shuffled: desc_act, which gives groups to inputs by activation, so that g_idx is no ramp.
     """
-    group_of = torch.arange(weight.shape[1]) // GROUP
+    group_of = torch.arange(weight.shape[1]) // group
     if is_shuffled:
         group_of = group_of[torch.randperm(weight.shape[1], generator=torch.Generator().manual_seed(3))]
     codes, scales, zeros, exact = affine(weight, bits, group_of, is_symmetric, torch.float16)
@@ -35,6 +36,16 @@ def gptq(
         "g_idx": group_of.int(),
     }
     return stored, exact
+
+
+def without_indices(tensors: State) -> State:
+    return {name: value for name, value in tensors.items() if not name.endswith("g_idx")}
+
+
+def zero_bias(module: str) -> State:
+    """Early AutoGPTQ gave every projection a bias, whether its model has one or not."""
+    sizes = {"q": 288, "k": 96, "v": 96, "o": 192, "gate": 160, "up": 160, "down": 192}
+    return {f"{module}.bias": torch.zeros(sizes[module.rpartition(".")[2].removesuffix("_proj")], dtype=torch.float16)}
 
 
 def gptq_config(bits: int, **told: object) -> dict:
@@ -75,7 +86,12 @@ def register() -> None:
         how = "symmetric" if sym else "asymmetric"
         _add(f"GPTQ, 4 bits, desc_act, {how}", linears(shuffled, config), tolerance=TOLERANCES[4])
     first = partial(gptq, bits=4, is_symmetric=False, is_first=True)
+    config = gptq_config(4, sym=False, group_size=-1)
+    _add("GPTQ, 4 bits, one group", linears(partial(first, group=LARGE[1]), config), tolerance=0.5)
     config = gptq_config(4, sym=False)
+    _add("GPTQ, 4 bits, no `g_idx`", linears(first, config, changed=without_indices), tolerance=TOLERANCES[4])
+    zeros = linears(first, config, beside=zero_bias)
+    _add("GPTQ, 4 bits, biases of zeros", zeros, expected=EITHER, tolerance=TOLERANCES[4])
     _add("GPTQ, 4 bits, Conv1D", linears(first, config), model="gpt2", tolerance=TOLERANCES[4])
     loose = linears(first, None, files={"quantize_config.json": config})
     _add("GPTQ, 4 bits, only quantize_config.json", loose, expected=EITHER, tolerance=TOLERANCES[4])

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import duckdb
 import numpy as np
@@ -63,7 +64,6 @@ def outcomes(name: str, readings: tuple[str, ...] = READINGS) -> dict[str, Outco
 
 def _outcome(form: Form, folder: Path, exact: State, static_only: bool) -> Outcome:
     warehouse = folder / f"{static_only}-{WAREHOUSE}"
-    os.environ["EIGENHOUSE_CACHE"] = str(folder / f"{static_only}-cache")  # nothing staged is shared by two readings
     shutil.copy(empty_warehouse(), warehouse)
     variants = [f"rope_{DISTANCE}"] * bool(form.rotation) + ["biased"] * form.is_biased
     options = pipeline.Options(
@@ -75,8 +75,12 @@ def _outcome(form: Form, folder: Path, exact: State, static_only: bool) -> Outco
         experts="all",
         prompts=prompts(folder, 3, 7, 5),
     )
+    own_cache = {
+        "EIGENHOUSE_CACHE": str(folder / f"{static_only}-cache")
+    }  # no reading goes on from what another staged
     try:
-        pipeline.ingest(options)
+        with patch.dict(os.environ, own_cache):
+            pipeline.ingest(options)
     except EigenhouseError as error:
         return Outcome("refused", _shortened(error, folder))
     except Exception as error:
