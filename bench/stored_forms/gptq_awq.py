@@ -68,6 +68,12 @@ def awq_config(bits: int, version: str) -> dict:
 
 
 def register() -> None:
+    _gptq()
+    _gptq_of_four_bits()
+    _awq()
+
+
+def _gptq() -> None:
     for bits in (4, 8, 2):
         for sym in (True, False):
             how = "symmetric" if sym else "asymmetric"
@@ -77,6 +83,9 @@ def register() -> None:
     three = partial(gptq, bits=3, is_symmetric=False, is_first=True)
     config = gptq_config(3, sym=False)
     _add("GPTQ, 3 bits", linears(three, config, rest=torch.float16), tolerance=TOLERANCES[3])
+
+
+def _gptq_of_four_bits() -> None:
     second = partial(gptq, bits=4, is_symmetric=False, is_first=False)
     config = gptq_config(4, sym=False, checkpoint_format="gptq_v2")
     _add("GPTQ, 4 bits, gptq_v2", linears(second, config), tolerance=TOLERANCES[4])
@@ -97,6 +106,9 @@ def register() -> None:
     _add("GPTQ, 4 bits, only quantize_config.json", loose, expected=EITHER, tolerance=TOLERANCES[4])
     unknown = gptq_config(4, sym=False, checkpoint_format="marlin")
     _add("GPTQ, checkpoint_format marlin", linears(first, unknown), expected=REFUSED)
+
+
+def _awq() -> None:
     plain = partial(awq, bits=4, order=AWQ_ORDERS[4])
     _add("AWQ, 4 bits, gemm", linears(plain, awq_config(4, "gemm")), tolerance=TOLERANCES[4])
     eight = linears(partial(awq, bits=8, order=AWQ_ORDERS[8]), awq_config(8, "gemm"))
