@@ -35,10 +35,10 @@ endif
 RUN   := $(VENV)/bin/python
 READY := $(if $(filter VENV,$(TYPED)),,.venv/.installed)
 
-.PHONY: help ingest models query chart charts report queries export views browser bench architectures test lint clean
+.PHONY: help ingest models query chart charts report queries export views browser bench architectures stored-forms test lint clean
 
 help:   ## this list
-	@awk '/^[a-z]+:.*## / { name = $$0; sub(/:.*/, "", name); sub(/.*## /, ""); printf "make %-13s %s\n", name, $$0 } \
+	@awk '/^[a-z-]+:.*## / { name = $$0; sub(/:.*/, "", name); sub(/.*## /, ""); printf "make %-13s %s\n", name, $$0 } \
 	/^##/ { sub(/^## ?/, ""); print }' $(firstword $(MAKEFILE_LIST))
 
 ingest: $(READY)   ## measure a model, prove the reading against the model itself, write it to the warehouse
@@ -79,6 +79,9 @@ bench: $(READY)   ## what the static geometry costs beside dense SVDs, its memor
 
 architectures: $(READY)   ## a tiny model of every type that transformers has, each head checked: docs/architectures.md
 	@OMP_NUM_THREADS=1 $(RUN) -m bench.architectures --all --jobs 2 --page docs/architectures.md
+
+stored-forms: $(READY)   ## a tiny model in every form that weights are stored in, each read: docs/stored_forms.md
+	@OMP_NUM_THREADS=1 $(RUN) -m bench.stored_forms --jobs 2 --page docs/stored_forms.md
 
 test: lint   ## what CI runs: lint, then every test
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile

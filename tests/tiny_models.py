@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +11,8 @@ import transformers
 from torch import nn
 
 from bench.tiny_configs import randomize as randomize
+from bench.tiny_text import prompts as prompts
+from bench.tiny_text import save_tokenizer as save_tokenizer
 from ingest import capture, loading
 
 # hidden sizes, head dims and head counts differ pairwise, so that no axis passes for another
@@ -150,24 +151,6 @@ def save(kind: str, folder: Path, **changes: torch.Tensor) -> Path:
     model.save_pretrained(folder, state_dict=state | changes)
     save_tokenizer(folder)
     return folder
-
-
-def save_tokenizer(folder: Path) -> None:
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    words = {"[PAD]": 0, "[UNK]": 1} | {f"w{i}": i for i in range(2, 97)}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.save(str(folder / "tokenizer.json"))
-    told = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]", "unk_token": "[UNK]"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(told))
-
-
-def prompts(folder: Path, *lengths: int) -> Path:
-    """A prompt file with texts of these many tokens."""
-    path = folder / "tiny.txt"
-    path.write_text("\n".join(" ".join(f"w{(7 * i + n) % 95 + 2}" for i in range(n)) for n in lengths))
-    return path
 
 
 def local_source(folder: Path) -> SimpleNamespace:
