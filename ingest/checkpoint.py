@@ -80,7 +80,10 @@ class Checkpoint:
         """The stored weights that fill the parameters of a module, each once; of the whole model without one."""
         prefix = f"{within}." if within else ""
         found = (placed.weights for name, placed in self._placed.items() if name.startswith(prefix))
-        yield from {weight.name: weight for weights in found for weight in weights}.values()
+        own: dict[str, Weight] = {}
+        for weight in (weight for weights in found for weight in weights):
+            own.setdefault(weight.parts["codes"].stored or weight.name, weight)  # once, though under several names
+        yield from own.values()
 
     def testimony(self, *modules: str) -> Testimony | None:
         """What a second dequantizer says of the first of the modules that has quantized weights; None without any."""
@@ -191,8 +194,9 @@ class Checkpoint:
         for parameter, reading in gguf_reading.readers(path, self.model).items():
             stored = Stored(parameter, torch.float32, reading.shape, reading.read, path, "+".join(reading.stored))
             is_plain = reading.type_name in GGUF_FLOATS or not reading.stored
-            second = None if is_plain else partial(gguf_reading.second_reading, path, reading)
-            kind = "" if is_plain else reading.type_name
+            kind, second = "" if is_plain else reading.type_name, None
+            if kind and gguf_reading.has_witness(reading):
+                second = partial(gguf_reading.second_reading, path, reading)
             form = GGUF_FLOATS.get(reading.type_name, reading.type_name)
             weight = Weight(parameter, reading.shape, {"codes": stored}, reading.read, kind, format=form, second=second)
             placed[parameter] = Placed((weight,), reading.read, reading.shape)
@@ -206,8 +210,12 @@ def _most(counts: Counter[str]) -> str | None:
 def _as_module_has_it(model: Any, parameter: str, weight: Weight) -> Weight:
     """The weight the way round that its module stores it: codes are made of an nn.Linear, which a Conv1D is not."""
     path, _, own = parameter.rpartition(".")
-    if not (weight.is_linear and own == "weight" and isinstance(model.get_submodule(path), Conv1D)):
+    if not (weight.kind and own == "weight" and isinstance(model.get_submodule(path), Conv1D)):
         return weight
+    if not weight.is_linear:
+        raise EigenhouseError(
+            f"want {parameter} in codes that say which way round they lie; {weight.kind} of a Conv1D don't"
+        )
     return replace(weight, shape=weight.shape[::-1], read=lambda: weight.read().T.contiguous(), is_turned=True)
 
 

@@ -110,8 +110,8 @@ class Weight:
 
     @property
     def is_linear(self) -> bool:
-        """Whether it is (outputs, inputs) whichever way its module has them: made of an nn.Linear, whatever it was."""
-        return self.kind in ("gptq", "awq", "pack-quantized", "NVFP4", "nf4", "fp4") or self.kind == "int8"
+        """Whether its codes are (outputs, inputs) whichever way its module has them: made of an nn.Linear."""
+        return self.kind in ("gptq", "awq", "pack-quantized", "NVFP4", "nf4", "fp4", "int8")
 
 
 def declared(source: Source) -> Method:

@@ -26,7 +26,6 @@ from transformers import modeling_gguf_pytorch_utils as gguf_models
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 from transformers.integrations.gguf import GGUF_ARCHS, get_gguf_conversion_mapping
 
-from ingest.errors import EigenhouseError
 from ingest.gguf_facts import READ_TENSORS, SWITCHES, Facts, read_facts, told_tensor
 
 _load = gguf_models.load_gguf_checkpoint
@@ -102,12 +101,17 @@ def witness(path: Path, tensor_name: str) -> torch.Tensor:
     return _in_place(facts, tensor_name, _by_torch(facts, tensor_name, data, stored.type_number, stored.shape))
 
 
+def has_witness(reading: Reading) -> bool:
+    """Whether a second dequantizer knows a parameter: one tensor of a type that transformers reads in torch."""
+    from transformers.integrations.gguf.dequant import GGML_BLOCK
+
+    known = {gguf.GGMLQuantizationType(number).name for number in GGML_BLOCK} | {"Q5_0", "Q5_1"}
+    return len(reading.stored) == 1 and reading.type_name in known
+
+
 def second_reading(path: Path, reading: Reading) -> tuple[str, torch.Tensor]:
-    """Whose dequantizer was heard, and a parameter by it, for one that is made of a single tensor."""
-    if len(reading.stored) > 1:
-        raise EigenhouseError(f"want a single tensor to hear a witness on, got {', '.join(reading.stored)}")
-    values = witness(path, reading.stored[0]).reshape(reading.shape)
-    return f"transformers {version('transformers')}", values
+    """Whose dequantizer was heard, and what it makes of a parameter that `has_witness`."""
+    return f"transformers {version('transformers')}", witness(path, reading.stored[0]).reshape(reading.shape)
 
 
 def _by_torch(facts: Facts, name: str, data: torch.Tensor, type_number: int, shape: tuple[int, ...]) -> torch.Tensor:

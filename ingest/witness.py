@@ -46,7 +46,11 @@ def testify(weights: Iterable[Weight], method: Method) -> Testimony | None:
     Raises EigenhouseError where it doesn't agree.
     """
     heard: dict[str, float] = {}
-    for weight in [one for one in weights if one.kind][:MOST_WEIGHTS]:
+    coded = [weight for weight in weights if weight.kind]
+    known = [weight for weight in coded if weight.second or weight.kind in ELSE]
+    if coded and not known:
+        raise EigenhouseError(f"want two dequantizers for {coded[0].name}; for {coded[0].kind} there is one alone")
+    for weight in known[:MOST_WEIGHTS]:
         by, theirs = weight.second() if weight.second else _second(weight, method)
         ours = weight.read().double()
         theirs = theirs.T.double() if weight.is_turned else theirs.double()
