@@ -100,8 +100,10 @@ def _describe(writer: gguf.GGUFWriter, config: Any) -> None:
     writer.add_rope_freq_base(BASE)
     writer.add_vocab_size(config.vocab_size)
     writer.add_tokenizer_model("gpt2")
-    writer.add_token_list([f"w{i}" for i in range(config.vocab_size)])
+    letters = ["w", "Ġ", *map(str, range(10))]  # Ġ is how byte-level vocabularies write a space
+    writer.add_token_list([*letters, *(f"w{i}" for i in range(len(letters), config.vocab_size))])
     writer.add_token_merges([])
+    writer.add_token_scores([0.0] * config.vocab_size)  # transformers asks for them
 
 
 def turns(n_features: int = 40) -> torch.Tensor:
