@@ -83,6 +83,7 @@ def unexpected(model: Any, left: Mapping[str, Weight], origin: str) -> dict[str,
         if not any(re.search(pattern, name) for pattern in ignored)
         and not BESIDE.search(name)
         and not (MASK.search(name) and (weight.dtype in (torch.bool, torch.uint8) or len(weight.shape) != 1))
+        and not (name.endswith(".bias") and not weight.is_code and not bool(weight.read().any()))  # adds nothing
     ]
     told: dict[str, list[str]] = {}
     within = []
@@ -93,10 +94,7 @@ def unexpected(model: Any, left: Mapping[str, Weight], origin: str) -> dict[str,
             within.append(name)
     if within:
         raise EigenhouseError(_refusal(model, within, origin))
-    return {
-        module: f"{len(names)} stored tensor(s) are of no part of {type(model).__name__} ({_named(names)})"
-        for module, names in told.items()
-    }
+    return {module: f"stored, but no part of {type(model).__name__}: {_named(names)}" for module, names in told.items()}
 
 
 def _is_elsewhere(model: Any, name: str) -> bool:
@@ -130,9 +128,10 @@ def _refusal(model: Any, names: list[str], origin: str) -> str:
                 f"want the layers that the config names, {len(lists[found[1]])} in {found[1]}; {origin} stores more "
                 f"({name}): config and weights are of different models"
             )
+    n_fit = "one fits" if len(names) == 1 else f"{len(names)} fit"
     return (
-        f"want a parameter of {type(model).__name__} for every weight in {origin}, but {len(names)} fit(s) none "
-        f"({_named(names)}) and may bear on its attention; the config switches a part off, or is of another model"
+        f"want a parameter of {type(model).__name__} for every weight in {origin}, but {n_fit} none ({_named(names)}) "
+        "and may bear on its attention; the config switches a part off, or is of another model"
     )
 
 

@@ -22,6 +22,7 @@ WANTED = "a model is wanted: hub id, folder, .safetensors, .gguf, measurement .j
 STEMS = ("model.safetensors", "pytorch_model.bin")  # what transformers looks for in a folder, in its order
 ENTRIES = tuple(stem + end for stem in STEMS for end in ("", ".index.json"))
 WEIGHT_ENDINGS = (".safetensors", ".gguf", ".bin")
+ADAPTER = "adapter_config.json"
 QUANTIZATION = ("hf_quant_config.json", "quantize_config.json", "quant_config.json")  # modelopt, AutoGPTQ, AutoAWQ
 COMPANIONS = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
@@ -172,9 +173,11 @@ def _local_files(path: Path, trust: bool) -> Files:
     if is_gguf:
         check_gguf(path)
         return Files("gguf", path.parent, (path,))
-    _check_config(path.parent, trust, _listing(path.parent))
+    names = _listing(path.parent)
+    _check_config(path.parent, trust, names)
     _check_weights("safetensors", [path])
-    return Files("safetensors", path.parent if path.name in ENTRIES else _view(path), (path,))
+    is_all = path.name in ENTRIES and ADAPTER not in names
+    return Files("safetensors", path.parent if is_all else _view(path), (path,))
 
 
 def _is_gguf(name: str, folder: Path) -> bool:
@@ -191,6 +194,7 @@ def check_gguf(path: Path) -> None:
 def _folder_files(folder: Path, trust: bool) -> Files:
     names = _listing(folder)
     _check_config(folder, trust, names)
+    _refuse_adapter(folder, names)
     entry, shards = _weights_among(names, folder)
     kind = "bin" if ".bin" in entry else "safetensors"
     paths = tuple(folder / shard for shard in shards)
@@ -253,7 +257,7 @@ def _is_companion(name: str, extra: Iterable[str] = ("*.py",)) -> bool:
     if any(fnmatch(name, pattern) for pattern in extra):
         return True
     small = any(fnmatch(name, pattern) for pattern in COMPANIONS)
-    return small and not name.endswith(".index.json") and name != "adapter_config.json"
+    return small and not name.endswith(".index.json") and name != ADAPTER
 
 
 def _hub_files(model: str, revision: str | None, trust: bool, say: catalog.Say) -> tuple[Files, str]:
@@ -261,6 +265,7 @@ def _hub_files(model: str, revision: str | None, trust: bool, say: catalog.Say) 
 
     def choose(names: set[str], folder: Path) -> tuple[str, ...]:
         _check_config(folder, trust, names)
+        _refuse_adapter(folder, names)
         return _weights_among(names, folder)[1]
 
     extra = ("*.index.json", "*.py") if trust else ("*.index.json",)
@@ -284,11 +289,6 @@ def _check_config(folder: Path, trust: bool, names: set[str]) -> None:
     path = folder / "config.json"
     if "config.json" not in names:
         raise _no_config(names, folder)
-    if "adapter_config.json" in names:  # which transformers would load over the weights, where peft is installed
-        raise EigenhouseError(
-            f"wanted a model in {folder}; got an adapter in it too, adapter_config.json: merge it (peft's "
-            "merge_and_unload) and save that, or move it away to measure the weights without it"
-        )
     config = json_object(path)
     model_type = config.get("model_type")
     if not isinstance(model_type, str):
@@ -305,13 +305,22 @@ def _check_config(folder: Path, trust: bool, names: set[str]) -> None:
     raise EigenhouseError(f"wanted {known} in {path}; got {model_type!r} ({cause})")
 
 
+def _refuse_adapter(folder: Path, names: set[str]) -> None:
+    """transformers would load it over the weights, where peft is installed."""
+    if ADAPTER in names:
+        raise EigenhouseError(
+            f"wanted a model in {folder}; got an adapter in it too, {ADAPTER}: merge it (peft's merge_and_unload) and "
+            "save that, or pass the .safetensors file itself to measure its weights without the adapter"
+        )
+
+
 def _no_config(names: set[str], folder: Path) -> EigenhouseError:
     weights = sorted(name for name in names if name.lower().endswith(WEIGHT_ENDINGS) or _is_gguf(name, folder))
     if not weights:
         return EigenhouseError(f"{WANTED}; got {folder}, with neither config.json nor weights in it")
     if all(_is_gguf(name, folder) for name in weights):
         return EigenhouseError(f"{WANTED}; got only GGUF files in {folder}: get {weights[0]}, pass its path")
-    hint = "an adapter? merge it first" if "adapter_config.json" in names else "copy it from the model's page"
+    hint = "an adapter? merge it first" if ADAPTER in names else "copy it from the model's page"
     return EigenhouseError(f"wanted config.json in {folder}; got weights alone, {weights[0]} ({hint})")
 
 

@@ -1,6 +1,7 @@
 """What is stored and fills no parameter: beside the point, told, or refused; the same whole and layer by layer."""
 
 import json
+from contextlib import nullcontext
 
 import pytest
 import tiny_models
@@ -52,18 +53,18 @@ def test_beside_the_point(tmp_path, whole, name, value):
 def test_what_cannot_bear_on_attention_is_told(tmp_path, whole, name):
     told = load(save(tmp_path, **{name: torch.ones(2, 3), f"{name}.twin": torch.ones(2)}), whole).checkpoint.told
     assert list(told) == [name.split(".")[0]]
-    assert f"2 stored tensor(s) are of no part of LlamaForCausalLM ({name}, {name}.twin)" in told[name.split(".")[0]]
+    assert f"stored, but no part of LlamaForCausalLM: {name}, {name}.twin" == told[name.split(".")[0]]
 
 
 @BOTH
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        (f"{LAYER}.self_attn.q_proj.bias", "1 fit\\(s\\) none .* may bear on its attention"),
-        (f"{LAYER}.self_attn.bias", "1 fit\\(s\\) none"),  # of one axis: no mask
-        (f"{LAYER}.mlp.gate_proj.bias", "1 fit\\(s\\) none"),
-        (f"{LAYER}.extra_norm.weight", "1 fit\\(s\\) none"),
-        ("model.embed_norm.weight", "1 fit\\(s\\) none"),
+        (f"{LAYER}.self_attn.q_proj.bias", "one fits none .* may bear on its attention"),
+        (f"{LAYER}.self_attn.bias", "one fits none"),  # of one axis: no mask
+        (f"{LAYER}.mlp.gate_proj.bias", "one fits none"),
+        (f"{LAYER}.extra_norm.weight", "one fits none"),
+        ("model.embed_norm.weight", "one fits none"),
         ("model.layers.2.self_attn.q_proj.weight", "the layers that the config names, 2 in model.layers"),
         (f"{LAYER}.self_attn.q_proj.lora_A.default.weight", "an adapter that is not merged"),
         (f"{LAYER}.self_attn.q_proj.base_layer.weight", "an adapter that is not merged"),
@@ -160,11 +161,22 @@ def test_bin_files_that_hold_something_else(tmp_path, whole, change, said):
 
 
 def test_an_adapter_beside_the_weights(tmp_path):
+    """The folder is refused; the file by its own name is the weights without it, in a view that hides it."""
     save(tmp_path)
     (tmp_path / "adapter_config.json").write_text("{}")
-    for path in (tmp_path, tmp_path / "model.safetensors"):
-        with pytest.raises(EigenhouseError, match=r"got an adapter in it too"):
-            tiny_models.local_source(path)
+    with pytest.raises(EigenhouseError, match=r"got an adapter in it too"):
+        tiny_models.local_source(tmp_path)
+    alone = tiny_models.local_source(tmp_path / "model.safetensors")
+    assert {path.name for path in alone.folder.iterdir()} >= {"config.json", "model.safetensors"}
+    assert not (alone.folder / "adapter_config.json").exists()
+
+
+@pytest.mark.parametrize(("value", "is_refused"), [(0.0, False), (1e-9, True)])
+def test_a_bias_of_zeros_adds_nothing(tmp_path, value, is_refused):
+    """AutoGPTQ writes them for every projection, whether the model has one or not."""
+    save(tmp_path, **{f"{LAYER}.self_attn.q_proj.bias": torch.full((48,), value)})
+    with pytest.raises(EigenhouseError, match="one fits none") if is_refused else nullcontext():
+        assert load(tmp_path, False).checkpoint.told == {}
 
 
 def test_a_reason_is_not_cut_off_after_its_colon(tmp_path):

@@ -129,7 +129,7 @@ def test_plain_weights_under_a_methods_name(tmp_path):
 def test_a_scale_without_codes_is_left_over(tmp_path):
     """Whatever it scaled is stored as floats, or under a name that nobody knows."""
     change(tiny_models.save("grouped heads", tmp_path), weight_scale=torch.ones(1))
-    with pytest.raises(EigenhouseError, match=rf"1 fit\(s\) none \({K_PROJ}.weight_scale\)"):
+    with pytest.raises(EigenhouseError, match=rf"one fits none \({K_PROJ}.weight_scale\)"):
         loading.load_model(tiny_models.local_source(tmp_path), False, whole=False)
 
 

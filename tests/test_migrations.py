@@ -441,7 +441,7 @@ def test_an_ingest_brings_an_older_warehouse_and_clears_doubts(old, tmp_path, mo
     """An adapter lay beside the weights as the warehouse was brought up to date, and is gone as they are read again."""
     monkeypatch.setenv("EIGENHOUSE_CACHE", str(tmp_path / "cache"))
     folder = schema3_fixture.adapter(tmp_path / "adapter")
-    sha256 = sources.weights_sha256(tiny_models.local_source(folder))
+    sha256 = sources.weights_sha256(tiny_models.local_source(folder / "model.safetensors"))
     changed(old, "update models set source = ?, weights_sha256 = ? where model_id = 'adapter'", str(folder), sha256)
     ingest(Options(str(schema3_fixture.plain(tmp_path / "other")), old, static_only=True, no_weights=True))
     assert COPY in capfd.readouterr().err and (old.parent / COPY).exists()
