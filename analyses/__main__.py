@@ -199,7 +199,7 @@ def answer(warehouse: Path, sql: str, parameters: dict[str, Any], fmt: Format, o
         raise EigenhouseError(f"OUT={out} is the warehouse itself; give another file")
     con = store.connect(warehouse, read_only=True)
     try:
-        asking.ask(con, sql, parameters)
+        asking.ask(con, sql, parameters, exact=True)
         with asking.explained(con), _destination(out) as file:
             WRITERS[fmt](con, file)
     finally:

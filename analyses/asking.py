@@ -10,6 +10,7 @@ from typing import Any
 
 import duckdb
 
+from analyses import plain_types
 from ingest import sqlfiles
 from ingest.errors import EigenhouseError
 
@@ -18,8 +19,10 @@ ANSWER = "answer"
 MISSING_COLUMN = re.compile(r'(?:Referenced column|does not have a column named) "([^"]+)"')
 
 
-def ask(con: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any]) -> None:
+def ask(con: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any], *, exact: bool = False) -> None:
     """Run every statement; the last one's rows are left in `con`. A mistake is refused with a hint.
+
+    exact: for a writer of analyses/formats.py, which then loses nothing of any type.
 
     Where the SQL's header names a routine, the first statement's rows go through it, and what comes back is the
     relation `answer`: what further statements may read, and what is left in `con` where there are none.
@@ -30,6 +33,8 @@ def ask(con: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any]) ->
         statements = con.extract_statements(sql)
         if not statements:
             raise EigenhouseError("the SQL holds no statement")
+        if exact and not routine:  # a routine's frame is polars', which doesn't know DuckDB's own types
+            con.execute(f"set {plain_types.LOSSLESS} = true")
         for place, statement in enumerate(statements):
             con.execute(statement, _values(statement.named_parameters, parameters))
             if routine and place == 0:
@@ -75,6 +80,8 @@ def explained(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
+        if "'pytz'" in str(error):  # other types are never left to DuckDB's conversion
+            raise EigenhouseError("a VARIANT holds a time with a zone; cast it, as with ::json") from error
         raise EigenhouseError(str(error).rstrip() + _hint(con, str(error))) from error
 
 

@@ -14,7 +14,9 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
-from analyses.formats import ROWS_AT_ONCE, names
+from analyses import plain_types
+from analyses.formats import names
+from analyses.plain_types import ROWS_AT_ONCE
 
 MOST_ROWS = 40
 MOST_COUNTED = 1_000_000
@@ -27,7 +29,8 @@ def write_table(con: duckdb.DuckDBPyConnection, file: BinaryIO) -> None:
     """The last statement's first rows; blocks of columns where those are too wide together."""
     text = io.TextIOWrapper(file, encoding="utf-8")
     console = Console(file=text, highlight=False, markup=False, emoji=False, width=_width(file))
-    shown = con.fetchmany(MOST_ROWS)
+    rows = plain_types.exchanged(con, plain_types.TEXT)
+    shown = rows.fetchmany(MOST_ROWS)
     columns = [column(name, [row[place] for row in shown]) for place, name in enumerate(names(con))]
     for block in _blocks(columns, console.width):
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
@@ -36,7 +39,7 @@ def write_table(con: duckdb.DuckDBPyConnection, file: BinaryIO) -> None:
         for cells in zip(*(cells for _, cells, _ in block), strict=True):
             table.add_row(*cells)
         console.print(table)
-    console.print(_count(con, len(shown)), style="dim")
+    console.print(_count(rows, len(shown)), style="dim")
     text.detach()
 
 
@@ -91,6 +94,10 @@ def _text(value: Any, most_letters: int) -> str:
         case list() | tuple():
             start = ", ".join(_text(item, most_letters) for item in value[:3])
             return f"[{start}, … {len(value)}]" if len(value) > 3 else f"[{start}]"
+        case dict():
+            value = "{" + ", ".join(f"{key}: {_text(item, most_letters)}" for key, item in value.items()) + "}"
+        case bytes():
+            value = value.hex()
     text = str(value).replace("\n", " ")
     return text if len(text) <= most_letters else text[: most_letters - 1] + "…"
 
