@@ -42,6 +42,17 @@ def ask(con: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any], *,
                 con.execute(f"from {ANSWER}")
 
 
+def want_all_used(sql: str, given: dict[str, Any]) -> None:
+    """Refuse a parameter that a user's own SQL doesn't ask for: the answer would be to another question."""
+    with contextlib.suppress(duckdb.Error):  # said when it is asked
+        asked = {name.lower() for statement in duckdb.extract_statements(sql) for name in statement.named_parameters}
+        if surplus := [name for name in given if name not in asked]:
+            raise EigenhouseError(
+                f"the SQL has no ${surplus[0]}, so {surplus[0].upper()}={given[surplus[0]]} would do nothing; "
+                f"write ${surplus[0]} where it belongs"
+            )
+
+
 def _routine(name: str) -> Callable[[Any], Any]:
     """The function `name` of analyses/<name>.py: a polars frame in, a polars frame out."""
     is_there = name in {path.stem for path in Path(__file__).parent.glob("*.py")}
@@ -82,7 +93,8 @@ def explained(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     except duckdb.Error as error:
         if "'pytz'" in str(error):  # other types are never left to DuckDB's conversion
             raise EigenhouseError("a VARIANT holds a time with a zone; cast it, as with ::json") from error
-        raise EigenhouseError(str(error).rstrip() + _hint(con, str(error))) from error
+        told = str(error).rsplit("IOError: ")[-1].rstrip()  # Arrow's words around DuckDB's, where rows came through it
+        raise EigenhouseError(told + _hint(con, str(error))) from error
 
 
 def _hint(con: duckdb.DuckDBPyConnection, message: str) -> str:

@@ -6,6 +6,7 @@ import decimal
 import io
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
@@ -131,7 +132,7 @@ def write_parquet(con: duckdb.DuckDBPyConnection, file: BinaryIO) -> None:
     with plain_types.arrow_reader(plain_types.exchanged(con, plain_types.PARQUET), 100_000) as reader:
         schema = pyarrow.schema([field.with_name(name) for field, name in zip(reader.schema, columns, strict=True)])
         with pyarrow.parquet.ParquetWriter(file, schema) as writer:
-            for batch in reader:
+            for batch in plain_types.batches(reader):
                 writer.write_batch(batch.rename_columns(columns))
 
 
@@ -144,7 +145,9 @@ def write_npy(con: duckdb.DuckDBPyConnection, file: BinaryIO) -> None:
             raise _no_array(name)
     try:
         found = plain_types.exchanged(con, plain_types.NUMPY).fetchnumpy()
-    except duckdb.ConversionException as error:  # an infinite date, a number past 2^63
+    except duckdb.ConversionException as error:
+        if not re.search("INT128|to microseconds", str(error)):  # a number past 2^63, an infinite date
+            raise
         raise EigenhouseError(f"{str(error).splitlines()[0]}; FORMAT=parquet holds more than NumPy") from error
     columns = {name: _npy_column(name, values) for name, values in found.items()}
     dtype = [(name, column.dtype, column.shape[1:]) for name, column in columns.items()]

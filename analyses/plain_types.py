@@ -5,7 +5,7 @@ large UHUGEINT -1; and a time with a zone wants a further package. The text that
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -66,6 +66,14 @@ def arrow_reader(con: duckdb.DuckDBPyConnection, rows_at_once: int = ROWS_AT_ONC
         names = [column[0] for column in con.description if column[1].id in ARROW_LACKS]
         hint = f"cast {names[0]}, as {names[0]}::json" if names else "cast the column, as with ::json"
         raise EigenhouseError(f"{str(error).splitlines()[0]}; {hint}") from error
+
+
+def batches(reader: Any) -> Iterator[Any]:
+    """What a reader gives; an error of the statement, which comes as late as its row, is a refusal."""
+    try:
+        yield from reader
+    except OSError as error:
+        raise EigenhouseError(str(error).rsplit("IOError: ")[-1]) from error
 
 
 def _cast(kind: DuckDBPyType, words: Mapping[str, str]) -> str | None:

@@ -27,8 +27,11 @@ GAP = 3  # between two columns
 
 def write_table(con: duckdb.DuckDBPyConnection, file: BinaryIO) -> None:
     """The last statement's first rows; blocks of columns where those are too wide together."""
-    text = io.TextIOWrapper(file, encoding="utf-8")
-    console = Console(file=text, highlight=False, markup=False, emoji=False, width=_width(file))
+    text = io.StringIO()  # rich would end the program where a pipe's reader has gone
+    is_terminal = file.isatty() or None
+    console = Console(
+        file=text, force_terminal=is_terminal, highlight=False, markup=False, emoji=False, width=_width(file)
+    )
     rows = plain_types.exchanged(con, plain_types.TEXT)
     shown = rows.fetchmany(MOST_ROWS)
     columns = [column(name, [row[place] for row in shown]) for place, name in enumerate(names(con))]
@@ -40,7 +43,7 @@ def write_table(con: duckdb.DuckDBPyConnection, file: BinaryIO) -> None:
             table.add_row(*cells)
         console.print(table)
     console.print(_count(rows, len(shown)), style="dim")
-    text.detach()
+    file.write(text.getvalue().encode())
 
 
 def _width(file: BinaryIO) -> int | None:
