@@ -30,6 +30,9 @@ def write_attention(bench: Workbench, out: Path, prompts: PromptSet) -> None:
         reason = bench.forward_refusal or f"no part of {type(bench.loaded.model).__name__} could be run on text"
         _write_refusal(bench, out, reason)
         return
+    if bench.lacks_encoder:
+        _write_refusal(bench, out, "prompts are text, and the decoder that takes it can't be run beside its encoder")
+        return
     device = usable_device(bench.options.device)
     bench.loaded.model.to(device)
     longest = longest_text(reader.body, reader.config, bench.tokenizer)

@@ -211,6 +211,13 @@ def _boxes(part: Any, n_positions: int) -> Iterator[torch.Tensor]:
     yield _zeros(part, n_positions, 4).long()
 
 
+def _numbered_patches(part: Any, n_positions: int) -> Iterator[torch.Tensor]:
+    """(1, patch, number of its row, number of its column, pixels): as the first linear map takes the pixels."""
+    first = next((module for module in part.modules() if isinstance(module, nn.Linear)), None)
+    if first is not None:
+        yield _zeros(part, n_positions, 2 + first.in_features)
+
+
 def _merged(part: Any) -> int:
     """How many patches in a row, and in a column, are merged into one behind the layers."""
     names = ("spatial_merge_size", "merge_size", "merge_kernel_size", "pooling_kernel_size")
@@ -283,7 +290,7 @@ _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONL
 _MAKERS: dict[str, Maker] = {
     "input_ids": _tokens, "decoder_input_ids": _tokens, "bbox": _boxes, "pixel_values": _images,
     "pixel_values_videos": _images, "input_features": _sounds, "input_values": _sounds,
-    "inputs": _sounds,
+    "inputs": _sounds, "flattened_patches": _numbered_patches,
 }  # fmt: skip
 _TEXT = ("decoder_input_ids", "use_cache")
 _BESIDE_TEXT = {"bbox"}

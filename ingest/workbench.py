@@ -115,6 +115,11 @@ class Workbench:
         return replace(self.loaded, model=part)
 
     @property
+    def lacks_encoder(self) -> bool:
+        """Whether text runs through a decoder alone, which does something else with the encoder that it belongs to."""
+        return main_input(self.loaded.body) != "input_ids" and not self.beside_text
+
+    @property
     def beside_text(self) -> dict[str, Any]:
         """What the reader is given beside text: made-up sound or images, where its decoder alone takes text."""
         return self._recorded.beside

@@ -307,7 +307,15 @@ def seen_and_told():
     return transformers.VisionEncoderDecoderModel(config)
 
 
-TOLD = {build.__name__: build for build in (whisper, moonshine, speech_to_text, seen_and_told)}
+def pix2struct():
+    text = {"hidden_size": 48, "d_kv": 8, "d_ff": 40, "num_layers": 2, "num_heads": 6, "decoder_start_token_id": 1}
+    vision = {"hidden_size": 48, "patch_embed_hidden_size": 48, "d_kv": 16, "d_ff": 44, "seq_len": 64}
+    vision |= {"num_hidden_layers": 2, "num_attention_heads": 3}
+    config = transformers.Pix2StructConfig(text_config={"vocab_size": 97} | text, vision_config=vision)
+    return transformers.Pix2StructForConditionalGeneration(config)
+
+
+TOLD = {build.__name__: build for build in (whisper, moonshine, speech_to_text, seen_and_told, pix2struct)}
 
 
 @pytest.mark.parametrize("kind", TOLD)
@@ -343,13 +351,24 @@ def test_text_runs_through_a_decoder_beside_sound_or_an_image(ingest, tmp_path, 
             f"where prompt = {prompt} order by all"
         )
         assert [row[:3] for row in rows] == [("decoder", layer, head) for layer in range(2) for head in range(6)]
-        assert [row[3] for row in rows] == pytest.approx(entropy.flatten().tolist(), rel=1e-4)
+        assert [row[3] for row in rows] == pytest.approx(entropy.flatten().tolist(), rel=1e-4, abs=1e-6)
     reasons = dict(
         ask("select stack, reason from models join skipped_modules using (model_key) where module = 'attention_stats'")
     )
     assert "does not run through this stack" in reasons["encoder"]
     assert "made up" in reasons["cross"]
     assert reasons.keys() == {"encoder", "cross"}
+
+
+def test_a_decoder_that_runs_alone_only_has_no_statistics(ingest, tmp_path, monkeypatch):
+    """Without the encoder's states it would attend to something else."""
+    (tmp_path / "tiny").mkdir()
+    tiny_models.save_tokenizer(tmp_path / "tiny")
+    monkeypatch.setitem(probes._MAKERS, "pixel_values", lambda part, n: iter(()))
+    ask = ingest(seen_and_told(), "--no-weights")
+    told = "select distinct reason from skipped_modules where module = 'attention_stats'"
+    assert ask(told) == [("prompts are text, and the decoder that takes it can't be run beside its encoder",)]
+    assert ask("select count(*) > 0 from singular_values") == [(True,)]
 
 
 def test_a_decoder_without_a_tokenizer_is_no_reason_to_stop(ingest):
