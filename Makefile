@@ -24,11 +24,23 @@ ifneq (,$(filter environment,$(firstword $(origin WAREHOUSE))))
 $(eval $(call hand_over,WAREHOUSE))
 endif
 
+# a variable that one of several targets takes is no mistake of the others
+ifneq (,$(word 2,$(MAKECMDGOALS)))
+export EIGENHOUSE_SEVERAL_GOALS := 1
+endif
+
 UNKNOWN := $(firstword $(filter-out $(KNOWN),$(TYPED)))
 ifneq (,$(UNKNOWN))
 CLOSEST := import difflib, sys; print(*difflib.get_close_matches(sys.argv[1].upper(), sys.argv[2:], 1))
 NEAR := $(shell $(PYTHON) -c '$(CLOSEST)' '$(UNKNOWN)' $(KNOWN))
 $(error no variable $(UNKNOWN)$(if $(NEAR), (did you mean $(NEAR)?)); there are $(KNOWN))
+endif
+
+# the program itself refuses what its command doesn't take; these aren't its commands
+OTHERS   = help browser bench architectures stored-forms test lint clean
+UNTAKEN := $(firstword $(filter-out WAREHOUSE,$(filter $(PASSED),$(TYPED))))
+ifeq (,$(filter-out $(OTHERS),$(MAKECMDGOALS)))
+$(if $(UNTAKEN),$(error make $(or $(MAKECMDGOALS),help) takes no $(UNTAKEN), which would do nothing))
 endif
 
 # The environment is made once for each requirements.lock. One that VENV names is the user's own: used as it is.
@@ -39,7 +51,7 @@ READY := $(if $(filter VENV,$(TYPED)),,.venv/.installed)
 
 help:   ## this list
 	@awk '/^[a-z-]+:.*## / { name = $$0; sub(/:.*/, "", name); sub(/.*## /, ""); printf "make %-13s %s\n", name, $$0 } \
-	/^##/ { sub(/^## ?/, ""); print }' $(firstword $(MAKEFILE_LIST))
+	/^##/ { sub(/^## ?/, ""); print }' $(firstword $(MAKEFILE_LIST)) || [ $$? = 141 ] # a reader has enough
 
 ingest: $(READY)   ## measure a model, prove the reading against the model itself, write it to the warehouse
 	@$(RUN) -m ingest
@@ -53,7 +65,7 @@ query: $(READY)   ## SQL="…" or Q=<saved query>, FORMAT=table|csv|json|parquet
 chart: $(READY)   ## Q=<saved query> as charts/<query>.html, .png and .svg; OUT=<file> gives one of them
 	@$(RUN) -m analyses chart
 
-charts: $(READY)   ## every saved chart into charts/, for all models or MODEL=<model_id>
+charts: $(READY)   ## every saved chart of all models (or MODEL=<model_id>) into charts/ or OUT=<folder>
 	@$(RUN) -m analyses charts
 
 report: $(READY)   ## pages, Markdown and data of all models (or MODEL=<model_id>) into report/ or OUT=<folder>

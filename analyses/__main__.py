@@ -1,18 +1,16 @@
 """The command line of the read side: `python -m analyses query|chart|charts|report|models|queries|export|views`."""
 
-import contextlib
 import itertools
-import os
 import sys
-from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any
 
 import typer
 
 from analyses import asking, charts, formats, gallery, pictures, saved, tables
-from ingest import store
+from analyses.destinations import destination
+from ingest import process, store
 from ingest.errors import EigenhouseError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Ask the warehouse.")
@@ -57,7 +55,7 @@ Head = Annotated[int | None, option("head", "Parameter of the query: a head, cou
 K = Annotated[int | None, option("k", "Parameter of the query: how many.")]
 
 
-@app.command()
+@app.command(cls=process.Command)
 def query(
     sql: Sql = "",
     q: Saved = "",
@@ -78,10 +76,12 @@ def query(
     if q:
         known = saved.find(q)
         sql, given = known.sql, known.bind(given)
+    else:
+        asking.want_all_used(sql, given)
     answer(warehouse, sql, given, fmt, out)
 
 
-@app.command()
+@app.command(cls=process.Command)
 def chart(
     q: Saved = "",
     out: Picture = None,
@@ -104,22 +104,26 @@ def chart(
         drawn = pictures.render(picture, path.suffix)
         if out is None:
             path.parent.mkdir(exist_ok=True)
-        with _destination(path) as file:
+        with destination(path) as file:
             file.write(drawn)
-        print(path)
+        _say(str(path))
 
 
-@app.command("charts")
-def all_charts(model: Model = None, warehouse: Warehouse = WAREHOUSE) -> None:
-    """Draw every saved query that has a chart, as .html, .png and .svg in charts/."""
+@app.command("charts", cls=process.Command)
+def all_charts(
+    out: Annotated[Path, option("out", "The folder to write into; made where there is none.")] = charts.FOLDER,
+    model: Annotated[str | None, option("model", "The one model to draw; all models without it.")] = None,
+    warehouse: Warehouse = WAREHOUSE,
+) -> None:
+    """Draw every saved query that has a chart, as .html, .png and .svg in a folder."""
     con = store.connect(warehouse, read_only=True)
     try:
-        gallery.draw_all(con, asking.known_model(con, model or None), _say)
+        gallery.draw_all(con, asking.known_model(con, model or None), out, _say)
     finally:
         con.close()
 
 
-@app.command()
+@app.command(cls=process.Command)
 def report(
     out: Annotated[Path, option("out", "The folder to write.")] = Path("report"),
     model: Annotated[str | None, option("model", "The one model to report on; all models without it.")] = None,
@@ -139,24 +143,24 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-@app.command()
+@app.command(cls=process.Command)
 def models(fmt: Fmt = Format.table, out: Out = None, warehouse: Warehouse = WAREHOUSE) -> None:
     """List the models, with their worst conformance error."""
     known = saved.find("models")
     answer(warehouse, known.sql, known.bind({}), fmt, out)
 
 
-@app.command()
+@app.command(cls=process.Command)
 def queries() -> None:
     """List the saved queries and their parameters."""
-    with _destination(None) as file:
+    with destination(None) as file:
         for theme, known in itertools.groupby(saved.every(), key=lambda query: query.theme):
             file.write(f"## {theme}\n".encode())
             for query in known:
                 file.write(f"{query.usage()}\n    {query.title}\n    {query.reading}\n".encode())
 
 
-@app.command()
+@app.command(cls=process.Command)
 def export(
     model: Annotated[str, option("model", "The model_id to export.")] = "",
     out: Annotated[Path | None, option("out", "The folder to write into; made where there is none.")] = None,
@@ -174,18 +178,18 @@ def export(
     con = store.connect(warehouse, read_only=True)
     try:
         for path in files.export(con, model, out, operator or None, prompt_set or None, store.say_on_stderr):
-            print(path)
+            _say(str(path))
     finally:
         con.close()
 
 
-@app.command()
+@app.command(cls=process.Command)
 def views(warehouse: Warehouse = WAREHOUSE) -> None:
     """Bring an existing warehouse up to date: its views, and its tables where an older program made them."""
     store.bring_up_to_date(warehouse)
     store.connect(warehouse, read_only=True).close()  # opening for writing would make a missing one
     store.connect(warehouse, read_only=False, renew=True).close()
-    print(f"{warehouse}: views are up to date")
+    _say(f"{warehouse}: views are up to date")
 
 
 def _given(**values: Any) -> dict[str, Any]:
@@ -200,37 +204,16 @@ def answer(warehouse: Path, sql: str, parameters: dict[str, Any], fmt: Format, o
         raise EigenhouseError(f"OUT={out} is the warehouse itself; give another file")
     con = store.connect(warehouse, read_only=True)
     try:
-        asking.ask(con, sql, parameters)
-        with asking.explained(con), _destination(out) as file:
+        asking.ask(con, sql, parameters, exact=True)
+        with asking.explained(con), destination(out) as file:
             WRITERS[fmt](con, file)
     finally:
         con.close()
 
 
-@contextlib.contextmanager
-def _destination(out: Path | None) -> Iterator[BinaryIO]:
-    """Standard output, or the file that OUT names."""
-    if out is None:
-        try:
-            yield sys.stdout.buffer
-            sys.stdout.buffer.flush()
-        except BrokenPipeError:  # the reader has enough (`| head`); what is left goes nowhere
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return
-    try:
-        with out.open("wb") as file:
-            yield file
-    except OSError as error:
-        raise EigenhouseError(f"cannot write {out}: {error.strerror}") from error
-
-
 def main(args: list[str] | None = None) -> None:
-    try:
-        app(args)
-    except EigenhouseError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+    app(args)
 
 
 if __name__ == "__main__":
-    main()
+    process.run(main)

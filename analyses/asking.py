@@ -10,6 +10,7 @@ from typing import Any
 
 import duckdb
 
+from analyses import plain_types
 from ingest import sqlfiles
 from ingest.errors import EigenhouseError
 
@@ -18,8 +19,10 @@ ANSWER = "answer"
 MISSING_COLUMN = re.compile(r'(?:Referenced column|does not have a column named) "([^"]+)"')
 
 
-def ask(con: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any]) -> None:
+def ask(con: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any], *, exact: bool = False) -> None:
     """Run every statement; the last one's rows are left in `con`. A mistake is refused with a hint.
+
+    exact: for a writer of analyses/formats.py, which then loses nothing of any type.
 
     Where the SQL's header names a routine, the first statement's rows go through it, and what comes back is the
     relation `answer`: what further statements may read, and what is left in `con` where there are none.
@@ -30,11 +33,24 @@ def ask(con: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any]) ->
         statements = con.extract_statements(sql)
         if not statements:
             raise EigenhouseError("the SQL holds no statement")
+        if exact and not routine:  # a routine's frame is polars', which doesn't know DuckDB's own types
+            con.execute(f"set {plain_types.LOSSLESS} = true")
         for place, statement in enumerate(statements):
             con.execute(statement, _values(statement.named_parameters, parameters))
             if routine and place == 0:
                 con.register(ANSWER, routine(con.pl()))
                 con.execute(f"from {ANSWER}")
+
+
+def want_all_used(sql: str, given: dict[str, Any]) -> None:
+    """Refuse a parameter that a user's own SQL doesn't ask for: the answer would be to another question."""
+    with contextlib.suppress(duckdb.Error):  # said when it is asked
+        asked = {name.lower() for statement in duckdb.extract_statements(sql) for name in statement.named_parameters}
+        if surplus := [name for name in given if name not in asked]:
+            raise EigenhouseError(
+                f"the SQL has no ${surplus[0]}, so {surplus[0].upper()}={given[surplus[0]]} would do nothing; "
+                f"write ${surplus[0]} where it belongs"
+            )
 
 
 def _routine(name: str) -> Callable[[Any], Any]:
@@ -75,7 +91,10 @@ def explained(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        raise EigenhouseError(str(error).rstrip() + _hint(con, str(error))) from error
+        if "'pytz'" in str(error):  # other types are never left to DuckDB's conversion
+            raise EigenhouseError("a VARIANT holds a time with a zone; cast it, as with ::json") from error
+        told = str(error).rsplit("IOError: ")[-1].rstrip()  # Arrow's words around DuckDB's, where rows came through it
+        raise EigenhouseError(told + _hint(con, str(error))) from error
 
 
 def _hint(con: duckdb.DuckDBPyConnection, message: str) -> str:

@@ -1,4 +1,4 @@
-"""Every saved chart at once, as files in charts/."""
+"""Every saved chart at once, as files in one folder."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import duckdb
 
@@ -17,17 +18,17 @@ from ingest.errors import EigenhouseError
 Started = tuple[SavedQuery, Future[float] | EigenhouseError]
 
 
-def draw_all(con: duckdb.DuckDBPyConnection, model: str | None, say: Callable[[str], None]) -> None:
+def draw_all(con: duckdb.DuckDBPyConnection, model: str | None, folder: Path, say: Callable[[str], None]) -> None:
     """A line for each query, in order; an answer without a point is said, mistakes are told at the end."""
     queries = [query for query in saved.every() if query.chart]
     mistakes = []
     try:
-        charts.FOLDER.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(workers()) as pool:
-            started = (_start(con, query, model, pool) for query in queries)
+            started = (_start(con, query, model, folder, pool) for query in queries)
             for place, (query, outcome) in enumerate(_some_ahead(started, workers()), 1):
                 if isinstance(outcome, Future):
-                    told = f"{charts.FOLDER / query.name}.html .png .svg, {outcome.result():.1f} s"
+                    told = f"{folder / query.name}.html .png .svg, {outcome.result():.1f} s"
                 elif isinstance(outcome, NothingToDraw):
                     told = "nothing to draw"
                 else:
@@ -35,7 +36,7 @@ def draw_all(con: duckdb.DuckDBPyConnection, model: str | None, say: Callable[[s
                     mistakes.append(f"{query.name}: {outcome}")
                 say(f"[{place}/{len(queries)}] {query.name}: {told}")
     except OSError as error:
-        raise EigenhouseError(f"cannot write {error.filename}: {error.strerror}") from error
+        raise EigenhouseError(f"cannot write {error.filename or folder}: {error.strerror}") from error
     if mistakes:
         raise EigenhouseError("\n".join(mistakes))
 
@@ -45,20 +46,22 @@ def workers() -> int:
     return min(os.cpu_count() or 1, 4)
 
 
-def _start(con: duckdb.DuckDBPyConnection, query: SavedQuery, model: str | None, pool: ThreadPoolExecutor) -> Started:
+def _start(
+    con: duckdb.DuckDBPyConnection, query: SavedQuery, model: str | None, folder: Path, pool: ThreadPoolExecutor
+) -> Started:
     given = {"model": model} if model is not None and "model" in query.parameters else {}
     try:
         spec = charts.draw(con, query, given)
     except EigenhouseError as error:
         return query, error
-    return query, pool.submit(_written, query.name, json.dumps(spec, allow_nan=False))
+    return query, pool.submit(_written, folder / query.name, json.dumps(spec, allow_nan=False))
 
 
-def _written(name: str, text: str) -> float:
+def _written(path: Path, text: str) -> float:
     """Seconds to write a chart's files."""
     start = time.monotonic()
     for suffix, data in pictures.rendered(text).items():
-        (charts.FOLDER / f"{name}{suffix}").write_bytes(data)
+        path.with_name(f"{path.name}{suffix}").write_bytes(data)
     return time.monotonic() - start
 
 

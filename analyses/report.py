@@ -42,7 +42,7 @@ def write(con: duckdb.DuckDBPyConnection, warehouse: str, out: Path, model: str 
                 _remove(out / name)
                 shutil.move(Path(made) / name, out / name)
     except OSError as error:
-        raise EigenhouseError(f"cannot write {error.filename}: {error.strerror}") from error
+        raise EigenhouseError(f"cannot write {error.filename or out}: {error.strerror}") from error
     say(f"{out / 'index.html'}")
 
 

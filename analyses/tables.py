@@ -14,7 +14,9 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
-from analyses.formats import ROWS_AT_ONCE, names
+from analyses import plain_types
+from analyses.formats import names
+from analyses.plain_types import ROWS_AT_ONCE
 
 MOST_ROWS = 40
 MOST_COUNTED = 1_000_000
@@ -26,9 +28,13 @@ GAP = 3  # between two columns
 
 def write_table(con: duckdb.DuckDBPyConnection, file: BinaryIO) -> None:
     """The last statement's first rows; blocks of columns where those are too wide together."""
-    text = io.TextIOWrapper(file, encoding="utf-8")
-    console = Console(file=text, highlight=False, markup=False, emoji=False, width=_width(file))
-    shown = con.fetchmany(MOST_ROWS)
+    text = io.StringIO()  # rich would end the program where a pipe's reader has gone
+    is_terminal = file.isatty() or None
+    console = Console(
+        file=text, force_terminal=is_terminal, highlight=False, markup=False, emoji=False, width=_width(file)
+    )
+    rows = plain_types.exchanged(con, plain_types.TEXT)
+    shown = rows.fetchmany(MOST_ROWS)
     columns = [
         column(name, [row[place] for row in shown], UNLIMITED if name in SENTENCES else MOST_LETTERS)
         for place, name in enumerate(names(con))
@@ -40,8 +46,8 @@ def write_table(con: duckdb.DuckDBPyConnection, file: BinaryIO) -> None:
         for cells in zip(*(cells for _, cells, _ in block), strict=True):
             table.add_row(*cells)
         console.print(table)
-    console.print(_count(con, len(shown)), style="dim")
-    text.detach()
+    console.print(_count(rows, len(shown)), style="dim")
+    file.write(text.getvalue().encode())
 
 
 def _width(file: BinaryIO) -> int | None:
@@ -95,6 +101,10 @@ def _text(value: Any, most_letters: int) -> str:
         case list() | tuple():
             start = ", ".join(_text(item, most_letters) for item in value[:3])
             return f"[{start}, … {len(value)}]" if len(value) > 3 else f"[{start}]"
+        case dict():
+            value = "{" + ", ".join(f"{key}: {_text(item, most_letters)}" for key, item in value.items()) + "}"
+        case bytes():
+            value = value.hex()
     text = str(value).replace("\n", " ")
     return text if len(text) <= most_letters else text[: most_letters - 1] + "…"
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ingest import process
 from ingest.errors import EigenhouseError
 from ingest.operators import DEFAULT
 
@@ -20,7 +21,7 @@ def _option(variable: str, text: str, **more: Any) -> Any:
     return typer.Option(envvar=f"EIGENHOUSE_{variable}", help=text, show_envvar=False, **more)
 
 
-@app.command()
+@app.command("ingest", cls=process.Command)
 def main(
     model: Annotated[
         str,
@@ -93,8 +94,6 @@ def main(
     try:
         for one in _revisions(options.revision, revisions):
             ingest(replace(options, revision=one))
-    except EigenhouseError as error:
-        refuse(str(error))
     except OSError as error:
         if error.errno != errno.ENOSPC:
             refuse(f"{error.strerror or error}: {error.filename or 'a file of the ingest'}; the warehouse is unchanged")
@@ -122,4 +121,4 @@ def refuse(message: str, code: int = 1) -> None:
 
 
 if __name__ == "__main__":
-    app()
+    process.run(app)

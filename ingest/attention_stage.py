@@ -10,6 +10,7 @@ import polars as pl
 
 from ingest import console
 from ingest.attention import STATS
+from ingest.errors import EigenhouseError
 from ingest.forward import longest_text, run_prompts, share_off_eager, tokenize, usable_device
 from ingest.prompts import PromptSet
 from ingest.staging import long_frame, write_table
@@ -29,18 +30,28 @@ def write_attention(bench: Workbench, out: Path, prompts: PromptSet) -> None:
         reason = bench.forward_refusal or f"no part of {type(bench.loaded.model).__name__} could be run on text"
         _write_refusal(bench, out, reason)
         return
+    if bench.lacks_encoder:
+        _write_refusal(bench, out, "prompts are text, and the decoder that takes it can't be run beside its encoder")
+        return
     device = usable_device(bench.options.device)
     bench.loaded.model.to(device)
     longest = longest_text(reader.body, reader.config, bench.tokenizer)
     tokenized = tokenize(bench.tokenizer, prompts, longest, console.say)
     pad_id = getattr(bench.tokenizer, "pad_token_id", None) or 0
-    share = share_off_eager(reader, tokenized, pad_id)
+    beside = bench.beside_text
+    try:
+        share = share_off_eager(reader, tokenized, pad_id, beside)
+    except EigenhouseError as refusal:
+        if not beside:
+            raise
+        _write_refusal(bench, out, str(refusal))  # sound and images are read without
+        return
     if share > MOST_OFF:
         reason = f"{share:.0%} of its tokens' hidden states are other ones under its own eager attention"
         _write_refusal(bench, out, reason)
         return
     with console.stage("attention (prompts)", len(tokenized)) as advance:
-        by_site = run_prompts(reader, bench.sites, tokenized, pad_id, advance)
+        by_site = run_prompts(reader, bench.sites, tokenized, pad_id, advance, beside)
     expected = {}
     for number, stack in enumerate(bench.stacks):
         frames, n_heads = [], 0
@@ -52,7 +63,10 @@ def write_attention(bench: Workbench, out: Path, prompts: PromptSet) -> None:
         keys = ["prompt_set", "prompt", "layer", "head"]
         write_table(out / f"stack{number}", "attention_stats", frames, keys)
         if not n_heads:
-            _write_skipped(out / f"stack{number}", "prompts are text, which does not run through this stack")
+            reason = "prompts are text, which does not run through this stack"
+            if stack.is_cross and beside:
+                reason = f"its keys are made of {' and '.join(beside)}, made up where prompts are run beside it"
+            _write_skipped(out / f"stack{number}", reason)
         expected[f"stack{number}"] = {
             "attention_stats": n_heads * len(prompts.texts),
             "skipped_modules": 0 if n_heads else 1,

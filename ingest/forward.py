@@ -21,6 +21,8 @@ MAX_TOKENS = 2048  # a batch, padding counted
 COMPARED = 512  # tokens of a text that the model's own eager attention is run on: it holds all weights at once
 OFF = 1e-2  # of a hidden state's norm; another kernel than the model's own is off by as much as the state
 
+Inputs = dict[str, torch.Tensor]
+
 
 @dataclass(frozen=True)
 class TokenizedPrompt:
@@ -74,7 +76,8 @@ def longest_text(body: Any, config: Any, tokenizer: Any) -> int | None:
     padded = [table for table in tables if getattr(table, "padding_idx", None) is not None]
     if padded:
         return min(len(table.weight) - int(table.padding_idx) - 1 for table in padded)
-    bounds = [getattr(config, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len")]
+    names = ("max_position_embeddings", "n_positions", "max_seq_len", "max_target_positions")
+    bounds = [getattr(config, name, None) for name in names]
     bounds.append(getattr(tokenizer, "model_max_length", None))
     known = [int(bound) for bound in bounds if isinstance(bound, int | float) and 0 < bound < 1e9]
     return min(known, default=None)
@@ -86,19 +89,23 @@ def run_prompts(
     tokenized: list[TokenizedPrompt],
     pad_id: int,
     advance: Callable[[int], None],
+    beside: Inputs | None = None,
 ) -> dict[int, list[dict[str, np.ndarray]]]:
     """Site index → for every prompt, in order, the statistics of its heads, (head,) each.
 
     Padding stands on the right, is masked for the model and left out of every mean. Raises EigenhouseError where the
-    device runs out of memory.
+    device runs out of memory. beside: what the model is given beside text; then calls whose queries or keys are made of
+    that alone are left out.
     """
     order = {(site.path, nth): index for index, (site, nth) in enumerate(_numbered(sites))}
+    if beside:
+        of_text = _made_of_text(loaded, beside)
+        order = {place: index for place, index in order.items() if place in of_text}
     paths = {site.module: site.path for site in sites}
     results: dict[int, dict[int, dict[str, np.ndarray]]] = {index: {} for index in range(len(sites))}
     device = next(loaded.model.parameters()).device
     for batch in _batches(tokenized):
-        inputs = _padded(loaded, batch, pad_id, device)
-        is_real = inputs["attention_mask"].bool()
+        inputs, is_real = _padded(loaded, batch, pad_id, device, beside)
         calls: Counter[str] = Counter()
 
         def measure(
@@ -122,7 +129,36 @@ def run_prompts(
     return {index: [rows[i] for i in sorted(rows)] for index, rows in results.items() if rows}
 
 
-def share_off_eager(loaded: LoadedModel, tokenized: list[TokenizedPrompt], pad_id: int) -> float:
+def _made_of_text(loaded: LoadedModel, beside: Inputs) -> set[tuple[str, int]]:
+    """(path, nth call) of the attention calls whose queries and keys are others for other tokens."""
+    paths = {module: path for path, module in loaded.model.named_modules()}
+    device = next(loaded.model.parameters()).device
+    heard: list[dict[tuple[str, int], AttentionCall]] = []
+    for token in (1, 2):
+        calls: Counter[str] = Counter()
+        found: dict[tuple[str, int], AttentionCall] = {}
+
+        def keep(call: AttentionCall, calls: Counter[str] = calls, found: dict[Any, AttentionCall] = found) -> None:
+            path = paths[call.module]
+            found[path, calls[path]] = call
+            calls[path] += 1
+
+        inputs, _ = _padded(loaded, [TokenizedPrompt(0, [token] * 3)], 0, device, beside)
+        with listening(keep, 1):
+            _forward(loaded, inputs)
+        heard.append(found)
+    return {
+        place
+        for place, call in heard[0].items()
+        if (other := heard[1].get(place)) is not None
+        and not torch.equal(call.query, other.query)
+        and not torch.equal(call.key, other.key)
+    }
+
+
+def share_off_eager(
+    loaded: LoadedModel, tokenized: list[TokenizedPrompt], pad_id: int, beside: Inputs | None = None
+) -> float:
     """Share of the tokens whose hidden states under our kernel aren't those under the model's own eager attention.
 
     Of the longest and the shortest prompt in one batch, their first COMPARED tokens. A state that is off by less than
@@ -131,8 +167,8 @@ def share_off_eager(loaded: LoadedModel, tokenized: list[TokenizedPrompt], pad_i
     """
     by_length = sorted(tokenized, key=lambda prompt: len(prompt.ids))
     batch = [replace(prompt, ids=prompt.ids[:COMPARED]) for prompt in (by_length[0], by_length[-1])]
-    inputs = _padded(loaded, batch, pad_id, next(loaded.model.parameters()).device)
-    is_real, callers = inputs["attention_mask"].bool(), set[Any]()
+    inputs, is_real = _padded(loaded, batch, pad_id, next(loaded.model.parameters()).device, beside)
+    callers = set[Any]()
 
     def states() -> torch.Tensor:
         with torch.random.fork_rng():  # Reformer's hashes and VITS's lengths are drawn
@@ -161,21 +197,21 @@ def _states(output: Any, is_real: torch.Tensor) -> torch.Tensor:
     return torch.cat([value.reshape(len(value), -1) for value in tensors if value.dim()] or [is_real], dim=1).float()
 
 
-def _forward(loaded: LoadedModel, inputs: dict[str, torch.Tensor]) -> Any:
+def _forward(loaded: LoadedModel, inputs: Inputs) -> Any:
+    ids = inputs["decoder_input_ids"] if "input_ids" not in inputs else inputs["input_ids"]
     cache = {"use_cache": False} if _takes_cache(loaded) else {}
     try:
         with torch.no_grad():
             return loaded.body(**inputs, **cache)
     except torch.OutOfMemoryError as error:
         raise EigenhouseError(
-            f"out of memory on {inputs['input_ids'].device} at {inputs['input_ids'].numel()} tokens; "
-            "use DEVICE=cpu, shorter prompts, or STATIC_ONLY=1"
+            f"out of memory on {ids.device} at {ids.numel()} tokens; use DEVICE=cpu, shorter prompts, or STATIC_ONLY=1"
         ) from error
     except EigenhouseError:
         raise
     except Exception as error:
         raise EigenhouseError(
-            f"want {type(loaded.model).__name__} to run {inputs['input_ids'].numel()} tokens of text, but it raised "
+            f"want {type(loaded.model).__name__} to run {ids.numel()} tokens of text, but it raised "
             f"{type(error).__name__}: {first_line(error)}; STATIC_ONLY=1 does without"
         ) from error
 
@@ -185,15 +221,19 @@ def _takes_cache(loaded: LoadedModel) -> bool:
 
 
 def _padded(
-    loaded: LoadedModel, batch: list[TokenizedPrompt], pad_id: int, device: torch.device
-) -> dict[str, torch.Tensor]:
+    loaded: LoadedModel, batch: list[TokenizedPrompt], pad_id: int, device: torch.device, beside: Inputs | None
+) -> tuple[Inputs, torch.Tensor]:
+    """What a forward takes, and which tokens are real; what stands beside text is the same for all of a batch."""
     width = max(len(prompt.ids) for prompt in batch)
     ids = torch.tensor([prompt.ids + [pad_id] * (width - len(prompt.ids)) for prompt in batch], device=device)
     mask = torch.tensor([[1] * len(prompt.ids) + [0] * (width - len(prompt.ids)) for prompt in batch], device=device)
+    decoded = {"decoder_input_ids": ids, "decoder_attention_mask": mask}
+    if beside:
+        return decoded | {
+            name: value.to(device).repeat_interleave(len(batch), 0) for name, value in beside.items()
+        }, mask.bool()
     inputs = {"input_ids": ids, "attention_mask": mask}
-    if loaded.model.config.is_encoder_decoder:
-        inputs |= {"decoder_input_ids": ids, "decoder_attention_mask": mask}
-    return inputs
+    return inputs | (decoded if loaded.model.config.is_encoder_decoder else {}), mask.bool()
 
 
 def _batches(tokenized: list[TokenizedPrompt]) -> Iterator[list[TokenizedPrompt]]:

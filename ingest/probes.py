@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from ingest import capture
 from ingest.capture import Site, Unreadable
@@ -35,13 +35,15 @@ BINS = ("num_mel_bins", "input_feat_per_channel", "feature_projection_input_dim"
 class Recording:
     """Sites of all parts in the order they ran, and for modules without a site why not.
 
-    tried: part → why it can't be run, '' where it ran. reader: the first part that ran on text.
+    tried: part → why it can't be run, '' where it ran. reader: the first part that ran on text. beside: what that part
+    was given beside its text, such as a sound or an image.
     """
 
     sites: list[Site] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     tried: dict[str, str] = field(default_factory=dict)
     reader: nn.Module | None = None
+    beside: dict[str, Any] = field(default_factory=dict)
 
     def why_not(self, path: str) -> str:
         """Why the closest part around a module couldn't be run; '' where it ran."""
@@ -58,18 +60,20 @@ def record(model: nn.Module, body: nn.Module, n_positions: int) -> Recording:
     recording = Recording()
 
     def run(part: nn.Module) -> None:
-        path, sites, left_out = paths[part], list[Site](), dict[str, str]()
+        path, sites, left_out, given = paths[part], list[Site](), dict[str, str](), dict[str, Any]()
         recording.tried[path] = ""
         try:
-            sites, left_out = _first_that_runs(
-                part, n_positions, lambda inputs: capture.record_sites(model, part, inputs)
+            (sites, left_out), given = _first_that_runs(
+                part, n_positions, lambda inputs: (capture.record_sites(model, part, inputs), inputs)
             )
         except Unreadable as reason:
             recording.tried[path] = str(reason)
         recording.sites += [shortened(site, n_positions) for site in sites]
         recording.left_out |= left_out
-        if sites and recording.reader is None and main_input(part) == "input_ids":
+        if sites and recording.reader is None and takes_text(part):
             recording.reader = part
+            if main_input(part) != "input_ids":
+                recording.beside = {name: value for name, value in given.items() if name not in _TEXT}
         seen = [site.path for site in sites] + list(left_out)
         for tower in towers(part):
             if not any(path.startswith(f"{paths[tower]}.") for path in seen):
@@ -85,7 +89,7 @@ def probes(part: Any, n_positions: int) -> Iterator[dict[str, Any]]:
     """Inputs of one sample, likeliest first, for one forward pass of a part. Raises Unreadable where none is known."""
     takes = inspect.signature(part.forward).parameters
     required = [name for name, told in takes.items() if told.default is told.empty and told.kind in _NAMED]
-    decoded = ["decoder_input_ids"] if "decoder_input_ids" in takes and part.config.is_encoder_decoder else []
+    decoded = ["decoder_input_ids"] if takes_decoded_text(part) else []
     main = main_input(part)
     beside = [name for name in takes if name in (_BESIDE_PATCHES if main in _OF_PATCHES else _BESIDE_TEXT)]
     makers: dict[str, Maker] = _MAKERS | (_OF_PATCHES | _BESIDE_PATCHES if beside and main in _OF_PATCHES else {})
@@ -107,6 +111,15 @@ def main_input(part: Any) -> str:
     named = [name for name, told in inspect.signature(part.forward).parameters.items() if told.kind in _NAMED]
     declared = getattr(part, "main_input_name", "input_ids")
     return declared if declared in named or not named else named[0]
+
+
+def takes_text(part: Any) -> bool:
+    """Whether tokens run through a part: through all of it, or through its decoder beside sound or an image."""
+    return main_input(part) == "input_ids" or takes_decoded_text(part)
+
+
+def takes_decoded_text(part: Any) -> bool:
+    return "decoder_input_ids" in inspect.signature(part.forward).parameters and part.config.is_encoder_decoder
 
 
 def towers(part: nn.Module) -> Iterator[nn.Module]:
@@ -170,7 +183,7 @@ def _tokens(part: Any, n_positions: int) -> Iterator[torch.Tensor]:
 
 def _images(part: Any, n_positions: int) -> Iterator[torch.Tensor]:
     """(1, channel, row, column), or (1, frame, channel, row, column) where the config tells of frames."""
-    config = getattr(part.config, "vision_config", part.config)
+    config = _config_of(part, "vision_config")
     n_channels = getattr(config, "num_channels", 3)
     whole, patch = (
         _pair(getattr(config, name, getattr(config, other, None)))
@@ -186,10 +199,23 @@ def _images(part: Any, n_positions: int) -> Iterator[torch.Tensor]:
                 yield _zeros(part, n_frames, n_channels, *size)
 
 
+def _config_of(part: Any, name: str) -> Any:
+    """The config of what takes images or sound: one of its own within the part's, or an encoder's, or the part's."""
+    inner = (getattr(part.config, own, None) for own in (name, "encoder"))
+    return next((config for config in inner if isinstance(config, PretrainedConfig)), part.config)
+
+
 def _boxes(part: Any, n_positions: int) -> Iterator[torch.Tensor]:
     """Where on the page each token stands, (1, position, side): numbers, or whole ones."""
     yield _zeros(part, n_positions, 4)
     yield _zeros(part, n_positions, 4).long()
+
+
+def _numbered_patches(part: Any, n_positions: int) -> Iterator[torch.Tensor]:
+    """(1, patch, number of its row, number of its column, pixels): as the first linear map takes the pixels."""
+    first = next((module for module in part.modules() if isinstance(module, nn.Linear)), None)
+    if first is not None:
+        yield _zeros(part, n_positions, 2 + first.in_features)
 
 
 def _merged(part: Any) -> int:
@@ -225,7 +251,7 @@ def _of_grid(numbers: Callable[[int, int, int], Any], part: Any, n_positions: in
 
 def _sounds(part: Any, n_positions: int) -> Iterator[torch.Tensor]:
     """A spectrogram, frames before or behind bins, where the config tells of bins; a waveform (1, sample)."""
-    config = getattr(part.config, "audio_config", part.config)
+    config = _config_of(part, "audio_config")
     bins = next((getattr(config, name) for name in BINS if isinstance(getattr(config, name, None), int)), None)
     if bins:
         shrinks = prod(module.stride[0] for module in part.modules() if isinstance(module, nn.Conv1d))
@@ -264,7 +290,9 @@ _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONL
 _MAKERS: dict[str, Maker] = {
     "input_ids": _tokens, "decoder_input_ids": _tokens, "bbox": _boxes, "pixel_values": _images,
     "pixel_values_videos": _images, "input_features": _sounds, "input_values": _sounds,
+    "inputs": _sounds, "flattened_patches": _numbered_patches,
 }  # fmt: skip
+_TEXT = ("decoder_input_ids", "use_cache")
 _BESIDE_TEXT = {"bbox"}
 # an image cut into patches beforehand: told by what stands beside it, numbers of its rows, columns and how many merge
 _OF_PATCHES: dict[str, Maker] = {"pixel_values": _patches, "hidden_states": _patches}

@@ -14,7 +14,7 @@ from ingest.conformance import KEY_POSITION, QUERY_POSITION
 from ingest.errors import EigenhouseError
 from ingest.forward import longest_text, usable_device
 from ingest.loading import LoadedModel, fits_in_memory, load_skeleton, load_tokenizer, load_whole
-from ingest.probes import Recording, main_input, record
+from ingest.probes import Recording, main_input, record, takes_text
 from ingest.sources import Source
 from ingest.stacks import Stack, find_stacks, position_encoding, tower, unreached
 
@@ -40,8 +40,13 @@ class Workbench:
 
     def _why_not_run(self) -> str | None:
         """Why prompts can't be run through the model here, where they can't."""
-        if (wanted := main_input(self.loaded.body)) != "input_ids":
-            return f"prompts are text, and this model takes {wanted}"
+        if not takes_text(self.loaded.body):
+            return f"prompts are text, and this model takes {main_input(self.loaded.body)}"
+        if main_input(self.loaded.body) != "input_ids":
+            try:
+                self.tokenizer  # noqa: B018
+            except EigenhouseError as refusal:  # of text, but it reads sound or images without
+                return str(refusal)
         if not fits_in_memory(self.loaded.model):
             size = 4 * sum(parameter.numel() for parameter in self.loaded.model.parameters()) / 2**30
             free = psutil.virtual_memory().available / 2**30
@@ -50,7 +55,13 @@ class Workbench:
 
     @cached_property
     def tokenizer(self) -> Any:
-        return load_tokenizer(self.source, self.options.trust_remote_code)
+        tokenizer = load_tokenizer(self.source, self.options.trust_remote_code)
+        if len(tokenizer) <= len(set(tokenizer.all_special_ids)):  # transformers makes one up where there are no files
+            raise EigenhouseError(
+                f"want a tokenizer beside the weights of {self.source.origin} to run prompts, got one without a word; "
+                "add its files (tokenizer.json, …) or ingest with STATIC_ONLY=1"
+            )
+        return tokenizer
 
     @cached_property
     def _at_one(self) -> list[Site]:
@@ -102,6 +113,16 @@ class Workbench:
         if part is None or part is self.loaded.body:
             return part and self.loaded
         return replace(self.loaded, model=part)
+
+    @property
+    def lacks_encoder(self) -> bool:
+        """Whether text runs through a decoder alone, which does something else with the encoder that it belongs to."""
+        return main_input(self.loaded.body) != "input_ids" and not self.beside_text
+
+    @property
+    def beside_text(self) -> dict[str, Any]:
+        """What the reader is given beside text: made-up sound or images, where its decoder alone takes text."""
+        return self._recorded.beside
 
     def tower(self, site: Site) -> Any:
         return tower(self.loaded.model, site.path)

@@ -413,3 +413,17 @@ def test_charts_draws_every_saved_chart(run, tmp_path, monkeypatch):
     }
     monkeypatch.setattr(saved, "every", lambda: mine[:2])
     assert run("charts")[0] == 0
+
+
+def test_charts_are_drawn_where_out_says(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pictures, "rendered", lambda text: {".svg": b"s"})
+    mine = saved.SavedQuery("full", "select 1 as x", "full", "", {}, {"mark": "point", "x": "x", "y": "x"})
+    monkeypatch.setattr(saved, "every", lambda: [mine])
+    status, out, _ = run("charts", "--out", "new/place")
+    assert (status, out.decode().split()[2]) == (0, "new/place/full.html")
+    assert [path.read_bytes() for path in Path("new/place").iterdir()] == [b"s"]
+    assert not Path("charts").exists()
+    Path("a file").touch()
+    status, _, err = run("charts", "--out", "a file")
+    assert (status, err) == (1, "error: cannot write a file: File exists\n")

@@ -10,7 +10,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from ingest import __main__ as command_line
-from ingest import capture, probes
+from ingest import capture, forward, probes
 
 # by stack: layers, heads, head_dim, hidden_size, ffn_size; all of a checkpoint's differ, and so do the sizes of one
 TEXT = (2, 6, 8, 48, 40)
@@ -279,3 +279,100 @@ def test_a_waveform_makes_as_many_frames():
         torch.zeros(1, 1, probes._samples(11, [5, 3], [3, 2]))
     )
     assert frames.shape[-1] == 11
+
+
+def moonshine():
+    sides = {f"{side}_{name}": size for side in ("encoder", "decoder") for name, size in
+             (("num_hidden_layers", 2), ("num_attention_heads", 6), ("num_key_value_heads", 6))}  # fmt: skip
+    config = transformers.MoonshineConfig(**TOKENS, hidden_size=48, intermediate_size=40, **sides)
+    return transformers.MoonshineForConditionalGeneration(config)
+
+
+def speech_to_text():
+    sides = {"encoder_layers": 2, "encoder_attention_heads": 3, "encoder_ffn_dim": 40}
+    sides |= {"decoder_layers": 2, "decoder_attention_heads": 6, "decoder_ffn_dim": 44}
+    rest = {"d_model": 42, "input_feat_per_channel": 12, "max_source_positions": 60, "max_target_positions": 64}
+    return transformers.Speech2TextForConditionalGeneration(
+        transformers.Speech2TextConfig(**TOKENS, **sides, **rest, conv_channels=16, decoder_start_token_id=1)
+    )
+
+
+def seen_and_told():
+    vision = transformers.ViTConfig(**IMAGE, **sizes(VISION))
+    text = transformers.GPT2Config(
+        n_embd=48, n_head=6, n_layer=2, vocab_size=97, n_positions=64, add_cross_attention=True
+    )
+    config = transformers.VisionEncoderDecoderConfig.from_encoder_decoder_configs(vision, text)
+    config.decoder_start_token_id, config.pad_token_id = 1, 0
+    return transformers.VisionEncoderDecoderModel(config)
+
+
+def pix2struct():
+    text = {"hidden_size": 48, "d_kv": 8, "d_ff": 40, "num_layers": 2, "num_heads": 6, "decoder_start_token_id": 1}
+    vision = {"hidden_size": 48, "patch_embed_hidden_size": 48, "d_kv": 16, "d_ff": 44, "seq_len": 64}
+    vision |= {"num_hidden_layers": 2, "num_attention_heads": 3}
+    config = transformers.Pix2StructConfig(text_config={"vocab_size": 97} | text, vision_config=vision)
+    return transformers.Pix2StructForConditionalGeneration(config)
+
+
+TOLD = {build.__name__: build for build in (whisper, moonshine, speech_to_text, seen_and_told, pix2struct)}
+
+
+@pytest.mark.parametrize("kind", TOLD)
+def test_text_runs_through_a_decoder_beside_sound_or_an_image(ingest, tmp_path, monkeypatch, kind):
+    """Entropies of the decoder's own attention, its text beside a silent sound or a blank image, in one padded batch.
+
+    The encoder and the cross-attention have none: they would tell of what was made up.
+    """
+    (tmp_path / "tiny").mkdir()
+    tiny_models.save_tokenizer(tmp_path / "tiny")
+    model = TOLD[kind]()
+    given = []
+    real = forward._padded
+
+    def noting(*arguments):
+        inputs, is_real = real(*arguments)
+        given.append({name: value[:1] for name, value in inputs.items() if not name.startswith("decoder")})
+        return inputs, is_real
+
+    monkeypatch.setattr(forward, "_padded", noting)
+    ask = ingest(model, "--dynamic-only", "--prompts", tiny_models.prompts(tmp_path, 7, 4))
+    beside = given[0]
+    assert all(not value.any() for value in beside.values())
+    model = type(model).from_pretrained(tmp_path / "tiny", attn_implementation="eager").eval()
+    for prompt, length in enumerate((7, 4)):
+        ids = torch.tensor([[(7 * i + length) % 95 + 2 for i in range(length)]])
+        with torch.no_grad():
+            told = model(**beside, decoder_input_ids=ids, output_attentions=True).decoder_attentions
+        weights = torch.stack([layer[0] for layer in told]).double()
+        entropy = -torch.xlogy(weights, weights).sum(-1).mean(-1)
+        rows = ask(
+            "select stack, layer, head, entropy_nats from models join attention_stats using (model_key) "
+            f"where prompt = {prompt} order by all"
+        )
+        assert [row[:3] for row in rows] == [("decoder", layer, head) for layer in range(2) for head in range(6)]
+        assert [row[3] for row in rows] == pytest.approx(entropy.flatten().tolist(), rel=1e-4, abs=1e-6)
+    reasons = dict(
+        ask("select stack, reason from models join skipped_modules using (model_key) where module = 'attention_stats'")
+    )
+    assert "does not run through this stack" in reasons["encoder"]
+    assert "made up" in reasons["cross"]
+    assert reasons.keys() == {"encoder", "cross"}
+
+
+def test_a_decoder_that_runs_alone_only_has_no_statistics(ingest, tmp_path, monkeypatch):
+    """Without the encoder's states it would attend to something else."""
+    (tmp_path / "tiny").mkdir()
+    tiny_models.save_tokenizer(tmp_path / "tiny")
+    monkeypatch.setitem(probes._MAKERS, "pixel_values", lambda part, n: iter(()))
+    ask = ingest(seen_and_told(), "--no-weights")
+    told = "select distinct reason from skipped_modules where module = 'attention_stats'"
+    assert ask(told) == [("prompts are text, and the decoder that takes it can't be run beside its encoder",)]
+    assert ask("select count(*) > 0 from singular_values") == [(True,)]
+
+
+def test_a_decoder_without_a_tokenizer_is_no_reason_to_stop(ingest):
+    ask = ingest(whisper(), "--no-weights")
+    reasons = ask("select distinct reason from skipped_modules where module = 'attention_stats'")
+    assert len(reasons) == 1 and "want a tokenizer" in reasons[0][0]
+    assert ask("select count(distinct stack) from models join singular_values using (model_key)") == [(3,)]

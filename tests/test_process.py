@@ -1,0 +1,206 @@
+"""The commands as processes: readers that close early, full disks, closed streams, bytes that are no text."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import test_makefile
+
+ROOT = Path(__file__).resolve().parent.parent
+BIG = "from range(300_000)"  # far more than a pipe holds
+PRINTING = {
+    **{f"query as {form}": ["query", "--sql", BIG, "--format", form] for form in ("csv", "json", "parquet", "npy")},
+    "query as table": ["query", "--sql", BIG],
+    "models": ["models"],
+    "queries": ["queries"],
+    "views": ["views"],
+    "help": ["--help"],
+    "chart": ["chart", "--q", "effective_rank_by_layer", "--out", "a.svg"],
+    "export": ["export", "--model", "org/one", "--prompt-set", "std@0a1b2c3d", "--out", "files"],
+}
+
+ASKING = ("ingest", "models", "query", "queries", "chart", "charts", "report", "export", "views")
+
+
+@pytest.fixture
+def shell(tmp_path, warehouse):
+    """Runs `python -m … <arguments>`, then what the shell is to do with it, in a folder of its own."""
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("EIGENHOUSE_")}
+    outside |= {"PYTHONPATH": str(ROOT), "EIGENHOUSE_WAREHOUSE": str(warehouse), "PYTHON": sys.executable}
+
+    def shell(arguments, then, module="analyses"):
+        script = f'set -o pipefail; "$PYTHON" -m {module} "$@" {then}'
+        return subprocess.run(
+            ["bash", "-c", script, "bash", *arguments], cwd=tmp_path, env=outside, capture_output=True, timeout=120
+        )
+
+    return shell
+
+
+def quiet(done):
+    return b"Traceback" not in done.stderr and b"Exception ignored" not in done.stderr
+
+
+@pytest.mark.parametrize("command", PRINTING)
+def test_a_reader_that_has_enough_ends_it_quietly(shell, command):
+    for then in ("| head -c 1", "| true"):
+        done = shell(PRINTING[command], f"2>err {then}; echo $?; cat err >&2")
+        assert done.stdout.splitlines()[-1][-1:] == b"0"
+        assert done.stderr.replace(b"org/static", b"") == b"" or command == "export"
+        assert quiet(done)
+
+
+@pytest.mark.parametrize("command", PRINTING)
+def test_lost_output_is_told(shell, tmp_path, command):
+    for then, why in (("> /dev/full", "No space left on device"), (">&-", "it is closed")):
+        done = shell(PRINTING[command], then)
+        assert done.returncode == 1
+        assert done.stderr.decode().splitlines()[-1] == f"error: cannot write to standard output: {why}"
+        assert quiet(done)
+    if command == "export":
+        assert list((tmp_path / "files").iterdir())
+
+
+@pytest.mark.parametrize("then", ["2>/dev/full", "2>&-", ">&- 2>&-", "<&- >&- 2>/dev/full"])
+def test_an_error_that_nobody_can_read_is_one(shell, then):
+    for arguments, module in ((["query", "--sql", "selec"], "analyses"), (["--model", "/no/such"], "ingest")):
+        done = shell(arguments, then, module)
+        assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")
+
+
+def test_a_closed_stream_is_no_place_for_a_file(shell, tmp_path):
+    """The warehouse would be opened as number 1, and the answer written into it."""
+    done = shell(["query", "--sql", "select 7 as n", "--format", "csv", "--out", "n.csv"], "<&- >&- 2>&-")
+    assert (done.returncode, (tmp_path / "n.csv").read_text()) == (0, "n\n7\n")
+
+
+def test_files_are_written_though_nobody_reads_the_progress(shell, tmp_path):
+    done = shell(["report", "--model", "org/static"], "| true")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "report" / "index.html").exists()
+
+
+def test_an_ingest_goes_on_without_its_console(shell, tmp_path):
+    """That of a measurement file, which needs no torch."""
+    static = [{"metric_singvals_per_head": [[2.0, 1.0], [3.0, 1.0]]}] * 3
+    spectra = tmp_path / "spectra.json"
+    spectra.write_text(json.dumps({"num_layers": 3, "num_heads": 2, "static": static}))
+    endings = {"2>&1 | head -c 1": 0, "2>&1 | true": 0, "2>&-": 0, "2>/dev/full": 1}
+    for number, (then, status) in enumerate(endings.items()):
+        done = shell(["--model", str(spectra), "--name", f"m{number}", "--warehouse", "own.duckdb"], then, "ingest")
+        assert (done.returncode, quiet(done)) == (status, True)
+    told = ["query", "--sql", "select model_id from models order by 1", "--format", "csv", "--warehouse", "own.duckdb"]
+    assert shell(told, "").stdout == b"model_id\nm0\nm1\nm2\nm3\n"
+
+
+@pytest.mark.parametrize(
+    "told", [["query", f"SQL={BIG}"], ["query", f"SQL={BIG}", "FORMAT=csv"], ["models"], ["queries"], ["help"]]
+)
+def test_make_ends_quietly_too(warehouse, told):
+    script = f'set -o pipefail; make "$@" VENV={sys.prefix} WAREHOUSE={warehouse}'
+    ours = ("MAKE", "MFLAGS", "EIGENHOUSE_")
+    outside = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    for then in ("| head -1", "| true"):
+        done = subprocess.run(
+            ["bash", "-c", f"{script} {then}", "bash", *told], cwd=ROOT, env=outside, capture_output=True, timeout=60
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+
+
+# --- bytes that are no text ---
+
+
+@pytest.mark.parametrize(
+    ("module", "verb", "option"),
+    [
+        *(("analyses", ["query"], option) for option in ("sql", "out", "model", "warehouse", "format", "head", "q")),
+        ("analyses", ["models"], "warehouse"),
+        ("analyses", ["report"], "out"),
+        ("analyses", ["export"], "prompt-set"),
+        *(("ingest", [], option) for option in ("model", "name", "prompts", "warehouse", "revisions", "subspace-size")),
+    ],
+)
+def test_bytes_that_are_no_utf8(shell, monkeypatch, module, verb, option):
+    typed = b"a\xff".decode("utf-8", "surrogateescape")
+    done = shell([*verb, f"--{option}", typed], "", module)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.decode().startswith(f"error: want UTF-8 text for --{option}, got the byte 0xff at character 2")
+    assert len(done.stderr.splitlines()) == 1
+    name = option.upper().replace("-", "_")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), f"EIGENHOUSE_{name}": typed}
+    done = subprocess.run([sys.executable, "-m", module, *verb], env=environment, capture_output=True)
+    assert done.returncode == 1
+    assert done.stderr.decode().startswith(f"error: want UTF-8 text for {name}, got the byte 0xff")
+    assert len(done.stderr.splitlines()) == 1
+
+
+# --- what a command doesn't take ---
+
+
+@pytest.mark.parametrize(
+    ("target", "given"),
+    [
+        ("models", "MODEL=x"),
+        ("views", "OUT=x"),
+        ("report", "Q=x"),
+        ("queries", "FORMAT=csv"),
+        ("charts", "Q=x"),
+        ("chart", "FORMAT=png"),
+        ("export", "ANCHOR=last"),
+        ("query", "PROMPTS=x"),
+        ("ingest", "OUT=x"),
+        ("help", "K=3"),
+        *((target, "MODEL=x") for target in ("browser", "bench", "architectures", "test", "lint", "clean")),
+    ],
+)
+def test_a_variable_that_would_do_nothing_is_refused(warehouse, target, given):
+    dry = [] if target in ASKING else ["-n"]  # what isn't refused must not run
+    done = test_makefile.make(*dry, target, f"VENV={sys.prefix}", given, f"WAREHOUSE={warehouse}")
+    assert done.returncode == 2
+    assert f"{target} takes no {given.split('=')[0]}, which would do nothing" in done.stderr
+    assert done.stdout == ""
+
+
+def test_what_one_of_several_targets_takes_is_taken(warehouse):
+    done = test_makefile.make("queries", "models", f"VENV={sys.prefix}", "FORMAT=csv", f"WAREHOUSE={warehouse}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "model_id,architecture," in done.stdout
+
+
+def test_a_parameter_that_the_sql_lacks_is_refused(run):
+    status, out, err = run("query", "--sql", "from models", "--model", "org/one")
+    assert (status, out) == (1, b"")
+    assert err.startswith("error: the SQL has no $model, so MODEL=org/one would do nothing")
+
+
+# --- files ---
+
+
+def test_a_failed_answer_leaves_the_older_file(run, tmp_path):
+    out = tmp_path / "answer.csv"
+    out.write_text("older")
+    out.chmod(0o640)
+    late = "select 1 // (range - 250000) as v, error(case when range = 250000 then 'late' end) from range(300000)"
+    for form in ("csv", "json", "parquet", "npy", "table"):
+        status, _, err = run("query", "--sql", late, "--format", form, "--out", str(out))
+        assert (status, "late" in err) == (1, True)
+        assert out.read_text() == "older"
+    assert [path.name for path in tmp_path.iterdir()] == ["answer.csv"]
+    assert run("query", "--sql", "select 7 as n", "--format", "csv", "--out", str(out))[0] == 0
+    assert (out.read_text(), out.stat().st_mode & 0o777) == ("n\n7\n", 0o640)
+
+
+def test_out_may_be_a_link_or_a_device(run, tmp_path):
+    (tmp_path / "real.csv").write_text("older")
+    (tmp_path / "link.csv").symlink_to("real.csv")
+    told = ["query", "--sql", "select 7 as n", "--format", "csv", "--out"]
+    assert run(*told, str(tmp_path / "link.csv"))[0] == 0
+    assert (tmp_path / "link.csv").is_symlink() and (tmp_path / "real.csv").read_text() == "n\n7\n"
+    assert run(*told, "/dev/null")[0] == 0
+    status, _, err = run(*told, "/dev/full")
+    assert (status, err) == (1, "error: cannot write /dev/full: No space left on device\n")
+    status, _, err = run(*told, str(tmp_path))
+    assert (status, err) == (1, f"error: cannot write {tmp_path}: Is a directory\n")
