@@ -240,7 +240,7 @@ def _readable(source: Source) -> Iterator[None]:
         raise
     except MemoryError as error:
         raise EigenhouseError(
-            f"out of memory while loading {source.origin}; it is held whole for prompts alone, so not with STATIC_ONLY=1"
+            f"out of memory while loading {source.origin}; it is whole in memory for prompts alone: STATIC_ONLY=1"
         ) from error
     except Exception as error:
         raise EigenhouseError(

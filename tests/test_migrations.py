@@ -392,7 +392,8 @@ def shown(path, capfdbinary, *command):
     return capfdbinary.readouterr().out.decode()
 
 
-def test_make_models_shows_doubts_to_the_end(with_checkpoints, capfdbinary):
+def test_make_models_shows_doubts_to_the_end(with_checkpoints, capfdbinary, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)  # a terminal's width, at which they would be folded
     bring(with_checkpoints)
     changed(with_checkpoints, "update ingested_stages set doubt = null where stage not in ('spectra', 'grams')")
     found = json.loads(shown(with_checkpoints, capfdbinary, "models", "--format", "json"))
