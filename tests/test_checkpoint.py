@@ -3,6 +3,7 @@
 import gguf
 import numpy as np
 import pytest
+import tiny_ggufs
 import tiny_models
 import torch
 import transformers
@@ -98,53 +99,26 @@ def test_a_tensor_under_several_names_is_stored_once(tmp_path):
     assert torch.equal(skeleton.checkpoint.read("model.embed_tokens.weight"), embeddings)
 
 
-def permuted(weight, n_heads):
-    """llama.cpp's own formula for the rows of q and k (convert_hf_to_gguf.py)."""
-    return weight.reshape(n_heads, 2, weight.shape[0] // n_heads // 2, -1).swapaxes(1, 2).reshape(weight.shape)
-
-
-def write_gguf(path, model, quantization=None):
-    """The tiny llama as its converter would write it, q and k rows permuted within heads."""
-    config, state = model.config, {name: value.numpy() for name, value in model.state_dict().items()}
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_block_count(config.num_hidden_layers)
-    writer.add_context_length(config.max_position_embeddings)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_freq_base(10000.0)
-    writer.add_vocab_size(config.vocab_size)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_token_list([f"w{i}" for i in range(config.vocab_size)])
-    writer.add_token_merges([])
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
-    for name, value in state.items():
-        if ".q_proj." in name or ".k_proj." in name:
-            value = permuted(value, config.num_attention_heads if ".q_proj." in name else config.num_key_value_heads)
-        kind = quantization if quantization and value.ndim == 2 and value.shape[1] % 32 == 0 else None
-        stored = gguf.quantize(value, kind) if kind else value
-        writer.add_tensor(names.get_name(name, (".weight",)), stored, raw_dtype=kind)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
 @pytest.mark.parametrize("quantization", [None, gguf.GGMLQuantizationType.Q8_0], ids=["F32", "Q8_0"])
 def test_gguf_rows_are_put_back(tmp_path, quantization):
-    import transformers
-
+    """And codes of a second type say what most values are in, and what the file calls itself."""
     wide = transformers.LlamaConfig(
         **tiny_models.GROUPED | {"hidden_size": 96, "head_dim": 16, "tie_word_embeddings": False}
     )
     model = tiny_models.randomize(transformers.LlamaForCausalLM(wide))
-    write_gguf(tmp_path / "tiny.gguf", model, quantization)
-    source = tiny_models.local_source(tmp_path / "tiny.gguf")
-
-    assert_skeleton_equals_whole(source, "model.layers.1.self_attn")
-    got = attention_weights(loading.load_model(source, False, whole=False), "model.layers.1.self_attn")
+    tensors = tiny_ggufs.stored("llama", model)
+    raw = {
+        name: quantization for name, value in tensors.items() if quantization and value.ndim == 2 and "down" not in name
+    }
+    tensors |= {name: gguf.quantize(tensors[name], kind) for name, kind in raw.items()}
+    tiny_ggufs.write(tmp_path / "tiny.gguf", "llama", tiny_ggufs.keys_of("llama", wide), tensors, raw=raw)
+    source, path = tiny_models.local_source(tmp_path / "tiny.gguf"), "model.layers.1.self_attn"
+    assert_skeleton_equals_whole(source, path)
+    loaded = loading.load_model(source, False, whole=False)
+    assert loaded.checkpoint.format == (("Q8_0", "Q8_0") if quantization else ("float32", None))
+    testimony = loaded.checkpoint.testimony(path)
+    assert (testimony and testimony.error < 1e-6) if quantization else testimony is None
+    got = attention_weights(loaded, path)
     want = model.get_parameter("model.layers.1.self_attn.q_proj.weight").numpy()
     step = np.abs(want).max() / 127 if quantization else 0
     assert got["q_proj.weight"].numpy() == pytest.approx(want, abs=float(step) + 1e-7)

@@ -209,3 +209,15 @@ def test_what_belongs_to_no_codes_stands_for_itself():
     weights = codes.weights_of(tensors, Method())
     assert weights.keys() == tensors.keys() and not any(weight.kind for weight in weights.values())
     assert dequantize.spread(torch.ones(1), (2, 3)).shape == ()
+
+
+def test_codes_of_a_conv1d_must_say_which_way_round_they_lie(tmp_path):
+    """GPT-2's c_proj is square: FP8 of it may be cast as it was stored, or quantized as an nn.Linear."""
+    tiny_models.save("fused Conv1D", tmp_path)
+    path = tmp_path / "model.safetensors"
+    state = load_file(path)
+    name = next(name for name in state if name.endswith("0.attn.c_proj.weight"))
+    state[name], state[f"{name}_scale"] = state[name].to(torch.float8_e4m3fn), torch.ones(())
+    save_file(state, path, {"format": "pt"})
+    with pytest.raises(EigenhouseError, match=r"c_proj\.weight in codes that say which way round they lie"):
+        loading.load_model(tiny_models.local_source(tmp_path), False, whole=False)
