@@ -25,7 +25,7 @@ ADAPTER = re.compile(
 BESIDE = re.compile(
     r"(^|[._])("
     r"(rotary|rope)\w*\.(inv_freq|cos_cached|sin_cached|freqs)|freqs_cis|"  # made anew from the config
-    r"position_ids|token_type_ids|num_batches_tracked|"  # counts, not weights
+    r"position_ids|token_type_ids|num_batches_tracked|version|"  # counts, not weights
     r"(input|output|activation)_(global_)?(scale|zero_point)(_ub)?|"  # activations run in full precision here
     r"[qkv]_scale|(kv_cache|prob|bmm)\w*_scal\w+)$"
 )
@@ -33,7 +33,7 @@ MASK = re.compile(r"(^|[._])(masked_bias|causal_mask|(attn|attention)\.(bias|mas
 # parts of a checkpoint that neither text nor attention goes through, where the model's class has no such part
 ELSEWHERE = re.compile(
     r"head|classif|score|pooler|predict|vision|visual|image|audio|speech|projector|mtp|nextn|medusa|eagle|draft|"
-    r"loss|criterion|logit_scale|reward|teacher|ema|optimizer|decoder\.version|encoder\.version",
+    r"loss|criterion|logit_scale|reward|teacher|ema|optimizer",
     re.IGNORECASE,
 )
 
@@ -88,27 +88,38 @@ def unexpected(model: Any, left: Mapping[str, Weight], origin: str) -> dict[str,
     told: dict[str, list[str]] = {}
     within = []
     for name in sorted(unknown):
-        if _is_elsewhere(model, name):
-            told.setdefault(name.split(".")[0] if "." in name else name, []).append(name)
+        part = _first_unknown(model, name)
+        if _is_elsewhere(model, part) or _predicts_further(model, part):
+            told.setdefault(part, []).append(name)
         else:
             within.append(name)
     if within:
         raise EigenhouseError(_refusal(model, within, origin))
-    return {module: f"stored, but no part of {type(model).__name__}: {_named(names)}" for module, names in told.items()}
+    return {part: f"stored, but no part of {type(model).__name__}: {_named(names)}" for part, names in told.items()}
 
 
-def _is_elsewhere(model: Any, name: str) -> bool:
-    """Whether a stored name stands where neither text nor attention goes: a head, or a tower that the class lacks."""
-    around, found = name.split(".")[:-1], 0
-    while found < len(around) and _has(model, ".".join(around[: found + 1])):
-        found += 1
-    body = getattr(model, "base_model", model)
-    inside = ".".join(around[:found])
-    if found and body is not model and not any(module is model.get_submodule(inside) for module in body.modules()):
+def _first_unknown(model: Any, name: str) -> str:
+    """The stored name as far as the model has modules of its names, and one step further."""
+    steps = name.split(".")
+    n_known = next(n for n in range(len(steps)) if n + 1 == len(steps) or not _has(model, ".".join(steps[: n + 1])))
+    return ".".join(steps[: n_known + 1])
+
+
+def _is_elsewhere(model: Any, part: str) -> bool:
+    """Whether neither text nor attention goes through a part: of an output head, or a tower that the class lacks."""
+    path, _, own = part.rpartition(".")
+    around, body = model.get_submodule(path), getattr(model, "base_model", model)
+    if path and body is not model and not any(module is around for module in body.modules()):
         return True  # within an output head
-    is_root = not found or model.get_submodule(inside) in (model, body)
-    unknown = ".".join(name.split(".")[found:])
-    return is_root and bool(ELSEWHERE.search(unknown.split(".")[0]) or ELSEWHERE.fullmatch(unknown))
+    return around in (model, body) and bool(ELSEWHERE.search(own))
+
+
+def _predicts_further(model: Any, part: str) -> bool:
+    """Whether it is a layer behind the last that predicts tokens further on, as a config tells the number of."""
+    path, _, own = part.rpartition(".")
+    layers, n_further = model.get_submodule(path), getattr(model.config, "num_nextn_predict_layers", None) or 0
+    is_layer = isinstance(layers, nn.ModuleList) and own.isdecimal()
+    return is_layer and len(layers) <= int(own) < len(layers) + n_further
 
 
 def _has(model: nn.Module, path: str) -> bool:

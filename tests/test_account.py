@@ -57,6 +57,25 @@ def test_what_cannot_bear_on_attention_is_told(tmp_path, whole, name):
 
 
 @BOTH
+def test_a_tower_within_the_body(tmp_path, whole):
+    told = load(
+        save(tmp_path, **{"model.vision_tower.layers.0.q_proj.weight": torch.ones(2, 3)}), whole
+    ).checkpoint.told
+    assert list(told) == ["model.vision_tower"]
+
+
+def test_layers_that_predict_further_tokens(tmp_path):
+    """One behind the two; the config tells how many, and a second one is of another model."""
+    name = "model.layers.2.self_attn.q_proj.weight"
+    configure(save(tmp_path, **{name: torch.ones(48, 48)}), num_nextn_predict_layers=1)
+    assert list(load(tmp_path, False).checkpoint.told) == ["model.layers.2"]
+    path = tmp_path / "model.safetensors"
+    save_file(load_file(path) | {name.replace("2", "3"): torch.ones(48, 48)}, path, {"format": "pt"})
+    with pytest.raises(EigenhouseError, match=r"the layers that the config names, 2 in model.layers"):
+        load(tmp_path, False)
+
+
+@BOTH
 @pytest.mark.parametrize(
     ("name", "said"),
     [
