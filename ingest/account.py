@@ -32,8 +32,8 @@ BESIDE = re.compile(
 MASK = re.compile(r"(^|[._])(masked_bias|causal_mask|(attn|attention)\.(bias|mask))$")
 # parts of a checkpoint that neither text nor attention goes through, where the model's class has no such part
 ELSEWHERE = re.compile(
-    r"head|classif|score|pooler|predict|vision|visual|image|audio|speech|projector|mtp|nextn|medusa|eagle|draft|"
-    r"loss|criterion|logit_scale|reward|teacher|ema|optimizer",
+    r"(^|_)(heads?|cls|score|scorer|pooler|mtp|nextn|medusa|eagle|draft|loss|criterion|reward|teacher|ema|optimizer|"
+    r"discriminator|generator|logits?|qa_outputs|projector)(_|\d|$)|classif|predict|vision|visual|image|audio|speech",
     re.IGNORECASE,
 )
 

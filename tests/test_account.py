@@ -48,7 +48,15 @@ def test_beside_the_point(tmp_path, whole, name, value):
 
 @BOTH
 @pytest.mark.parametrize(
-    "name", ["value_head.weight", "v_head.summary.weight", "score.weight", "vision_tower.a.weight"]
+    "name",
+    [
+        "value_head.weight",
+        "v_head.summary.weight",
+        "lm_head2.weight",
+        "cls.predictions.bias",
+        "score.weight",
+        "vision_tower.a.weight",
+    ],
 )
 def test_what_cannot_bear_on_attention_is_told(tmp_path, whole, name):
     told = load(save(tmp_path, **{name: torch.ones(2, 3), f"{name}.twin": torch.ones(2)}), whole).checkpoint.told
@@ -84,6 +92,8 @@ def test_layers_that_predict_further_tokens(tmp_path):
         (f"{LAYER}.mlp.gate_proj.bias", "one fits none"),
         (f"{LAYER}.extra_norm.weight", "one fits none"),
         ("model.embed_norm.weight", "one fits none"),
+        ("model.semantic_embed.weight", "one fits none"),
+        ("schema.headroom.weight", "one fits none"),
         ("model.layers.2.self_attn.q_proj.weight", "the layers that the config names, 2 in model.layers"),
         (f"{LAYER}.self_attn.q_proj.lora_A.default.weight", "an adapter that is not merged"),
         (f"{LAYER}.self_attn.q_proj.base_layer.weight", "an adapter that is not merged"),
