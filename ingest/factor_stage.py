@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,8 +42,8 @@ class ProvenStack:
     """What the gate found in one stack.
 
     shapes: measured layer → shapes of its W_Q and W_K · position_dims: features for positions alone, in layers with
-    such features · latent: sides ('q', 'k') that are products of several matrices, by layer · first: factors of one
-    layer.
+    such features · latent: sides ('q', 'k') that are products of several matrices, by layer · first: those of one
+    layer, without its matrices.
     """
 
     stack: Stack
@@ -104,13 +104,12 @@ def _prove_stack(bench: Workbench, stack: Stack, folder: Path, advance: Callable
     first: HeadFactors | None = None
     absent: Absent = {}
     for layer, index in sorted(stack.sites.items()):
-        factors, rel_errors, further = _prove(bench, stack, layer, index, absent)
+        factors, rel_errors = _prove(bench, stack, layer, index, folder, absent)
         advance(1)
         if factors is None:
             continue
-        first = first or factors
-        pair = factors.content((factors.w_q, factors.w_k))
-        shapes[layer] = (pair[0].shape, pair[1].shape)
+        first = first or factors.without_matrices()
+        shapes[layer] = tuple(side.shape for side in factors.content((factors.w_q, factors.w_k)))
         if factors.n_position:
             position_dims[layer] = factors.n_position
         if sides := ("q" if factors.latent_q else "") + ("k" if factors.latent_k else ""):
@@ -120,9 +119,7 @@ def _prove_stack(bench: Workbench, stack: Stack, folder: Path, advance: Callable
             path = bench.sites[index].path
             testimony = bench.loaded.checkpoint.testimony(path, own_layer(stack, path).removesuffix("."))
         proofs.append(LayerProof(layer, rel_errors, factors.layout, testimony))
-        _save_factors(folder, layer, pair)
-        for name, pair in further.items():
-            _save_factors(folder / f"metric_{name}", layer, pair)
+        del factors  # as large as the next layer's
     return ProvenStack(stack, folder, shapes, position_dims, latent, proofs, absent, first)
 
 
@@ -133,18 +130,24 @@ def _save_factors(folder: Path, layer: int, pair: Pair) -> None:
 
 
 def _prove(
-    bench: Workbench, stack: Stack, layer: int, index: int, absent: Absent
-) -> tuple[HeadFactors | None, np.ndarray, dict[str, Pair]]:
-    """A layer's factors, each head's error, and the factors of the variants; `absent` takes what doesn't apply."""
+    bench: Workbench, stack: Stack, layer: int, index: int, folder: Path, absent: Absent
+) -> tuple[HeadFactors | None, np.ndarray]:
+    """A layer's factors and each head's error, saved once they are proven, and the variants' one after the other.
+
+    absent: takes the variants that don't apply.
+    """
     site = bench.sites[index]
     try:
         with bench.loaded.filled(site.path):
             factors, errors = proven_factors(site, bench.singles[index])
             if errors.max() <= TOLERANCE:
-                return factors, errors, _prove_variants(bench, stack, index, factors, absent)
+                _save_factors(folder, layer, factors.content((factors.w_q, factors.w_k)))
+                for name, pair in _proven_variants(bench, stack, index, factors, absent):
+                    _save_factors(folder / f"metric_{name}", layer, pair)
+                return factors, errors
     except Unreadable as reason:
         stack.skipped[site.path] = str(reason)
-        return None, np.zeros(0), {}
+        return None, np.zeros(0)
     head = int(np.argmax(np.where(np.isnan(errors), np.inf, errors)))
     raise EigenhouseError(
         f"want factors that reproduce {site.path}'s q·k to {TOLERANCE:g}; layer {layer}, head {head} is off by "
@@ -152,10 +155,10 @@ def _prove(
     )
 
 
-def _prove_variants(
+def _proven_variants(
     bench: Workbench, stack: Stack, index: int, factors: HeadFactors, absent: Absent
-) -> dict[str, Pair]:
-    site, found = bench.sites[index], {}
+) -> Iterator[tuple[str, Pair]]:
+    site = bench.sites[index]
     norm = site.input_norm if site.input_norm and site.input_norm.startswith(own_layer(stack, site.path)) else None
     if sum(other.path == site.path for other in bench.sites) > 1:
         norm = None  # of a block that runs again on what it made itself
@@ -170,10 +173,9 @@ def _prove_variants(
             try:
                 if stack.is_cross:
                     raise NotThere("the two sides of cross-attention read different spaces")
-                found[name] = layer.variant(name)
+                yield name, layer.variant(name)
             except NotThere as reason:
                 absent.setdefault(name, {})[site.path] = str(reason)
-    return found
 
 
 def _absent_variants(absent: Absent, modules: set[str]) -> dict[str, str]:

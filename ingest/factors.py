@@ -101,6 +101,11 @@ class HeadFactors:
         """Captured k at position 0, (position, kv head, feature) float64."""
         return self._apply(x, self.w_k, self.b_k, self.norm_k, self.latent_k) * self.k_scale
 
+    def without_matrices(self) -> HeadFactors:
+        """What stands between W_Q, W_K and the logits, alone: all that is kept of a layer when the next is proved."""
+        none = np.zeros((*self.w_q.shape[:2], 0), np.float32), np.zeros((*self.w_k.shape[:2], 0), np.float32)
+        return replace(self, w_q=none[0], w_k=none[1], latent_q=None, latent_k=None)
+
     def linear_part(self) -> HeadFactors:
         """The same without bias, norms and clip: what a module with identity norms does beyond its response to 0."""
         zero_q, zero_k = np.zeros_like(self.b_q), np.zeros_like(self.b_k)
@@ -109,7 +114,7 @@ class HeadFactors:
     def _apply(
         self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, norm: HeadNorm | None, latent: Latent | None
     ) -> np.ndarray:
-        rows = np.einsum("nd,hcd->nhc", x.astype(np.float64), weight.astype(np.float64), optimize=True) + bias
+        rows = np.einsum("nd,hcd->nhc", _double(x), _double(weight), optimize=True) + bias
         if latent is not None:
             rows = rows + latent.beyond_linear(x)
         if self.clip is not None:
@@ -118,3 +123,8 @@ class HeadFactors:
         if norm is None:
             return rows * scale
         return norm(rows * scale) if self.norm_follows_rope else norm(rows) * scale
+
+
+def _double(values: np.ndarray) -> np.ndarray:
+    """In float64; the array itself where it is."""
+    return values.astype(np.float64, copy=False)

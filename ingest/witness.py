@@ -52,9 +52,8 @@ def testify(weights: Iterable[Weight], method: Method) -> Testimony | None:
         raise EigenhouseError(f"want two dequantizers for {coded[0].name}; for {coded[0].kind} there is one alone")
     for weight in known[:MOST_WEIGHTS]:
         by, theirs = weight.second() if weight.second else _second(weight, method)
-        ours = weight.read().double()
-        theirs = theirs.T.double() if weight.is_turned else theirs.double()
-        error = float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-300))
+        theirs = theirs.T.float() if weight.is_turned else theirs.float()
+        error = float((weight.read() - theirs).abs_().max() / theirs.abs().max().clamp(min=1e-30))
         if not error <= TOLERANCE:
             raise EigenhouseError(
                 f"want weights that two dequantizers agree on to {TOLERANCE:g}; {weight.name} ({weight.kind}) is off "
