@@ -137,7 +137,7 @@ def _method_beside(path: Path, settings: Mapping[str, Any]) -> str:
 def _known(source: Source, settings: Mapping[str, Any]) -> Method:
     loads = [name for name in ("load_in_8bit", "load_in_4bit") if settings.get(name)]
     name = str(settings.get("quant_method") or ("bitsandbytes" if loads else "")).lower()
-    name = {"compressed_tensors": "compressed-tensors", "marlin": "gptq"}.get(name, name)
+    name = "compressed-tensors" if name == "compressed_tensors" else name
     layout = str(settings.get("checkpoint_format") or settings.get("format") or "").lower()
     sparse = (settings.get("sparsity_config") or {}).get("format")
     why = ""

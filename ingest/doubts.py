@@ -5,10 +5,8 @@ Only headers are read, and nothing is fetched: what is not on this disk is judge
 
 from __future__ import annotations
 
-import json
 import pickletools
 import re
-import struct
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -17,7 +15,7 @@ from typing import Any
 
 from ingest import catalog
 from ingest.gguf_header import check_gguf, read_header
-from ingest.sources import ENTRIES, MAX_HEADER_BYTES, json_object
+from ingest.sources import ENTRIES, json_object, safetensors_header
 
 WHAT_TO_DO = "ingest it again"
 GONE = "its .gguf file is gone or damaged, and without it nobody can tell whether all of it was read"
@@ -134,24 +132,11 @@ def _codes_in(path: Path) -> str | None:
     """A tensor of codes in a file, with its dtype where that is told; None where there is none."""
     if path.suffix != ".safetensors":
         return next(filter(OF_CODES.search, _texts_in_bin(path)), None)
-    for name, tensor in _safetensors_header(path).items():
+    for name, tensor in safetensors_header(path)[0].items():
         dtype, n_axes = tensor["dtype"], len(tensor["shape"])
         if n_axes > 1 and dtype not in (*PLAIN_DTYPES, *NO_CODES) and not NO_WEIGHTS.search(name):
             return f"{dtype}: {name}"
     return None
-
-
-def _safetensors_header(path: Path) -> dict:
-    with path.open("rb") as file:
-        try:
-            (n_bytes,) = struct.unpack("<Q", file.read(8))
-        except struct.error as error:
-            raise ValueError(f"{path} is no safetensors file") from error
-        if n_bytes > MAX_HEADER_BYTES:
-            raise ValueError(f"{path} is no safetensors file")
-        header = json.loads(file.read(n_bytes))
-    header.pop("__metadata__", None)
-    return header
 
 
 def _texts_in_bin(path: Path) -> Iterator[str]:

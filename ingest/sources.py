@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from ingest import catalog, gguf_header
 from ingest.catalog import cache_dir
@@ -351,7 +352,8 @@ def _check_weights(kind: str, paths: Iterable[Path]) -> set[str]:
     return tensors
 
 
-def _safetensors_names(path: Path) -> set[str]:
+def safetensors_header(path: Path) -> tuple[dict[str, Any], int]:
+    """Tensor name → its dtype, shape and place, and where the tensors' data begin; none of them is read."""
     n_bytes = path.stat().st_size
     with open(path, "rb") as opened:
         try:
@@ -360,10 +362,22 @@ def _safetensors_names(path: Path) -> set[str]:
                 raise ValueError(f"a header of {n_header} bytes in a file of {n_bytes}")
             header = json.loads(opened.read(n_header))
             header.pop("__metadata__", None)
-            ends = [tensor["data_offsets"][1] for tensor in header.values()]
-            n_wanted = 8 + n_header + max(ends, default=0)
         except (struct.error, ValueError, TypeError, LookupError, AttributeError) as error:
-            raise EigenhouseError(f"wanted safetensors in {path}; got {error} (cut short?)") from error
+            raise _no_safetensors(path, error) from error
+    return header, 8 + n_header
+
+
+def _no_safetensors(path: Path, error: Exception) -> EigenhouseError:
+    return EigenhouseError(f"wanted safetensors in {path}; got {error} (cut short?)")
+
+
+def _safetensors_names(path: Path) -> set[str]:
+    n_bytes = path.stat().st_size
+    header, begin = safetensors_header(path)
+    try:
+        n_wanted = begin + max([tensor["data_offsets"][1] for tensor in header.values()], default=0)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise _no_safetensors(path, error) from error
     if n_wanted != n_bytes:
         _refuse_size(path, n_wanted)
     if not header:
