@@ -1,4 +1,4 @@
-# Each command is a thin line over `python -m ingest …` or `python -m analyses …`; `make help` lists them.
+# Each command is a thin line over `python -m eigenhouse ingest …` or `python -m eigenhouse …`; `make help` lists them.
 PYTHON = python3
 VENV   = .venv
 
@@ -54,31 +54,31 @@ help:   ## this list
 	/^##/ { sub(/^## ?/, ""); print }' $(firstword $(MAKEFILE_LIST)) || [ $$? = 141 ] # a reader has enough
 
 ingest: $(READY)   ## measure a model, prove the reading against the model itself, write it to the warehouse
-	@$(RUN) -m ingest
+	@$(RUN) -m eigenhouse ingest
 
 models: $(READY)   ## the models in the warehouse, their worst conformance error, what is doubted
-	@$(RUN) -m analyses models
+	@$(RUN) -m eigenhouse models
 
 query: $(READY)   ## SQL="…" or Q=<saved query>, FORMAT=table|csv|json|parquet|npy, OUT=<file>
-	@$(RUN) -m analyses query
+	@$(RUN) -m eigenhouse query
 
 chart: $(READY)   ## Q=<saved query> as charts/<query>.html, .png and .svg; OUT=<file> gives one of them
-	@$(RUN) -m analyses chart
+	@$(RUN) -m eigenhouse chart
 
 charts: $(READY)   ## every saved chart of all models (or MODEL=<model_id>) into charts/ or OUT=<folder>
-	@$(RUN) -m analyses charts
+	@$(RUN) -m eigenhouse charts
 
 report: $(READY)   ## pages, Markdown and data of all models (or MODEL=<model_id>) into report/ or OUT=<folder>
-	@$(RUN) -m analyses report
+	@$(RUN) -m eigenhouse report
 
 queries: $(READY)   ## the saved queries and their parameters
-	@$(RUN) -m analyses queries
+	@$(RUN) -m eigenhouse queries
 
 export: $(READY)   ## MODEL=… OUT=<folder>: spectra and grams as JSON, effective ranks as CSV, for other tools
-	@$(RUN) -m analyses export
+	@$(RUN) -m eigenhouse export
 
 views: $(READY)   ## bring an existing warehouse up to date, its tables too; a copy is kept where those change
-	@$(RUN) -m analyses views
+	@$(RUN) -m eigenhouse views
 
 browser:   ## install Chromium, by apt-get as root, for the tests of the report; they are skipped without it
 	command -v chromium && command -v chromedriver || { apt-get update -q && \

@@ -1,1 +1,1 @@
-"""The read side: SQL and saved queries against the warehouse, as tables or as files. Never imports torch."""
+"""Asking the warehouse: answers, charts, reports, files for other tools."""

@@ -16,10 +16,10 @@ from typing import Any
 import duckdb
 import numpy as np
 import polars as pl
+from eigenhouse.analyses.answers import formats
+from eigenhouse.ingest.warehouse import sqlfiles
 
-from analyses import formats
-from ingest import sqlfiles
-from ingest.errors import EigenhouseError
+from eigenhouse.errors import EigenhouseError
 
 DEFAULT_OPERATOR = "head_product"  # what readers of the format take its singular values for
 STANDARD = "standard@"  # how the packaged prompts' sets begin

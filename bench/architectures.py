@@ -29,28 +29,22 @@ import duckdb
 import numpy as np
 import transformers
 import transformers.models.llama.modeling_llama  # what most types import: once, before the forks
+from eigenhouse.ingest.capture.sites import Site, Unreadable
+from eigenhouse.ingest.capture.workbench import Workbench
+from eigenhouse.ingest.models.loading import load_model
+from eigenhouse.ingest.proof import surroundings as probing
+from eigenhouse.ingest.proof.basis_vectors import read_factors
+from eigenhouse.ingest.runs import pipeline
+from eigenhouse.ingest.sources.locate import resolve
+
+# ingest imports its stages late; a fork that finds them imported starts at once
+from eigenhouse.ingest.stages import attention as attention_stage  # noqa: F401
+from eigenhouse.ingest.warehouse import store
 
 from bench.coverage_page import counts, page, table_row
 from bench.tiny_configs import every_type, randomize, small_config
-
-# ingest imports its stages late; a fork that finds them imported starts at once
-from ingest import (  # noqa: F401
-    attention_stage,
-    loading,
-    pipeline,
-    probing,
-    stages,
-    store,
-    subspace_stage,
-    variant_stage,
-    weight_stages,
-)
-from ingest.basis_reading import read_factors
-from ingest.capture import Site, Unreadable
-from ingest.errors import EigenhouseError
-from ingest.loading import load_model
-from ingest.sources import resolve
-from ingest.workbench import Workbench
+from eigenhouse.errors import EigenhouseError
+from eigenhouse.options import Ingest
 
 SECONDS, BYTES = 60, 6 * 2**30
 TOO_LARGE = f"takes over {SECONDS} s or {BYTES / 2**30:.0f} GB"
@@ -154,7 +148,7 @@ def tried(model_type: str, folder: Path) -> Answer:
         model.save_pretrained(checkpoint)
     except Exception as error:
         return refusal("not built", error)
-    options = pipeline.Options(str(checkpoint), warehouse, static_only=True, no_weights=True, variants="position")
+    options = Ingest(model=str(checkpoint), warehouse=warehouse, static_only=True, no_weights=True, variants="position")
     try:
         pipeline.ingest(options)
     except Exception as error:
@@ -162,7 +156,7 @@ def tried(model_type: str, folder: Path) -> Answer:
     return judged(warehouse, options)
 
 
-def judged(warehouse: Path, options: pipeline.Options) -> Answer:
+def judged(warehouse: Path, options: Ingest) -> Answer:
     """What the warehouse holds of the one checkpoint in it, held against the checkpoint itself."""
     with duckdb.connect(str(warehouse), read_only=True) as con:
         stored = stored_sigma(con)
@@ -193,7 +187,7 @@ def stored_sigma(con: duckdb.DuckDBPyConnection) -> dict[Head, np.ndarray]:
     return {tuple(head): scale * np.array(sigma) for *head, scale, sigma in rows}
 
 
-def dense_sigma(options: pipeline.Options, skipped: Container[str]) -> tuple[dict[Head, np.ndarray], list[str]]:
+def dense_sigma(options: Ingest, skipped: Container[str]) -> tuple[dict[Head, np.ndarray], list[str]]:
     """The same the long way round, but for what the warehouse says it skipped; and why a module can't be read.
 
     hidden × hidden, float64. The model is the one that transformers' own loader fills, not an ingest's skeleton.

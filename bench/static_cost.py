@@ -14,10 +14,9 @@ from functools import partial
 from itertools import chain
 
 import numpy as np
-
-from ingest import subspaces
-from ingest.alignment import energy_fractions, span_sum, summed_fractions
-from ingest.spectra import LayerHeads
+from eigenhouse.ingest.geometry import subspaces
+from eigenhouse.ingest.geometry.alignment import energy_fractions, span_sum, summed_fractions
+from eigenhouse.ingest.geometry.spectra import LayerHeads
 
 N_LAYERS, N_HEADS, N_KV_HEADS, HEAD_DIM, HIDDEN, FFN = 36, 32, 8, 128, 2560, 9728
 SIZE, N_EIGEN, N_DENSE = 20, 16, 10

@@ -47,7 +47,8 @@ def ingested(folder: Path, n_layers: int) -> tuple[float, dict[str, dict[str, fl
     told = json.dumps(SIZES | {"num_hidden_layers": n_layers})
     quiet = {"stderr": subprocess.DEVNULL, "check": True}
     subprocess.run([sys.executable, "-c", make, str(model), told], **quiet)  # type: ignore[call-overload]
-    ingest = [sys.executable, "-m", "ingest", "--model", str(model), "--warehouse", str(warehouse), "--static-only"]
+    command = [sys.executable, "-m", "eigenhouse", "ingest", "--static-only"]
+    ingest = [*command, "--model", str(model), "--warehouse", str(warehouse)]
     own_cache = os.environ | {"EIGENHOUSE_CACHE": str(folder / "cache")}
     subprocess.run(ingest, env=own_cache, **quiet)  # type: ignore[call-overload]
     with duckdb.connect(str(warehouse), read_only=True) as con:

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import duckdb
 import torch
+from eigenhouse.ingest.models.loading import quiet
+from eigenhouse.ingest.sources.locate import resolve
 from transformers import AutoModelForCausalLM
-
-from ingest.loading import quiet
-from ingest.sources import resolve
 
 TOLERANCE = 1e-5  # relative
 MODULES = {

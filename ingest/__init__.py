@@ -1,3 +1,1 @@
-"""Eigenhouse: attention heads as geometric objects, proved against the model and kept in a warehouse."""
-
-__version__ = "0.1.0"
+"""From a checkpoint to rows of the warehouse. docs/architecture.md shows the rooms in the order of the data's way."""

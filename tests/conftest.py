@@ -10,10 +10,11 @@ import polars as pl
 import pytest
 import report_fixture
 import warehouse_fixture as fixture
+from eigenhouse.analyses.charts import pictures
+from eigenhouse.analyses.report import report
+from eigenhouse.ingest.warehouse import store
 
-from analyses import __main__ as command_line
-from analyses import pictures, report
-from ingest import store
+from eigenhouse import __main__ as command_line
 
 SEEDS = {"org/one": 0, "org/two": 1}
 N_DEEP = 13
@@ -95,7 +96,7 @@ def run(warehouse, capfdbinary):
 
     def run(*args):
         with pytest.raises(SystemExit) as ending:
-            command_line.main([*args, "--warehouse", str(warehouse)])
+            command_line.app([*args, "--warehouse", str(warehouse)])
         out, err = capfdbinary.readouterr()
         return ending.value.code or 0, out, err.decode()
 

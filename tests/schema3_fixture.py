@@ -112,7 +112,8 @@ def make(packed: Path) -> None:
             told = ["--name", name, "--warehouse", str(root / "warehouse.duckdb"), "--prompts", str(prompts)]
             # no prompts where they would add nothing: the .gguf's words are no tokenizer, the codes no weights
             told += ["--static-only"] if name in ("fp8", "rope-gguf") else []
-            subprocess.run([sys.executable, "-m", "ingest", "--model", str(build(root / name)), *told], check=True)
+            command = [sys.executable, "-m", "eigenhouse", "ingest", "--model", str(build(root / name))]
+            subprocess.run([*command, *told], check=True)
         with (root / "warehouse.duckdb").open("rb") as file, gzip.GzipFile(packed, "wb", mtime=0) as into:
             shutil.copyfileobj(file, into)
 

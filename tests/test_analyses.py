@@ -12,10 +12,10 @@ import polars as pl
 import pytest
 import warehouse_fixture as fixture
 from conftest import HEADS, SEEDS
+from eigenhouse.analyses.answers import formats
+from eigenhouse.ingest.warehouse import sqlfiles, store
 
-from analyses import __main__ as command_line
-from analyses import formats
-from ingest import sqlfiles, store
+from eigenhouse import __main__ as command_line
 
 ROOT = Path(__file__).resolve().parent.parent
 ONE_OF_EACH = """
@@ -214,7 +214,7 @@ def test_no_warehouse(tmp_path, capfd):
     for name in ("query", "models", "views"):
         question = ["--sql", "select 1"] if name == "query" else []
         with pytest.raises(SystemExit) as ending:
-            command_line.main([name, *question, "--warehouse", str(tmp_path / "none.duckdb")])
+            command_line.app([name, *question, "--warehouse", str(tmp_path / "none.duckdb")])
         assert ending.value.code == 1
         assert "make ingest" in capfd.readouterr().err
     assert list(tmp_path.iterdir()) == []
@@ -226,7 +226,7 @@ def test_views_are_brought_up_to_date(tmp_path, capfd):
     with duckdb.connect(str(path)) as con:
         con.execute("create or replace view head_attention as select 1 as stale")
     with pytest.raises(SystemExit) as ending:
-        command_line.main(["views", "--warehouse", str(path)])
+        command_line.app(["views", "--warehouse", str(path)])
     assert not ending.value.code
     assert "up to date" in capfd.readouterr().out
     with duckdb.connect(str(path), read_only=True) as con:
@@ -241,14 +241,14 @@ def python(*args, **options):
 
 
 def test_torch_is_not_imported():
-    done = python("-c", "import sys, analyses.__main__ as m; print({'torch', 'transformers'} & set(sys.modules))")
+    done = python("-c", "import sys, eigenhouse.analyses.commands; print({'torch', 'transformers'} & set(sys.modules))")
     assert done.stdout == "set()\n", done.stderr
 
 
 def test_a_reader_that_has_enough_is_no_error(warehouse):
     args = ["query", "--sql", "from range(1000000)", "--format", "csv", "--warehouse", str(warehouse)]
     with subprocess.Popen(
-        [sys.executable, "-m", "analyses", *args], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "eigenhouse", *args], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout.readline() == b"range\n"
         process.stdout.close()
@@ -259,7 +259,7 @@ def test_a_reader_that_has_enough_is_no_error(warehouse):
 def test_binary_is_not_for_a_terminal(warehouse):
     terminal, end = os.openpty()
     args = ["query", "--sql", "select 1", "--format", "npy", "--warehouse", str(warehouse)]
-    done = subprocess.run([sys.executable, "-m", "analyses", *args], cwd=ROOT, stdout=end, stderr=subprocess.PIPE)
+    done = subprocess.run([sys.executable, "-m", "eigenhouse", *args], cwd=ROOT, stdout=end, stderr=subprocess.PIPE)
     os.close(end)
     os.close(terminal)
     assert done.returncode == 1

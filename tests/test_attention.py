@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tiny_models
 import torch
-
-from ingest import attention, capture
-from ingest.attention import AttentionCall, blocks, head_stats
+from eigenhouse.ingest.capture import attention
+from eigenhouse.ingest.capture import sites as capture
+from eigenhouse.ingest.capture.attention import AttentionCall, blocks, head_stats
 
 LENGTHS = (11, 7, 1)  # real tokens of the prompts in one padded batch
 

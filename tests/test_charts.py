@@ -14,11 +14,12 @@ import duckdb
 import pytest
 import warehouse_fixture as fixture
 from conftest import HEADS, SEEDS
+from eigenhouse.analyses.answers import saved
+from eigenhouse.analyses.charts import charts, pictures
+from eigenhouse.ingest.warehouse import store
 from test_saved_queries import effective_rank
 
-from analyses import charts, pictures, saved
-from ingest import store
-from ingest.errors import EigenhouseError
+from eigenhouse.errors import EigenhouseError
 
 ROOT = Path(__file__).resolve().parent.parent
 DRAWN = [query.name for query in saved.every() if query.chart]
@@ -349,7 +350,7 @@ def test_nothing_at_all_to_draw(tmp_path):
 
 
 def test_altair_waits_until_it_is_needed():
-    code = "import sys, analyses.__main__ as m; print({'altair', 'vl_convert', 'pandas'} & set(sys.modules))"
+    code = "import sys, eigenhouse.analyses.commands; print({'altair', 'vl_convert', 'pandas'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout == "set()\n", done.stderr
 

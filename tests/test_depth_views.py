@@ -6,9 +6,8 @@ import statistics
 import duckdb
 import experiment_fixture as fixture
 import pytest
-
-from analyses import saved
-from ingest import sqlfiles
+from eigenhouse.analyses.answers import saved
+from eigenhouse.ingest.warehouse import sqlfiles
 
 REL = 1e-9  # double arithmetic on the same float32 values
 PAIRS = {

@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-
-from ingest import dequantize
+from eigenhouse.ingest.models import dequantize
 
 
 def words(*numbers: int, bits: int = 4) -> torch.Tensor:

@@ -14,13 +14,13 @@ import polars as pl
 import pytest
 import torch
 import warehouse_fixture
+from eigenhouse.analyses.answers import saved
+from eigenhouse.ingest.warehouse import sqlfiles, store
 from typer.testing import CliRunner
 
-from analyses import __main__ as asking
-from analyses import saved
-from ingest import __main__ as command_line
-from ingest import sqlfiles, store
-from ingest.errors import EigenhouseError
+from eigenhouse import __main__ as asking
+from eigenhouse import __main__ as command_line
+from eigenhouse.errors import EigenhouseError
 
 L, H, C, D, TOPK = 5, 3, 11, 29, 17
 REL = 1e-6  # FLOAT columns
@@ -37,7 +37,7 @@ def ingest(tmp_path):
 
     def run(model, *arguments):
         told = ["--model", str(model), "--warehouse", str(tmp_path / "warehouse.duckdb"), *map(str, arguments)]
-        result = CliRunner().invoke(command_line.app, told, catch_exceptions=False)
+        result = CliRunner().invoke(command_line.app, ["ingest", *told], catch_exceptions=False)
         return result.exit_code, " ".join(result.output.split())
 
     return run
@@ -60,7 +60,7 @@ def export(tmp_path, capfd):
         out = tmp_path / "out"
         told = ["export", "--model", model, "--out", str(out), "--warehouse", str(warehouse), *arguments]
         with pytest.raises(SystemExit) as ending:
-            asking.main(told)
+            asking.app(told)
         return ending.value.code or 0, out, capfd.readouterr().err
 
     return run

@@ -9,12 +9,12 @@ import polars as pl
 import pytest
 import tiny_models
 import transformers
+from eigenhouse.ingest.stages import subspaces as subspace_stage
+from eigenhouse.ingest.stages.spectra import load_factors
 from typer.testing import CliRunner
 
-from ingest import __main__ as command_line
-from ingest import subspace_stage
-from ingest.errors import EigenhouseError
-from ingest.stages import load_factors
+from eigenhouse import __main__ as command_line
+from eigenhouse.errors import EigenhouseError
 
 ABS = 2e-5  # of cosines and shares: float32 bases and products
 TABLES = (
@@ -44,7 +44,7 @@ def ingest(tmp_path, monkeypatch):
             "--variants",
             "none",
         ]
-        result = CliRunner().invoke(command_line.app, [*told, *arguments], catch_exceptions=False)
+        result = CliRunner().invoke(command_line.app, ["ingest", *told, *arguments], catch_exceptions=False)
         assert result.exit_code == 0, result.output
 
         def ask(sql):
@@ -377,5 +377,5 @@ def test_bases_that_are_not_orthonormal_are_refused(uneven_factors, tmp_path, mo
 @pytest.mark.parametrize("experts", ["0", "some", "-1", "1.5"])
 def test_experts_that_are_no_number_are_refused(tmp_path, experts):
     told = ["--model", str(tmp_path), "--experts", experts, "--warehouse", str(tmp_path / "w.duckdb")]
-    result = CliRunner().invoke(command_line.app, told, catch_exceptions=False)
+    result = CliRunner().invoke(command_line.app, ["ingest", *told], catch_exceptions=False)
     assert result.exit_code == 1 and f"got '{experts}'" in result.output

@@ -6,10 +6,10 @@ import pytest
 import tiny_ggufs
 import tiny_models
 import torch
+from eigenhouse.ingest.models import gguf_facts, gguf_reading, loading
 from tiny_ggufs import assert_same, load, zeros
 
-from ingest import gguf_facts, gguf_reading, loading
-from ingest.errors import EigenhouseError
+from eigenhouse.errors import EigenhouseError
 
 # --- tensors
 

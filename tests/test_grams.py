@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from eigenhouse.ingest.geometry import grams, identities
 
-from ingest import grams, identities
-from ingest.errors import EigenhouseError
+from eigenhouse.errors import EigenhouseError
 
 HIDDEN = 23
 

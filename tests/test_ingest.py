@@ -10,10 +10,14 @@ import pytest
 import tiny_models
 import torch
 import transformers
+from eigenhouse.ingest.capture import sites as capture
+from eigenhouse.ingest.runs import pipeline
+from eigenhouse.ingest.stages import factors as factor_stage
+from eigenhouse.ingest.stages import spectra as stages
+from eigenhouse.ingest.stages import staging
 from typer.testing import CliRunner
 
-from ingest import __main__ as command_line
-from ingest import capture, factor_stage, pipeline, stages, staging
+from eigenhouse import __main__ as command_line
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +40,7 @@ def ingest(tmp_path):
             "none",
             *map(str, arguments),
         ]
-        result = CliRunner().invoke(command_line.app, told, catch_exceptions=False)
+        result = CliRunner().invoke(command_line.app, ["ingest", *told], catch_exceptions=False)
         return result.exit_code, " ".join(result.output.split())
 
     return run
@@ -201,7 +205,7 @@ def test_a_stage_of_other_code_is_not_taken_up(ingest, tmp_path, monkeypatch):
 
 
 def test_two_ingests_of_the_same_weights_do_not_mix(ingest, tmp_path, own_cache):
-    from ingest.sources import weights_sha256
+    from eigenhouse.ingest.sources.locate import weights_sha256
 
     folder = tiny_models.save("grouped heads", tmp_path / "tiny")
     run = own_cache / "runs" / weights_sha256(tiny_models.local_source(folder))[:16]
@@ -212,7 +216,7 @@ def test_two_ingests_of_the_same_weights_do_not_mix(ingest, tmp_path, own_cache)
 
 def test_a_model_that_breaks_the_gate_is_refused(ingest, tmp_path, monkeypatch):
     """Planted: the wrong head's error is above the tolerance; message names layer and head; no file is made."""
-    from ingest import conformance
+    from eigenhouse.ingest.proof import conformance
 
     real = conformance.Evidence.errors
     monkeypatch.setattr(
@@ -401,7 +405,7 @@ def test_a_full_disk_is_told(ingest, tmp_path, monkeypatch):
 
 def test_the_static_pass_never_holds_a_checkpoint(ingest, tmp_path, monkeypatch):
     """STATIC_ONLY fills one attention module at a time, and transformers' whole loader is not called."""
-    from ingest import loading
+    from eigenhouse.ingest.models import loading
 
     largest = 0
     real = loading.Checkpoint.read
@@ -421,7 +425,7 @@ def test_the_static_pass_never_holds_a_checkpoint(ingest, tmp_path, monkeypatch)
 
 
 def test_a_model_larger_than_memory_gives_its_static_geometry(ingest, ask, tmp_path, monkeypatch):
-    from ingest import workbench
+    from eigenhouse.ingest.capture import workbench
 
     monkeypatch.setattr(workbench, "fits_in_memory", lambda _: False)
     folder = tiny_models.save("grouped heads", tmp_path / "tiny")

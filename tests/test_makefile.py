@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 import typer.main
 
-import ingest
-from analyses.__main__ import app
-from ingest.__main__ import app as ingest_app
+import eigenhouse
+from eigenhouse.__main__ import app
 
 ROOT = Path(__file__).resolve().parent.parent
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -64,7 +63,7 @@ def test_every_variable_arrives_as_typed(echo, tmp_path, name):
     trap = tmp_path / "trap"
     typed = NASTY.format(trap=trap)
     command, handed_over, _ = echo("query", f"{name}={typed}")
-    assert command == ["-m", "analyses", "query"]
+    assert command == ["-m", "eigenhouse", "query"]
     assert handed_over == {name: typed}
     assert not trap.exists()
 
@@ -99,7 +98,7 @@ def test_an_unknown_variable_is_refused(tmp_path, typo, near):
 
 def test_every_variable_is_an_option_and_the_other_way_round():
     """`--static-only` reads EIGENHOUSE_STATIC_ONLY, which make fills from STATIC_ONLY."""
-    commands = [typer.main.get_command(ingest_app), *typer.main.get_command(app).commands.values()]
+    commands = typer.main.get_command(app).commands.values()
     options = {option for command in commands for option in command.params if option.name != "help"}
     names = {option.opts[0].removeprefix("--").replace("-", "_").upper(): option.envvar for option in options}
     assert names == {name: f"EIGENHOUSE_{name}" for name in PASSED}
@@ -144,10 +143,10 @@ def project(tmp_path):
 
 def test_venv_is_made_once_for_each_lock(project):
     done, installs, log = project("models")
-    assert (done.returncode, installs, log[-1]) == (0, 1, "-m analyses models")
+    assert (done.returncode, installs, log[-1]) == (0, 1, "-m eigenhouse models")
     assert "Making .venv" in done.stderr
     done, installs, log = project("models")
-    assert (done.returncode, done.stderr, installs, log) == (0, "", 0, ["-m analyses models"])
+    assert (done.returncode, done.stderr, installs, log) == (0, "", 0, ["-m eigenhouse models"])
     os.utime(project.folder / "requirements.lock")
     assert project("queries")[1] == 1
     assert project("queries")[1] == 0
@@ -156,9 +155,9 @@ def test_venv_is_made_once_for_each_lock(project):
 def test_a_broken_install_is_not_taken_for_done(project):
     done, installs, log = project("models", BROKEN="1")
     assert (done.returncode, installs) == (2, 1)
-    assert "-m analyses models" not in log
+    assert "-m eigenhouse models" not in log
     done, installs, log = project("models")
-    assert (done.returncode, installs, log[-1]) == (0, 1, "-m analyses models")
+    assert (done.returncode, installs, log[-1]) == (0, 1, "-m eigenhouse models")
 
 
 def test_an_old_python_is_told(project):
@@ -171,7 +170,7 @@ def test_an_old_python_is_told(project):
 def test_an_environment_of_the_users_is_left_alone(project):
     program(project.folder / "own" / "bin" / "python", 'echo "$@" >> log')
     done, installs, log = project("models", "VENV=own")
-    assert (done.returncode, installs, log) == (0, 0, ["-m analyses models"])
+    assert (done.returncode, installs, log) == (0, 0, ["-m eigenhouse models"])
     project("clean", "VENV=own")
     assert (project.folder / "own" / "bin" / "python").exists()
 
@@ -204,4 +203,4 @@ def test_the_lock_holds_what_is_asked_for_and_no_machine():
 
 def test_one_version():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["version"] == ingest.__version__
+    assert project["version"] == eigenhouse.__version__

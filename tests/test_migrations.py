@@ -13,12 +13,15 @@ import duckdb
 import pytest
 import schema3_fixture
 import tiny_models
+from eigenhouse.analyses.report import facts
+from eigenhouse.ingest.runs.pipeline import ingest
+from eigenhouse.ingest.sources import locate as sources
+from eigenhouse.ingest.warehouse import file as warehouse_file
+from eigenhouse.ingest.warehouse import migrations, sqlfiles, store
 
-from analyses import __main__ as command_line
-from analyses import facts
-from ingest import migrations, sources, sqlfiles, store, warehouse_file
-from ingest.errors import EigenhouseError
-from ingest.pipeline import Options, ingest
+from eigenhouse import __main__ as command_line
+from eigenhouse.errors import EigenhouseError
+from eigenhouse.options import Ingest
 
 REPOSITORY = sqlfiles.SQL_DIR.parent
 COPY = "warehouse.schema3.duckdb"
@@ -108,7 +111,7 @@ def test_views_and_saved_queries_answer(old, capfdbinary):
     assert counts.keys() == set(views) and counts["head_descriptors"] == 4 * 60
     for query in ("models", "conformance_worst"):
         with pytest.raises(SystemExit) as ending:
-            command_line.main(["query", "--q", query, "--warehouse", str(old)])
+            command_line.app(["query", "--q", query, "--warehouse", str(old)])
         assert not ending.value.code
     assert b"rope-gguf" in capfdbinary.readouterr().out
 
@@ -133,7 +136,7 @@ def test_what_came_within_schema_3_may_be_missing(old):
 
 def test_make_views_brings_it(old, capfd):
     with pytest.raises(SystemExit) as ending:
-        command_line.main(["views", "--warehouse", str(old)])
+        command_line.app(["views", "--warehouse", str(old)])
     assert not ending.value.code
     out, err = capfd.readouterr()
     assert "up to date" in out and COPY in err and (old.parent / COPY).exists()
@@ -305,7 +308,7 @@ def test_an_error_that_was_swallowed_is_noticed(old, monkeypatch):
 def test_a_reader_is_told_how(old, unpacked, capfd):
     for command in (["models"], ["query", "--sql", "select 1"], ["report", "--out", str(old.parent / "report")]):
         with pytest.raises(SystemExit) as ending:
-            command_line.main([*command, "--warehouse", str(old)])
+            command_line.app([*command, "--warehouse", str(old)])
         assert ending.value.code == 1
         [line] = capfd.readouterr().err.splitlines()
         assert f"has schema version 3, this program works with {store.SCHEMA_VERSION}; run `make views`" in line
@@ -387,7 +390,7 @@ def test_codes_were_read_without_their_scales(old):
 
 def shown(path, capfdbinary, *command):
     with pytest.raises(SystemExit) as ending:
-        command_line.main([*command, "--warehouse", str(path)])
+        command_line.app([*command, "--warehouse", str(path)])
     assert not ending.value.code
     return capfdbinary.readouterr().out.decode()
 
@@ -420,7 +423,9 @@ def test_the_page_of_a_model_shows_its_doubts(with_checkpoints):
 def ingested(tmp_path, monkeypatch):
     """Options of an ingest of the plain model, done once."""
     monkeypatch.setenv("EIGENHOUSE_CACHE", str(tmp_path / "cache"))
-    options = Options(str(schema3_fixture.plain(tmp_path / "tiny")), tmp_path / "new.duckdb", static_only=True)
+    options = Ingest(
+        model=str(schema3_fixture.plain(tmp_path / "tiny")), warehouse=tmp_path / "new.duckdb", static_only=True
+    )
     ingest(options)
     return options
 
@@ -444,11 +449,13 @@ def test_an_ingest_brings_an_older_warehouse_and_clears_doubts(old, tmp_path, mo
     folder = schema3_fixture.adapter(tmp_path / "adapter")
     sha256 = sources.weights_sha256(tiny_models.local_source(folder / "model.safetensors"))
     changed(old, "update models set source = ?, weights_sha256 = ? where model_id = 'adapter'", str(folder), sha256)
-    ingest(Options(str(schema3_fixture.plain(tmp_path / "other")), old, static_only=True, no_weights=True))
+    ingest(
+        Ingest(model=str(schema3_fixture.plain(tmp_path / "other")), warehouse=old, static_only=True, no_weights=True)
+    )
     assert COPY in capfd.readouterr().err and (old.parent / COPY).exists()
     assert doubted(old).keys() == {"adapter", "rope-gguf"}
     (folder / "adapter_config.json").unlink()
-    assert ingest(Options(str(folder), old, static_only=True))["singular_values"] > 0
+    assert ingest(Ingest(model=str(folder), warehouse=old, static_only=True))["singular_values"] > 0
     left = (
         "select stage from ingested_stages join models using (model_key) "
         "where model_id = 'adapter' and doubt is not null"

@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-
-from ingest.null_spectra import N_SAMPLES, null_frame, null_sigma
+from eigenhouse.ingest.geometry.null_spectra import N_SAMPLES, null_frame, null_sigma
 
 
 def test_second_moment_is_the_expected_one():

@@ -8,8 +8,7 @@ import duckdb
 import experiment_fixture as fixture
 import numpy as np
 import pytest
-
-from ingest import sqlfiles
+from eigenhouse.ingest.warehouse import sqlfiles
 
 REL = 1e-9  # sums of doubles in another order
 ROUNDING = 1e-7  # sqrt(1 - cosine²) makes this of the last digit of a cosine near 1

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import tiny_models
 import torch
+from eigenhouse.ingest.capture import sites as capture
+from eigenhouse.ingest.capture.tracing import tracing
+from eigenhouse.ingest.proof.conformance import TOLERANCE, Evidence, proven_factors
+from eigenhouse.ingest.runs import pipeline
 from torch import nn
 
-from ingest import capture, pipeline
-from ingest.conformance import TOLERANCE, Evidence, proven_factors
-from ingest.pipeline import Options
-from ingest.tracing import tracing
+from eigenhouse.options import Ingest
 
 KINDS = [kind for kind in tiny_models.CONFIGS if kind.startswith("own kernel")]
 # what the softmax's argument is to q·k: c^-1/2 but where the model has its reasons (three terms share a score; none)
@@ -124,7 +125,9 @@ def test_an_ingest_agrees_with_the_returned_weights(kind, static, tmp_path, monk
     monkeypatch.setenv("EIGENHOUSE_CACHE", str(tmp_path / "cache"))
     folder, prompts = tiny_models.save(kind, tmp_path / "tiny"), tiny_models.prompts(tmp_path, 11, 1, 5)
     warehouse = tmp_path / "warehouse.duckdb"
-    pipeline.ingest(Options(str(folder), warehouse, prompts=prompts, static_only=static, variants="none"))
+    pipeline.ingest(
+        Ingest(model=str(folder), warehouse=warehouse, prompts=prompts, static_only=static, variants="none")
+    )
     model = tiny_models.build(kind, attention="eager", causal=True)
     with duckdb.connect(str(warehouse), read_only=True) as con:
         for layer, (site, _) in enumerate(tiny_models.sites(model)):

@@ -8,9 +8,8 @@ import experiment_fixture as fixture
 import numpy as np
 import polars as pl
 import pytest
-
-from analyses import asking, formats, saved
-from ingest import sqlfiles
+from eigenhouse.analyses.answers import asking, formats, saved
+from eigenhouse.ingest.warehouse import sqlfiles
 
 TARGETS = {"entropy_nats": "n_queries", "logit_std": "n_multi_queries", "entropy_without_sink_nats": "n_multi_queries"}
 DESCRIPTORS = (

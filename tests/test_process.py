@@ -31,8 +31,8 @@ def shell(tmp_path, warehouse):
     outside = {name: value for name, value in os.environ.items() if not name.startswith("EIGENHOUSE_")}
     outside |= {"PYTHONPATH": str(ROOT), "EIGENHOUSE_WAREHOUSE": str(warehouse), "PYTHON": sys.executable}
 
-    def shell(arguments, then, module="analyses"):
-        script = f'set -o pipefail; "$PYTHON" -m {module} "$@" {then}'
+    def shell(arguments, then):
+        script = f'set -o pipefail; "$PYTHON" -m eigenhouse "$@" {then}'
         return subprocess.run(
             ["bash", "-c", script, "bash", *arguments], cwd=tmp_path, env=outside, capture_output=True, timeout=120
         )
@@ -66,8 +66,8 @@ def test_lost_output_is_told(shell, tmp_path, command):
 
 @pytest.mark.parametrize("then", ["2>/dev/full", "2>&-", ">&- 2>&-", "<&- >&- 2>/dev/full"])
 def test_an_error_that_nobody_can_read_is_one(shell, then):
-    for arguments, module in ((["query", "--sql", "selec"], "analyses"), (["--model", "/no/such"], "ingest")):
-        done = shell(arguments, then, module)
+    for arguments in (["query", "--sql", "selec"], ["ingest", "--model", "/no/such"]):
+        done = shell(arguments, then)
         assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")
 
 
@@ -90,7 +90,7 @@ def test_an_ingest_goes_on_without_its_console(shell, tmp_path):
     spectra.write_text(json.dumps({"num_layers": 3, "num_heads": 2, "static": static}))
     endings = {"2>&1 | head -c 1": 0, "2>&1 | true": 0, "2>&-": 0, "2>/dev/full": 1}
     for number, (then, status) in enumerate(endings.items()):
-        done = shell(["--model", str(spectra), "--name", f"m{number}", "--warehouse", "own.duckdb"], then, "ingest")
+        done = shell(["ingest", "--model", str(spectra), "--name", f"m{number}", "--warehouse", "own.duckdb"], then)
         assert (done.returncode, quiet(done)) == (status, True)
     told = ["query", "--sql", "select model_id from models order by 1", "--format", "csv", "--warehouse", "own.duckdb"]
     assert shell(told, "").stdout == b"model_id\nm0\nm1\nm2\nm3\n"
@@ -114,24 +114,24 @@ def test_make_ends_quietly_too(warehouse, told):
 
 
 @pytest.mark.parametrize(
-    ("module", "verb", "option"),
+    ("verb", "option"),
     [
-        *(("analyses", ["query"], option) for option in ("sql", "out", "model", "warehouse", "format", "head", "q")),
-        ("analyses", ["models"], "warehouse"),
-        ("analyses", ["report"], "out"),
-        ("analyses", ["export"], "prompt-set"),
-        *(("ingest", [], option) for option in ("model", "name", "prompts", "warehouse", "revisions", "subspace-size")),
+        *((["query"], option) for option in ("sql", "out", "model", "warehouse", "format", "head", "q")),
+        (["models"], "warehouse"),
+        (["report"], "out"),
+        (["export"], "prompt-set"),
+        *((["ingest"], option) for option in ("model", "name", "prompts", "warehouse", "revisions", "subspace-size")),
     ],
 )
-def test_bytes_that_are_no_utf8(shell, monkeypatch, module, verb, option):
+def test_bytes_that_are_no_utf8(shell, monkeypatch, verb, option):
     typed = b"a\xff".decode("utf-8", "surrogateescape")
-    done = shell([*verb, f"--{option}", typed], "", module)
+    done = shell([*verb, f"--{option}", typed], "")
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr.decode().startswith(f"error: want UTF-8 text for --{option}, got the byte 0xff at character 2")
     assert len(done.stderr.splitlines()) == 1
     name = option.upper().replace("-", "_")
     environment = os.environ | {"PYTHONPATH": str(ROOT), f"EIGENHOUSE_{name}": typed}
-    done = subprocess.run([sys.executable, "-m", module, *verb], env=environment, capture_output=True)
+    done = subprocess.run([sys.executable, "-m", "eigenhouse", *verb], env=environment, capture_output=True)
     assert done.returncode == 1
     assert done.stderr.decode().startswith(f"error: want UTF-8 text for {name}, got the byte 0xff")
     assert len(done.stderr.splitlines()) == 1

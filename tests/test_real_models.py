@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from eigenhouse.analyses.export import export
+from eigenhouse.ingest.sources import catalog
+from eigenhouse.ingest.sources.prompts import read_prompts
+from eigenhouse.ingest.warehouse import store
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
-from analyses.export import export
-from ingest import __main__ as command_line
-from ingest import catalog, store
-from ingest.prompts import read_prompts
+from eigenhouse import __main__ as command_line
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def warehouse(tmp_path_factory):
     path = tmp_path_factory.mktemp("real") / "warehouse.duckdb"
     for arguments in (["--static-only"], ["--model", "minilm-l6"]):
         told = [*arguments, "--warehouse", str(path), "--force"]
-        result = CliRunner().invoke(command_line.app, told, catch_exceptions=False)
+        result = CliRunner().invoke(command_line.app, ["ingest", *told], catch_exceptions=False)
         assert result.exit_code == 0, result.output
     return path
 
@@ -162,7 +163,7 @@ def test_encoder_exported_and_imported_answers_alike(warehouse, tmp_path, monkey
     ]  # fmt: skip
     for file in files[:2]:
         told = ["--model", str(file), "--name", "again", "--warehouse", str(path)]
-        result = CliRunner().invoke(command_line.app, told, catch_exceptions=False)
+        result = CliRunner().invoke(command_line.app, ["ingest", *told], catch_exceptions=False)
         assert result.exit_code == 0, result.output
     con = store.connect(path, read_only=True)
     product = "where operator = 'head_product'"

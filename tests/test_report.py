@@ -10,12 +10,14 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from eigenhouse.analyses.answers import asking, formats, saved
+from eigenhouse.analyses.charts import charts, pictures
+from eigenhouse.analyses.report import pages, report, sections
+from eigenhouse.ingest.warehouse import sqlfiles
 from markdown_it import MarkdownIt
 from report_fixture import ATTACK, PIXEL, PLAIN, STATIC
 
-from analyses import asking, charts, formats, pages, pictures, report, saved, sections
-from ingest import sqlfiles
-from ingest.errors import EigenhouseError
+from eigenhouse.errors import EigenhouseError
 
 HOSTILE = f"{ATTACK}@1#x"
 VOID = {"meta", "link", "img", "input", "br", "hr", "path"}

@@ -9,14 +9,21 @@ import duckdb
 import numpy as np
 import polars as pl
 import pytest
+from eigenhouse.analyses.answers import asking, saved
+from eigenhouse.analyses.charts import charts
+from eigenhouse.analyses.routines.eigenvector_angles import eigenvector_angles
+from eigenhouse.analyses.routines.entropy_predictors import (
+    DESCRIPTORS,
+    N_PERMUTATIONS,
+    N_RESAMPLES,
+    SEED,
+    entropy_predictors,
+)
+from eigenhouse.analyses.routines.entropy_regression import DESCRIPTORS as FOUR
+from eigenhouse.analyses.routines.entropy_regression import entropy_regression
+from eigenhouse.ingest.warehouse import sqlfiles
 
-from analyses import asking, charts, saved
-from analyses.eigenvector_angles import eigenvector_angles
-from analyses.entropy_predictors import DESCRIPTORS, N_PERMUTATIONS, N_RESAMPLES, SEED, entropy_predictors
-from analyses.entropy_regression import DESCRIPTORS as FOUR
-from analyses.entropy_regression import entropy_regression
-from ingest import sqlfiles
-from ingest.errors import EigenhouseError
+from eigenhouse.errors import EigenhouseError
 
 KEY = {"model_id": "m", "operator": "metric", "prompt_set": "s"}
 

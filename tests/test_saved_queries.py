@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 import warehouse_fixture as fixture
 from conftest import HEADS, SEEDS, conformance
+from eigenhouse.analyses.answers import saved
 
-from analyses import __main__ as command_line
-from analyses import saved
+from eigenhouse import __main__ as command_line
 
 SAVED = [query.name for query in saved.every()]
 REL = 1e-12  # double arithmetic on the same float32 values
@@ -41,7 +41,7 @@ def rounded(row):
 
 def test_queries_lists_them_all(capfdbinary):
     with pytest.raises(SystemExit) as ending:
-        command_line.main(["queries"])
+        command_line.app(["queries"])
     assert not ending.value.code
     listing = capfdbinary.readouterr().out.decode()
     for query in saved.every():

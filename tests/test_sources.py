@@ -15,11 +15,12 @@ import zipfile
 import gguf
 import numpy as np
 import pytest
+from eigenhouse.ingest.sources import catalog, gguf_header
+from eigenhouse.ingest.sources import locate as sources
+from eigenhouse.ingest.sources.locate import resolve, revision_order
 from safetensors.numpy import save_file
 
-from ingest import catalog, gguf_header, sources
-from ingest.errors import EigenhouseError
-from ingest.sources import resolve, revision_order
+from eigenhouse.errors import EigenhouseError
 
 CONFIG = {"model_type": "llama", "hidden_size": 3}
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -547,8 +548,8 @@ def resolve_in_a_process(tmp_path, endpoint, *wanted):
     """One answer a (model, revision). huggingface_hub reads its endpoint at import: hence a process."""
     program = """
         import json, sys
-        from ingest.errors import EigenhouseError
-        from ingest.sources import resolve, revision_order
+        from eigenhouse.errors import EigenhouseError
+        from eigenhouse.ingest.sources.locate import resolve, revision_order
         for model, revision in json.loads(sys.argv[1]):
             try:
                 source = resolve(model, revision=revision)

@@ -3,9 +3,8 @@
 from dataclasses import replace
 
 import torch
-
-from ingest import capture
-from ingest.stacks import find_stacks
+from eigenhouse.ingest.capture import sites as capture
+from eigenhouse.ingest.capture.stacks import find_stacks
 
 
 class TwoAttentions(torch.nn.Module):

@@ -14,9 +14,11 @@ import duckdb
 import polars as pl
 import pytest
 import warehouse_fixture as fixture
+from eigenhouse.ingest.stages import staging
+from eigenhouse.ingest.warehouse import file as warehouse_file
+from eigenhouse.ingest.warehouse import sqlfiles, store
 
-from ingest import sqlfiles, staging, store, warehouse_file
-from ingest.errors import EigenhouseError
+from eigenhouse.errors import EigenhouseError
 
 REPOSITORY = sqlfiles.SQL_DIR.parent
 HOLD = "import duckdb, sys; con = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
@@ -195,7 +197,7 @@ def test_whether_there_is_a_warehouse_waits_for_a_held_file(held):
 
 def test_import_is_light():
     heavy = "{'torch', 'transformers', 'huggingface_hub', 'polars'}"
-    code = f"import sys, ingest.store; assert not {heavy} & sys.modules.keys()"
+    code = f"import sys, eigenhouse.ingest.warehouse.store; assert not {heavy} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY)
 
 
@@ -465,7 +467,7 @@ import os, sys
 sys.path.insert(0, {os.path.dirname(__file__)!r})
 from pathlib import Path
 import warehouse_fixture as fixture
-from ingest import store
+from eigenhouse.ingest.warehouse import store
 store._roll_up = lambda *args: os.kill(os.getpid(), {int(signal.SIGKILL)})
 load = fixture.full_load(Path({str(tmp_path / "new")!r}), "org/ours", 9)
 store.load(Path({str(loaded)!r}), [load], {{}}, force=False)
@@ -515,7 +517,9 @@ from contextlib import contextmanager
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import warehouse_fixture as fixture
-from ingest import sqlfiles, store, warehouse_file
+from eigenhouse.ingest.warehouse import sqlfiles
+from eigenhouse.ingest.warehouse import store
+from eigenhouse.ingest.warehouse import file as warehouse_file
 _, _, folder, path, after, suffix = sys.argv
 texts = sqlfiles.comments()
 sqlfiles.comments = lambda: {key: text + suffix for key, text in texts.items()}

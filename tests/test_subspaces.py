@@ -4,11 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
-
-from ingest import subspaces
-from ingest.alignment import energy_fractions, span_sum, summed_fractions
-from ingest.spectra import LayerHeads
-from ingest.weight_spectra import MARGIN, gram_rounding, weight_sigmas
+from eigenhouse.ingest.geometry import subspaces
+from eigenhouse.ingest.geometry.alignment import energy_fractions, span_sum, summed_fractions
+from eigenhouse.ingest.geometry.spectra import LayerHeads
+from eigenhouse.ingest.geometry.weight_spectra import MARGIN, gram_rounding, weight_sigmas
 
 HEADS, FEATURES, HIDDEN, LAYERS, SIZE = 6, 7, 31, 5, 3
 

@@ -6,11 +6,13 @@ import pytest
 import tiny_models
 import torch
 import transformers
+from eigenhouse.ingest.capture import forward
+from eigenhouse.ingest.capture import recording as probes
+from eigenhouse.ingest.capture import sites as capture
 from torch import nn
 from typer.testing import CliRunner
 
-from ingest import __main__ as command_line
-from ingest import capture, forward, probes
+from eigenhouse import __main__ as command_line
 
 # by stack: layers, heads, head_dim, hidden_size, ffn_size; all of a checkpoint's differ, and so do the sizes of one
 TEXT = (2, 6, 8, 48, 40)
@@ -154,7 +156,7 @@ def ingest(tmp_path, monkeypatch):
     def run(model, *arguments):
         tiny_models.randomize(model).save_pretrained(tmp_path / "tiny")
         told = ["--model", str(tmp_path / "tiny"), "--warehouse", str(tmp_path / "w.duckdb"), *map(str, arguments)]
-        result = CliRunner().invoke(command_line.app, told, catch_exceptions=False)
+        result = CliRunner().invoke(command_line.app, ["ingest", *told], catch_exceptions=False)
         assert result.exit_code == 0, result.output
 
         def ask(sql):
@@ -247,7 +249,7 @@ def test_a_tower_that_takes_the_unknown_is_told(ingest):
 
 
 def test_a_stack_that_cannot_be_read_takes_no_other_along(ingest, monkeypatch):
-    from ingest import factor_stage
+    from eigenhouse.ingest.stages import factors as factor_stage
 
     real = factor_stage.proven_factors
 

@@ -6,11 +6,12 @@ import pytest
 import tiny_models
 import torch
 import transformers
+from eigenhouse.ingest.geometry import operators
+from eigenhouse.ingest.proof import variants
 from typer.testing import CliRunner
 
-from ingest import __main__ as command_line
-from ingest import operators, variants
-from ingest.errors import EigenhouseError
+from eigenhouse import __main__ as command_line
+from eigenhouse.errors import EigenhouseError
 
 REL = 2e-5  # float32 weights in, float32 values out
 DISTANCES = (1, 4, 16)
@@ -29,7 +30,16 @@ def ingest(tmp_path, monkeypatch):
         folder = tmp_path / kind.replace(" ", "-").replace("/", "-")
         if not folder.exists():
             tiny_models.save(kind, folder)
-        told = ["--model", str(folder), "--warehouse", str(tmp_path / "w.duckdb"), "--name", "tiny", "--static-only"]
+        told = [
+            "ingest",
+            "--model",
+            str(folder),
+            "--warehouse",
+            str(tmp_path / "w.duckdb"),
+            "--name",
+            "tiny",
+            "--static-only",
+        ]
         result = CliRunner().invoke(command_line.app, [*told, "--no-weights", *arguments], catch_exceptions=False)
         assert result.exit_code == 0, result.output
         return ask
@@ -324,7 +334,16 @@ def test_a_wrong_turn_is_not_taken(ingest, monkeypatch):
 def test_latent_attention_has_whole_matrices_or_products(ingest, tmp_path, kind, whole):
     """The weights' spectra are of whole matrices; what is a product of several is told as skipped."""
     folder = tiny_models.save(kind, tmp_path / "latent")
-    told = ["--model", str(folder), "--warehouse", str(tmp_path / "w.duckdb"), "--name", "tiny", "--static-only"]
+    told = [
+        "ingest",
+        "--model",
+        str(folder),
+        "--warehouse",
+        str(tmp_path / "w.duckdb"),
+        "--name",
+        "tiny",
+        "--static-only",
+    ]
     assert CliRunner().invoke(command_line.app, [*told, "--variants", "none"], catch_exceptions=False).exit_code == 0
     with duckdb.connect(str(tmp_path / "w.duckdb"), read_only=True) as con:
         found = con.execute(

@@ -4,9 +4,8 @@ import re
 
 import experiment_fixture as fixture
 import pytest
-
-from analyses import asking, saved
-from ingest import sqlfiles
+from eigenhouse.analyses.answers import asking, saved
+from eigenhouse.ingest.warehouse import sqlfiles
 
 VERDICTS = sqlfiles.files("verdicts")
 

@@ -5,8 +5,7 @@ import json
 import duckdb
 import experiment_fixture as fixture
 import pytest
-
-from ingest import sqlfiles
+from eigenhouse.ingest.warehouse import sqlfiles
 
 VIEWS = sqlfiles.files("views")
 every_view = pytest.mark.parametrize("path", VIEWS, ids=lambda path: path.stem)

@@ -5,12 +5,12 @@ import json
 import pytest
 import tiny_models
 import torch
+from eigenhouse.ingest.models import codes, dequantize, loading, witness
+from eigenhouse.ingest.models.codes import Method
 from safetensors.torch import load_file, save_file
 from test_codes import in_blocks, stored
 
-from ingest import codes, dequantize, loading, witness
-from ingest.codes import Method
-from ingest.errors import EigenhouseError
+from eigenhouse.errors import EigenhouseError
 
 GENERATOR = torch.Generator().manual_seed(5)
 ROWS, COLUMNS, GROUP = 24, 64, 32

@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
-
-from ingest.store import StackLoad
+from eigenhouse.ingest.warehouse.store import StackLoad
 
 N_LAYERS, N_HEADS, N_VALUES = 3, 5, 7
 OPERATORS = ("head_product", "metric")

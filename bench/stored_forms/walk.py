@@ -20,14 +20,16 @@ from unittest.mock import patch
 import duckdb
 import numpy as np
 import torch
+from eigenhouse.ingest.models.loading import first_line
+from eigenhouse.ingest.runs import pipeline
+from eigenhouse.ingest.warehouse import store
 
 from bench.architectures import sigma_error
 from bench.stored_forms.form import FORMS, Form, store_form
 from bench.stored_forms.models import Pair, State, attention_pair, biases, build, layer_matrices, stored_state
 from bench.tiny_text import prompts
-from ingest import pipeline, store
-from ingest.errors import EigenhouseError
-from ingest.loading import first_line
+from eigenhouse.errors import EigenhouseError
+from eigenhouse.options import Ingest
 
 TOLERANCE = 1e-4  # of the largest σ, against the exact values: what the warehouse holds is float32
 DISTANCE = 16
@@ -66,9 +68,9 @@ def _outcome(form: Form, folder: Path, exact: State, static_only: bool) -> Outco
     warehouse = folder / f"{static_only}-{WAREHOUSE}"
     shutil.copy(empty_warehouse(), warehouse)
     variants = [f"rope_{DISTANCE}"] * bool(form.rotation) + ["biased"] * form.is_biased
-    options = pipeline.Options(
-        str(folder / "form" / form.file),
-        warehouse,
+    options = Ingest(
+        model=str(folder / "form" / form.file),
+        warehouse=warehouse,
         static_only=static_only,
         eigenvectors="none",
         variants=",".join(variants) or "none",

@@ -1,0 +1,116 @@
+"""One question to the warehouse: parameters bound by name, mistakes answered with the names nearby."""
+
+import contextlib
+import difflib
+import importlib
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from eigenhouse.analyses import routines
+from eigenhouse.analyses.answers import plain_types
+from eigenhouse.ingest.warehouse import sqlfiles
+
+from eigenhouse.errors import EigenhouseError
+
+MISSING_TABLE = re.compile(r"Table with name (\S+) does not exist")
+ANSWER = "answer"
+MISSING_COLUMN = re.compile(r'(?:Referenced column|does not have a column named) "([^"]+)"')
+
+
+def ask(con: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any], *, exact: bool = False) -> None:
+    """Run every statement; the last one's rows are left in `con`. A mistake is refused with a hint.
+
+    exact: for a writer of analyses/formats.py, which then loses nothing of any type.
+
+    Where the SQL's header names a routine, the first statement's rows go through it, and what comes back is the
+    relation `answer`: what further statements may read, and what is left in `con` where there are none.
+    """
+    name = sqlfiles.header_of(sql).get("routine")
+    routine = _routine(name) if name else None
+    with explained(con):
+        statements = con.extract_statements(sql)
+        if not statements:
+            raise EigenhouseError("the SQL holds no statement")
+        if exact and not routine:  # a routine's frame is polars', which doesn't know DuckDB's own types
+            con.execute(f"set {plain_types.LOSSLESS} = true")
+        for place, statement in enumerate(statements):
+            con.execute(statement, _values(statement.named_parameters, parameters))
+            if routine and place == 0:
+                con.register(ANSWER, routine(con.pl()))
+                con.execute(f"from {ANSWER}")
+
+
+def want_all_used(sql: str, given: dict[str, Any]) -> None:
+    """Refuse a parameter that a user's own SQL doesn't ask for: the answer would be to another question."""
+    with contextlib.suppress(duckdb.Error):  # said when it is asked
+        asked = {name.lower() for statement in duckdb.extract_statements(sql) for name in statement.named_parameters}
+        if surplus := [name for name in given if name not in asked]:
+            raise EigenhouseError(
+                f"the SQL has no ${surplus[0]}, so {surplus[0].upper()}={given[surplus[0]]} would do nothing; "
+                f"write ${surplus[0]} where it belongs"
+            )
+
+
+def _routine(name: str) -> Callable[[Any], Any]:
+    """The function `name` of analyses/routines/<name>.py: a polars frame in, a polars frame out."""
+    is_there = name in {path.stem for path in Path(routines.__file__).parent.glob("*.py")}
+    module = importlib.import_module(f"eigenhouse.analyses.routines.{name}") if is_there else None
+    function = getattr(module, name, None)
+    if function is None:
+        raise EigenhouseError(f"there is no routine {name}: wanted a function {name} in analyses/routines/{name}.py")
+    return function
+
+
+def known_model(con: duckdb.DuckDBPyConnection, model: str | None) -> str | None:
+    """The model that was asked for, where the warehouse holds it; refuses a warehouse without any."""
+    models = [name for (name,) in con.execute("select model_id from models order by model_id").fetchall()]
+    if not models:
+        raise EigenhouseError("the warehouse holds no model: `make ingest`")
+    if model is not None and model not in models:
+        near = difflib.get_close_matches(model, models, 3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "`make models` lists them"
+        raise EigenhouseError(f"no model {model} in the warehouse; {hint}")
+    return model
+
+
+def _values(names: set[str], parameters: dict[str, Any]) -> dict[str, Any]:
+    """What the statement's own parameters take; DuckDB refuses values that it did not ask for."""
+    if unfilled := sorted(name for name in names if name.lower() not in parameters):
+        have = ", ".join(f"${name}" for name in parameters) or "none is given"
+        raise EigenhouseError(
+            f"the SQL asks for ${unfilled[0]}, which has no value (have: {have}); "
+            "MODEL=… fills $model, and so do ANCHOR, OPERATOR, HEAD and K"
+        )
+    return {name: parameters[name.lower()] for name in names}
+
+
+@contextlib.contextmanager
+def explained(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """DuckDB's own message for a mistake in the SQL, with the names that may have been meant."""
+    try:
+        yield
+    except duckdb.Error as error:
+        if "'pytz'" in str(error):  # other types are never left to DuckDB's conversion
+            raise EigenhouseError("a VARIANT holds a time with a zone; cast it, as with ::json") from error
+        told = str(error).rsplit("IOError: ")[-1].rstrip()  # Arrow's words around DuckDB's, where rows came through it
+        raise EigenhouseError(told + _hint(con, str(error))) from error
+
+
+def _hint(con: duckdb.DuckDBPyConnection, message: str) -> str:
+    columns: dict[str, list[str]] = {}
+    with contextlib.suppress(duckdb.Error):
+        rows = con.execute("select column_name, table_name from duckdb_columns() where not internal").fetchall()
+        for column, table in rows:
+            columns.setdefault(column, []).append(table)
+    tables = sorted({table for found in columns.values() for table in found})
+    if missing := MISSING_TABLE.search(message):
+        near = difflib.get_close_matches(missing[1], tables, 3)
+        return f"\nhint: near: {', '.join(near)}" if near else f"\nhint: there are {', '.join(tables)}"
+    if missing := MISSING_COLUMN.search(message):
+        found = difflib.get_close_matches(missing[1], columns, 3)
+        near = [f"{column} in {', '.join(sorted(columns[column]))}" for column in found]
+        return f"\nhint: near: {'; '.join(near)}" if near else ""
+    return ""

@@ -1,0 +1,203 @@
+"""A saved query as a chart: its answer, read the way that `chart` in its header says.
+
+Keys of `chart`: `mark`, and Altair's channels, each a shorthand ("layer:O") or a table of the channel's own settings
+with the shorthand among them. `x_title` and the like set a title; `rules = [{y = 1, label = "…"}]` are reference
+lines, at a number or at the mean of a column within the facet (`y = "chance"`); `band = ["low", "high"]` are two
+columns to shade between, along y; `layers = [{mark = "rule", x = "low", x2 = "high"}]` are further marks, drawn as the
+first but for the columns that they name; `independent = ["x"]` gives every facet its own axis; `width`, `height` and
+`columns` (of facets) are numbers.
+"""
+
+import difflib
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from eigenhouse.analyses.answers import asking, formats, saved
+from eigenhouse.analyses.answers.saved import SavedQuery
+from eigenhouse.analyses.charts import pictures
+from eigenhouse.analyses.charts.pictures import FACETS, SUFFIXES, Channels, Rows, Spec
+
+from eigenhouse.errors import EigenhouseError
+
+FOLDER = Path("charts")
+COMPARED = (*FACETS, "shape", "strokeDash")
+CHANNELS = (
+    *COMPARED, "x", "y", "x2", "y2", "xOffset", "yOffset", "color", "size", "strokeWidth", "opacity", "detail", "order",
+    "text", "tooltip",
+)  # fmt: skip
+SETTINGS = ("mark", "band", "layers", "rules", "independent", "width", "height", "columns")
+UNITS = {"nats": "nats", "bits": "bits", "deg": "degrees", "seconds": "s", "mb": "MB"}
+MOST_MODELS = 20  # named in an error
+
+
+class NothingToDraw(EigenhouseError):
+    """The query's answer holds no point."""
+
+
+def find(name: str) -> SavedQuery:
+    """The saved query of that name; refuses one without a chart."""
+    drawn = ", ".join(query.name for query in saved.every() if query.chart)
+    if not name:
+        raise EigenhouseError(f"wanted Q=<saved query>; these have a chart: {drawn}")
+    query = saved.find(name)
+    if not query.chart:
+        raise EigenhouseError(f"the header of query {name} has no chart; these have one: {drawn}")
+    return query
+
+
+def targets(name: str, out: Path | None) -> list[Path]:
+    """The one file that OUT names, or all three formats under charts/."""
+    if out is None:
+        return [FOLDER / f"{name}{suffix}" for suffix in SUFFIXES]
+    if out.suffix.lower() not in SUFFIXES:
+        raise EigenhouseError(f"OUT={out}: the name of a chart ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+    return [out]
+
+
+def draw(con: duckdb.DuckDBPyConnection, query: SavedQuery, given: dict[str, Any]) -> Spec:
+    """The chart of the query's answer."""
+    spec = spec_of(query, *answer(con, query, given))
+    if spec is None:
+        raise NothingToDraw(f"query {query.name} has nothing to draw{_elsewhere(con, query, given)}")
+    return spec
+
+
+def answer(con: duckdb.DuckDBPyConnection, query: SavedQuery, given: dict[str, Any]) -> tuple[dict[str, str], Rows]:
+    """Each column's type in a chart, and the rows."""
+    asking.ask(con, query.sql, query.bind(given))
+    with asking.explained(con):
+        types = dict(zip(formats.names(con), (_type(str(column[1])) for column in con.description), strict=True))
+        return types, list(formats.records(con))
+
+
+def spec_of(query: SavedQuery, types: dict[str, str], rows: Rows) -> Spec | None:
+    """The chart of these rows; None where they hold no point."""
+    channels = _channels(query, types)
+    rows, notes = _without_what_a_log_axis_lacks(channels, rows)
+    fields = [channels[axis]["field"] for axis in ("x", "y") if "field" in channels.get(axis, {})]
+    if not any(all(row[field] is not None for field in fields) for row in rows):
+        return None
+    channels, single = _without_single_values(channels, rows)
+    return pictures.picture(query, _fitted(channels, rows), types, rows, [*single, *notes])
+
+
+def axis_title(column: str) -> str:
+    """A column's name as words, its unit in brackets: mean_entropy_nats → mean entropy (nats)."""
+    words = column.removesuffix("_id").split("_")
+    if words[0] == "n" and words[1:]:
+        words[0] = "number of"
+    if words[-1] in UNITS and words[:-1]:
+        words[-1] = f"({UNITS[words[-1]]})"
+    return " ".join(words)
+
+
+# --- what was asked ---
+
+
+def _type(duckdb_type: str) -> str:
+    if re.fullmatch(r"U?\w*INT(EGER)?|FLOAT|DOUBLE|DECIMAL.*", duckdb_type):
+        return "quantitative"
+    return "temporal" if duckdb_type.startswith(("DATE", "TIMESTAMP")) else "nominal"
+
+
+def _channels(query: SavedQuery, types: dict[str, str]) -> Channels:
+    """Every channel of the header but the tooltip, as Altair's keywords."""
+    titles = [f"{name}_title" for name in CHANNELS]
+    for key in query.chart:
+        if key not in (*CHANNELS, *SETTINGS, *titles):
+            raise _refusal(query, f"key {key}", key, [*CHANNELS, *SETTINGS])
+    levels = [rule[axis] for rule in query.chart.get("rules", []) for axis in ("x", "y") if axis in rule]
+    named = [level for level in levels if isinstance(level, str)]
+    named += [layer[name] for layer in query.chart.get("layers", []) for name in layer if name != "mark"]
+    for column in [*query.chart.get("tooltip", []), *query.chart.get("band", []), *named]:
+        if column not in types:
+            raise _refusal(query, f"column {column}", column, list(types))
+    names = [name for name in query.chart if name in CHANNELS and name != "tooltip"]
+    return {name: _channel(query, name, types) for name in names}
+
+
+def _channel(query: SavedQuery, name: str, types: dict[str, str]) -> dict[str, Any]:
+    from altair.utils import parse_shorthand
+
+    said = query.chart[name]
+    own = dict(said) if isinstance(said, dict) else {"shorthand": said}
+    channel = parse_shorthand(own.pop("shorthand", "")) | own
+    if field := channel.get("field"):
+        if field not in types:
+            raise _refusal(query, f"column {field}", field, list(types))
+        channel = {"type": types[field], "title": axis_title(field)} | channel
+    title = query.chart.get(f"{name}_title")
+    return channel | ({"title": title} if title else {})
+
+
+def _refusal(query: SavedQuery, what: str, name: str, known: list[str]) -> EigenhouseError:
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+    return EigenhouseError(f"the chart of query {query.name} has an unknown {what}; {hint}")
+
+
+def _elsewhere(con: duckdb.DuckDBPyConnection, query: SavedQuery, given: dict[str, Any]) -> str:
+    """What was asked for, and the models whose answer is not empty."""
+    asked = [f"{name.upper()}={value}" for name, value in given.items()]
+    models: list[str] = []
+    if "model" in given:
+        asking.ask(con, query.sql, query.bind({**given, "model": None}))
+        models = list(dict.fromkeys(str(row.get("model_id")) for row in formats.records(con)))
+    there = "there are rows for MODEL="
+    if not models:
+        models = [name for (name,) in con.execute("select model_id from models order by model_id").fetchall()]
+        there = "the warehouse holds " if models else "the warehouse holds no model: `make ingest`"
+    more = f" and {len(models) - MOST_MODELS} more (`make models`)" if len(models) > MOST_MODELS else ""
+    return f"{' for ' if asked else ''}{' '.join(asked)}; {there}{', '.join(models[:MOST_MODELS])}{more}"
+
+
+# --- what can be seen ---
+
+
+def _log_fields(channels: Channels) -> dict[str, str]:
+    """The axes with a logarithmic scale, and their columns."""
+    scales = {axis: (channels.get(axis, {}).get("scale") or {}).get("type") for axis in ("x", "y")}
+    return {axis: channels[axis]["field"] for axis, scale in scales.items() if scale == "log"}
+
+
+def _without_what_a_log_axis_lacks(channels: Channels, rows: Rows) -> tuple[Rows, list[str]]:
+    """The rows above 0 in every column on a logarithmic axis, and a note of how many are not."""
+    fields = _log_fields(channels).values()
+    kept = [row for row in rows if all(row[field] is None or row[field] > 0 for field in fields)]
+    lost = f"{len(rows) - len(kept):,} of {len(rows):,} points"
+    return kept, [f"{lost} are 0 or below, where a logarithmic axis has none."] if len(kept) < len(rows) else []
+
+
+def _without_single_values(channels: Channels, rows: Rows) -> tuple[Channels, list[str]]:
+    """Facets and shapes that would tell nothing apart are not drawn, but noted."""
+    single = {}
+    for name in [name for name in COMPARED if "field" in channels.get(name, {})]:
+        values = {str(row[channels[name]["field"]]) for row in rows}
+        if len(values) == 1:
+            single[name] = f"{channels[name]['title']}: {values.pop()}"
+    kept = {name: channel for name, channel in channels.items() if name not in single}
+    return kept, list(dict.fromkeys(single.values()))
+
+
+def _fitted(channels: Channels, rows: Rows) -> Channels:
+    """Logarithmic axes labelled at the powers of ten, names in the order of the rows, colours even about a middle."""
+    fitted = dict(channels)
+    scale = channels.get("color", {}).get("scale") or {}
+    if "domainMid" in scale and "domain" not in scale:
+        # Vega would stretch each side to its own end, so that a faint negative value looks as large as a great positive
+        middle, field = scale["domainMid"], channels["color"]["field"]
+        reach = max((abs(row[field] - middle) for row in rows if row[field] is not None), default=0) or 1
+        even = {"domain": [middle - reach, middle + reach]}
+        fitted["color"] = channels["color"] | {"scale": scale | even}
+    for axis, field in _log_fields(channels).items():
+        powers = [math.log10(row[field]) for row in rows if row[field] is not None]
+        decades = [10.0**power for power in range(math.floor(min(powers)), math.ceil(max(powers)) + 1)]
+        if len(decades) > 2:
+            fitted[axis] = {"axis": {"values": decades, "format": "~g"}} | channels[axis]
+    for name in [name for name in ("color", *COMPARED) if "field" in channels.get(name, {})]:
+        if channels[name]["type"] == "nominal":
+            fitted[name] = {"sort": list(dict.fromkeys(row[channels[name]["field"]] for row in rows))} | channels[name]
+    return fitted

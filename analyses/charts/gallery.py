@@ -1,0 +1,76 @@
+"""Every saved chart at once, as files in one folder."""
+
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import duckdb
+from eigenhouse.analyses.answers import saved
+from eigenhouse.analyses.answers.saved import SavedQuery
+from eigenhouse.analyses.charts import charts, pictures
+from eigenhouse.analyses.charts.charts import NothingToDraw
+
+from eigenhouse.errors import EigenhouseError
+
+Started = tuple[SavedQuery, Future[float] | EigenhouseError]
+
+
+def draw_all(con: duckdb.DuckDBPyConnection, model: str | None, folder: Path, say: Callable[[str], None]) -> None:
+    """A line for each query, in order; an answer without a point is said, mistakes are told at the end."""
+    queries = [query for query in saved.every() if query.chart]
+    mistakes = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with ThreadPoolExecutor(workers()) as pool:
+            started = (_start(con, query, model, folder, pool) for query in queries)
+            for place, (query, outcome) in enumerate(_some_ahead(started, workers()), 1):
+                if isinstance(outcome, Future):
+                    told = f"{folder / query.name}.html .png .svg, {outcome.result():.1f} s"
+                elif isinstance(outcome, NothingToDraw):
+                    told = "nothing to draw"
+                else:
+                    told = "failed"
+                    mistakes.append(f"{query.name}: {outcome}")
+                say(f"[{place}/{len(queries)}] {query.name}: {told}")
+    except OSError as error:
+        raise EigenhouseError(f"cannot write {error.filename or folder}: {error.strerror}") from error
+    if mistakes:
+        raise EigenhouseError("\n".join(mistakes))
+
+
+def workers() -> int:
+    """Threads that draw: vl-convert lays out one chart at a time, but the packing of a PNG runs beside it."""
+    return min(os.cpu_count() or 1, 4)
+
+
+def _start(
+    con: duckdb.DuckDBPyConnection, query: SavedQuery, model: str | None, folder: Path, pool: ThreadPoolExecutor
+) -> Started:
+    given = {"model": model} if model is not None and "model" in query.parameters else {}
+    try:
+        spec = charts.draw(con, query, given)
+    except EigenhouseError as error:
+        return query, error
+    return query, pool.submit(_written, folder / query.name, json.dumps(spec, allow_nan=False))
+
+
+def _written(path: Path, text: str) -> float:
+    """Seconds to write a chart's files."""
+    start = time.monotonic()
+    for suffix, data in pictures.rendered(text).items():
+        path.with_name(f"{path.name}{suffix}").write_bytes(data)
+    return time.monotonic() - start
+
+
+def _some_ahead(started: Iterable[Started], ahead: int) -> Iterator[Started]:
+    """Each in turn, while the next ones are under way."""
+    waiting: deque[Started] = deque()
+    for one in started:
+        waiting.append(one)
+        if len(waiting) > ahead:
+            yield waiting.popleft()
+    yield from waiting

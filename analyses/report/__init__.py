@@ -1,0 +1,1 @@
+"""The models, their charts and verdicts as pages."""

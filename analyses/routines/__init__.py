@@ -1,0 +1,1 @@
+"""What SQL cannot say: one polars function a file, named in a saved query's header."""

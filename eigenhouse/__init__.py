@@ -1,0 +1,10 @@
+"""Eigenhouse: attention heads as geometric objects, proved against the model and kept in a warehouse."""
+
+from pathlib import Path
+
+__version__ = "0.2.0"
+
+_CHECKOUT = Path(__file__).resolve().parent.parent
+if (_CHECKOUT / "pyproject.toml").is_file():
+    # Installed, `ingest`, `analyses` and `sql` lie in this folder; in a checkout they stand beside it.
+    __path__.append(str(_CHECKOUT))

@@ -1,0 +1,62 @@
+"""The console script `eigenhouse`, and what make calls as `python -m eigenhouse`: one command a verb."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+from importlib import import_module
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from eigenhouse import __doc__ as about
+from eigenhouse import process
+from eigenhouse.options import VERBS, Verb, variable
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=about)
+
+
+def _command(verb: Verb) -> Callable[..., None]:
+    """A function whose parameters are the verb's options, as typer reads them; its work is imported when it runs."""
+    hints = get_type_hints(verb.options)
+
+    def run(**told: Any) -> None:
+        module, _, name = verb.work.partition(":")
+        values = {name: None if value == "" and hints[name] is not str else value for name, value in told.items()}
+        getattr(import_module(module), name)(verb.options(**values))
+
+    run.__doc__ = verb.options.__doc__
+    run.__annotations__ = {
+        each.name: Annotated[
+            hints[each.name],
+            typer.Option(
+                f"--{each.name.replace('_', '-')}",
+                envvar=process.OURS + variable(each.name),
+                help=each.metadata["help"],
+                show_envvar=False,
+                **each.metadata["limits"],
+            ),
+        ]
+        for each in fields(verb.options)
+    }
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(each.name, keyword, default=each.default, annotation=run.__annotations__[each.name])
+            for each in fields(verb.options)
+        ]
+    )
+    return run
+
+
+for _name, _verb in VERBS.items():
+    app.command(_name, cls=process.Command)(_command(_verb))
+
+
+def main() -> None:
+    process.run(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""Every option, once. The command line, the variables that make hands over and both helps are made of these classes.
+
+Only the standard library is imported here, so that `make help` can ask for the variables before anything is installed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.geometry import operators
+
+
+def option(default: Any, text: str, **limits: Any) -> Any:
+    """A field that is an option: `text` is its help, `limits` go to the command line's own check (min=1)."""
+    return field(default=default, metadata={"help": text, "limits": limits})
+
+
+class Format(StrEnum):
+    table = "table"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+    npy = "npy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class House:
+    """What every verb that opens a warehouse is told."""
+
+    warehouse: Path = option(Path("warehouse.duckdb"), "The DuckDB file.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingest(House):
+    """Read a transformer checkpoint, prove its heads' factors, measure them, and write them to the warehouse."""
+
+    model: str = option(
+        "", "Hub id, folder, .safetensors, .gguf, measurement .json, catalog name; else the packaged default."
+    )
+    revision: str | None = option(None, "Branch, tag or commit of a hub model; a checkpoint in a local folder.")
+    revisions: str | None = option(None, "Several of them, as step0,step1000: each is a model of its own.")
+    name: str | None = option(None, "Name of the model in the warehouse.")
+    device: str = option("cpu", "Where prompts run: cpu, cuda, cuda:1, mps.")
+    prompts: Path | None = option(None, "Your own prompts: .jsonl, .json, .txt (one a line), .csv or .parquet.")
+    static_only: bool = option(False, "Geometry alone, one layer in memory at a time.")
+    dynamic_only: bool = option(False, "Attention statistics alone.")
+    no_weights: bool = option(False, "Leave out the whole weight matrices' spectra.")
+    subspace_size: int = option(20, "Directions of a head that count as its subspace.", min=1)
+    principal_sides: bool = option(False, "Principal cosines of the key and query sides too.")
+    experts: str = option("8", "Experts measured a layer, evenly spaced, or all.")
+    variants: str = option(operators.DEFAULT, f"all, none, or a list of {', '.join(operators.NAMES)}.")
+    eigenvectors: str = option("auto", "auto: kept up to 64 MB a model; all; none.")
+    trust_remote_code: bool = option(False, "Run Python code that the model's repository brings.")
+    operator: str | None = option(None, "What a measurement .json's singular values are of: head_product, metric.")
+    force: bool = option(False, "Measure again, and replace what the name was bound to.")
+    wait: float = option(120.0, "Seconds to wait for a warehouse that another process holds.")
+    engine: str = option("here", "Where the work of a stage runs: a module of ingest/runs/engines.")
+
+    @property
+    def variant_names(self) -> tuple[str, ...]:
+        """Raises EigenhouseError for a name that there is not."""
+        return operators.asked(self.variants)
+
+    @property
+    def max_experts(self) -> int | None:
+        """How many experts of a layer are measured; None for all. Raises EigenhouseError for what is neither."""
+        if self.experts == "all":
+            return None
+        if not self.experts.isdecimal() or int(self.experts) < 1:
+            raise EigenhouseError(f"want EXPERTS=all or a number of experts a layer, got {self.experts!r}")
+        return int(self.experts)
+
+    def check(self) -> None:
+        """Raise EigenhouseError for what can't be meant, before anything is fetched."""
+        self.max_experts, self.variant_names  # noqa: B018  (they raise)
+        if self.static_only and self.dynamic_only:
+            raise EigenhouseError("want STATIC_ONLY or DYNAMIC_ONLY, got both, which leaves nothing to do")
+        if self.eigenvectors not in ("auto", "all", "none"):
+            raise EigenhouseError(f"want EIGENVECTORS=auto, all or none, got {self.eigenvectors!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Parameters(House):
+    """What a saved query may ask for; None leaves the query's own default."""
+
+    model: str | None = option(None, "Parameter of the query: a model_id; all models without it.")
+    anchor: str | None = option(None, "Parameter of the query: last, middle, best, … or a layer.")
+    operator: str | None = option(None, "Parameter of the query: metric, head_product or a variant.")
+    head: int | None = option(None, "Parameter of the query: a head, counted from 0.")
+    k: int | None = option(None, "Parameter of the query: how many.")
+
+    @property
+    def given(self) -> dict[str, Any]:
+        named = {each.name: getattr(self, each.name) for each in fields(_Parameters)}
+        return {name: value for name, value in named.items() if value is not None and name != "warehouse"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query(_Parameters):
+    """Answer a question in SQL or a saved query."""
+
+    sql: str = option("", "A question; $model, $anchor, $operator, $head, $k are filled from the options.")
+    q: str = option("", "A saved query by name; `queries` lists them.")
+    format: Format = option(Format.table, "How the answer is written.")
+    out: Path | None = option(None, "The file to write; standard output without it.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart(_Parameters):
+    """Draw a saved query, as its header says."""
+
+    q: str = option("", "A saved query by name; `queries` lists them.")
+    out: Path | None = option(None, "The .html, .png or .svg to write; all three in charts/ without it.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Charts(House):
+    """Draw every saved query that has a chart, as .html, .png and .svg in a folder."""
+
+    out: Path = option(Path("charts"), "The folder to write into; made where there is none.")
+    model: str | None = option(None, "The one model to draw; all models without it.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(House):
+    """Write every model's charts, verdicts and data as pages to read without a network, and as Markdown."""
+
+    out: Path = option(Path("report"), "The folder to write.")
+    model: str | None = option(None, "The one model to report on; all models without it.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models(House):
+    """List the models, their worst conformance error, and what of them is doubted or stale."""
+
+    format: Format = option(Format.table, "How the answer is written.")
+    out: Path | None = option(None, "The file to write; standard output without it.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queries:
+    """List the saved queries and their parameters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(House):
+    """Write a model's measurements as files for other tools: spectra, grams, effective ranks."""
+
+    model: str = option("", "The model_id to export.")
+    out: Path | None = option(None, "The folder to write into; made where there is none.")
+    operator: str | None = option(None, "Whose singular values: head_product, or metric, …")
+    prompt_set: str | None = option(None, "Whose attention, where there are several.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views(House):
+    """Bring an existing warehouse up to date: its views, and its tables where an older program made them."""
+
+
+class Verb(NamedTuple):
+    """options: a class whose docstring is the verb's help · work: "module:function" of one argument, those options."""
+
+    options: type
+    work: str
+
+
+VERBS = {
+    "ingest": Verb(Ingest, "eigenhouse.ingest.runs.command:ingest"),
+    "models": Verb(Models, "eigenhouse.analyses.commands:models"),
+    "query": Verb(Query, "eigenhouse.analyses.commands:query"),
+    "chart": Verb(Chart, "eigenhouse.analyses.commands:chart"),
+    "charts": Verb(Charts, "eigenhouse.analyses.commands:charts"),
+    "report": Verb(Report, "eigenhouse.analyses.commands:report"),
+    "queries": Verb(Queries, "eigenhouse.analyses.commands:queries"),
+    "export": Verb(Export, "eigenhouse.analyses.commands:export"),
+    "views": Verb(Views, "eigenhouse.analyses.commands:views"),
+}
+
+
+def variable(name: str) -> str:
+    """STATIC_ONLY for the field static_only: what make takes, and hands over as EIGENHOUSE_STATIC_ONLY."""
+    return name.upper()

@@ -1,0 +1,1 @@
+"""Measurements that other tools wrote, on their way into the warehouse."""

@@ -1,0 +1,1 @@
+"""Measurements as functions of arrays: no model, no file, no database."""

@@ -1,0 +1,1 @@
+"""From stored tensors to a transformers model whose every weight is accounted for."""

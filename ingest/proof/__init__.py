@@ -1,0 +1,1 @@
+"""Factors of every head, proved against the model's own attention."""

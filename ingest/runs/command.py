@@ -1,0 +1,39 @@
+"""`eigenhouse ingest`: one run for each revision, and what a user is told where it is cut short."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+
+from eigenhouse.ingest.runs import pipeline
+from eigenhouse.ingest.sources import catalog
+
+from eigenhouse.errors import EigenhouseError, Stopped
+from eigenhouse.options import Ingest
+
+
+def ingest(options: Ingest) -> None:
+    """Every revision asked for. Raises EigenhouseError where the disk is full, Stopped where the user ends it."""
+    options = replace(options, model=options.model or catalog.default())
+    try:
+        for revision in _revisions(options):
+            pipeline.ingest(replace(options, revision=revision))
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            told = f"{error.strerror or error}: {error.filename or 'a file of the ingest'}"
+            raise EigenhouseError(f"{told}; the warehouse is unchanged") from error
+        raise EigenhouseError(
+            f"the disk is full ({error.filename or 'while staging'}); the warehouse is unchanged. "
+            "Free some space and run again"
+        ) from error
+    except KeyboardInterrupt as stop:
+        raise Stopped(
+            "stopped; the warehouse is unchanged, and the same command goes on from the last finished stage"
+        ) from stop
+
+
+def _revisions(options: Ingest) -> list[str | None]:
+    names = [name.strip() for name in (options.revisions or "").split(",") if name.strip()]
+    if options.revision and names:
+        raise EigenhouseError(f"want REVISION or REVISIONS, got both: {options.revision} and {', '.join(names)}")
+    return list(dict.fromkeys(names)) or [options.revision]

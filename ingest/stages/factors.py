@@ -1,0 +1,277 @@
+"""The stage that proves every head's factors, and tells of each stack what it is and what was left out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from eigenhouse.ingest import console
+from eigenhouse.ingest.capture.sites import Unreadable
+from eigenhouse.ingest.capture.stacks import Stack, attention_kind, own_layer, position_encoding
+from eigenhouse.ingest.capture.workbench import Workbench
+from eigenhouse.ingest.models.witness import Testimony
+from eigenhouse.ingest.proof.conformance import TOLERANCE, Pair, proven_factors
+from eigenhouse.ingest.proof.factors import HeadFactors
+from eigenhouse.ingest.proof.variants import Layer, NotThere
+from eigenhouse.ingest.stages.staging import long_frame, write_table
+
+from eigenhouse.errors import EigenhouseError
+
+LATENT_FILE = "latent.json"
+Absent = dict[str, dict[str, str]]  # variant → module that lacks it → reason
+
+
+@dataclass(frozen=True)
+class LayerProof:
+    """errors (head,): of the gate · layout: how the factors lie in the module · testimony: on its quantized weights."""
+
+    layer: int
+    errors: np.ndarray
+    layout: str
+    testimony: Testimony | None
+
+
+@dataclass(frozen=True)
+class ProvenStack:
+    """What the gate found in one stack.
+
+    shapes: measured layer → shapes of its W_Q and W_K · position_dims: features for positions alone, in layers with
+    such features · latent: sides ('q', 'k') that are products of several matrices, by layer · first: those of one
+    layer, without its matrices.
+    """
+
+    stack: Stack
+    folder: Path
+    shapes: dict[int, Any]
+    position_dims: dict[int, int]
+    latent: dict[int, str]
+    proofs: list[LayerProof]
+    absent: Absent
+    first: HeadFactors | None
+
+
+def write_factors(bench: Workbench, out: Path) -> None:
+    """Prove every head's factors and stage them (.npy), with `conformance`, `layers` and `skipped_modules`.
+
+    A stack of which nothing can be measured is told among the skipped modules of the first that can. Raises
+    EigenhouseError naming layer, head and error where a head's factors don't reproduce the model's scores.
+    """
+    with console.stage("proving heads (layers)", sum(len(stack.sites) for stack in bench.stacks)) as advance:
+        proven = [
+            _prove_stack(bench, stack, out / f"stack{number}", advance) for number, stack in enumerate(bench.stacks)
+        ]
+    measured = [found for found in proven if found.first is not None]
+    if not measured:
+        raise EigenhouseError(_nothing_measured(bench.stacks[0], bench.stacks[0].skipped))
+    for found in proven:
+        if found.first is None:
+            measured[0].stack.skipped |= found.stack.skipped
+    expected, told = {}, []
+    for found in measured:
+        modules = {bench.sites[found.stack.sites[layer]].path for layer in found.shapes}
+        skipped = _skipped_rows("factors", found.stack.skipped | _absent_variants(found.absent, modules))
+        if found is measured[0]:
+            skipped = pl.concat([skipped, _skipped_rows("source", bench.loaded.checkpoint.told)])
+        _write_structure(bench, found, skipped)
+        told.append(
+            {
+                "folder": found.folder.name,
+                "is_cross": found.stack.is_cross,
+                "worst_error": max(float(proof.errors.max()) for proof in found.proofs),
+                "model": describe_stack(bench, found),
+            }
+        )
+        n_heads = sum(shape[0][0] for shape in found.shapes.values())
+        expected[found.folder.name] = {
+            "layers": found.stack.n_layers,
+            "conformance": n_heads,
+            "skipped_modules": len(skipped),
+        }
+    (out / "stacks.json").write_text(json.dumps(told))
+    (out / "expected.json").write_text(json.dumps(expected))
+
+
+def _prove_stack(bench: Workbench, stack: Stack, folder: Path, advance: Callable[[int], None]) -> ProvenStack:
+    """Prove the stack's layers and save their factors; a folder is made only where there are any."""
+    shapes, position_dims, latent = {}, {}, {}
+    proofs: list[LayerProof] = []
+    first: HeadFactors | None = None
+    absent: Absent = {}
+    for layer, index in sorted(stack.sites.items()):
+        factors, rel_errors = _prove(bench, stack, layer, index, folder, absent)
+        advance(1)
+        if factors is None:
+            continue
+        first = first or factors.without_matrices()
+        shapes[layer] = tuple(side.shape for side in factors.content((factors.w_q, factors.w_k)))
+        if factors.n_position:
+            position_dims[layer] = factors.n_position
+        if sides := ("q" if factors.latent_q else "") + ("k" if factors.latent_k else ""):
+            latent[layer] = sides
+        testimony = None
+        if not any(proof.testimony for proof in proofs):
+            path = bench.sites[index].path
+            testimony = bench.loaded.checkpoint.testimony(path, own_layer(stack, path).removesuffix("."))
+        proofs.append(LayerProof(layer, rel_errors, factors.layout, testimony))
+        del factors  # as large as the next layer's
+    return ProvenStack(stack, folder, shapes, position_dims, latent, proofs, absent, first)
+
+
+def _save_factors(folder: Path, layer: int, pair: Pair) -> None:
+    folder.mkdir(exist_ok=True)
+    for side, weight in zip(("w_q", "w_k"), pair, strict=True):
+        np.save(folder / f"{side}_{layer:04d}.npy", weight.astype(np.float32))
+
+
+def _prove(
+    bench: Workbench, stack: Stack, layer: int, index: int, folder: Path, absent: Absent
+) -> tuple[HeadFactors | None, np.ndarray]:
+    """A layer's factors and each head's error, saved once they are proven, and the variants' one after the other.
+
+    absent: takes the variants that don't apply.
+    """
+    site = bench.sites[index]
+    try:
+        with bench.loaded.filled(site.path):
+            factors, errors = proven_factors(site, bench.singles[index])
+            if errors.max() <= TOLERANCE:
+                _save_factors(folder, layer, factors.content((factors.w_q, factors.w_k)))
+                for name, pair in _proven_variants(bench, stack, index, factors, absent):
+                    _save_factors(folder / f"metric_{name}", layer, pair)
+                return factors, errors
+    except Unreadable as reason:
+        stack.skipped[site.path] = str(reason)
+        return None, np.zeros(0)
+    head = int(np.argmax(np.where(np.isnan(errors), np.inf, errors)))
+    raise EigenhouseError(
+        f"want factors that reproduce {site.path}'s q·k to {TOLERANCE:g}; layer {layer}, head {head} is off by "
+        f"{errors[head]:.3g} of its largest logit. Its module isn't what it is taken for; nothing was written"
+    )
+
+
+def _proven_variants(
+    bench: Workbench, stack: Stack, index: int, factors: HeadFactors, absent: Absent
+) -> Iterator[tuple[str, Pair]]:
+    site = bench.sites[index]
+    norm = site.input_norm if site.input_norm and site.input_norm.startswith(own_layer(stack, site.path)) else None
+    if sum(other.path == site.path for other in bench.sites) > 1:
+        norm = None  # of a block that runs again on what it made itself
+    with bench.loaded.filled(norm) if norm else nullcontext():
+        layer = Layer(
+            site,
+            factors,
+            bench.loaded.model.get_submodule(norm) if norm else None,
+            bench.far_sites[index],
+        )
+        for name in bench.options.variant_names:
+            try:
+                if stack.is_cross:
+                    raise NotThere("the two sides of cross-attention read different spaces")
+                yield name, layer.variant(name)
+            except NotThere as reason:
+                absent.setdefault(name, {})[site.path] = str(reason)
+
+
+def _absent_variants(absent: Absent, modules: set[str]) -> dict[str, str]:
+    """The rows of `skipped_modules`: one where a variant applies to no module, for the same reason, else one each."""
+    rows = {}
+    for name, reasons in absent.items():
+        if reasons.keys() == modules and len(set(reasons.values())) == 1:
+            rows[f"metric_{name}"] = next(iter(reasons.values()))
+        else:
+            rows |= {f"{path} metric_{name}": reason for path, reason in reasons.items()}
+    return rows
+
+
+def _nothing_measured(stack: Stack, skipped: dict[str, str]) -> str:
+    path, reason = next(iter(skipped.items()), (stack.prefix, "no reason known"))
+    return f"want at least one layer that can be measured in {stack.prefix or 'the model'}, got none; {path}: {reason}"
+
+
+def _write_structure(bench: Workbench, found: ProvenStack, skipped: pl.DataFrame) -> None:
+    stack, folder = found.stack, found.folder
+    write_table(folder, "conformance", list(map(conformance_rows, found.proofs)), ["layer", "head"])
+    (folder / LATENT_FILE).write_text(json.dumps(found.latent))
+    rows, config = [], stack_config(bench, stack)
+    for layer in range(stack.n_layers):
+        kind, window = attention_kind(config, stack, layer, bench.sites)
+        (n_heads, head_dim, _), (n_kv_heads, *_) = found.shapes.get(layer, ((None, None, None), (None,)))
+        is_measured, position_dim = layer in found.shapes, found.position_dims.get(layer)
+        rows.append((layer, n_heads, n_kv_heads, head_dim, kind, window, is_measured, position_dim))
+    integer = pl.Int32
+    schema = {
+        "layer": integer, "n_heads": integer, "n_kv_heads": integer, "head_dim": integer, "attention_kind": pl.String,
+        "window_size": integer, "is_measured": pl.Boolean, "position_dim": integer,
+    }  # fmt: skip
+    write_table(folder, "layers", [pl.DataFrame(rows, schema=schema, orient="row")], ["layer"])
+    if len(skipped):
+        write_table(folder, "skipped_modules", [skipped], ["module"])
+
+
+def _skipped_rows(stage: str, skipped: dict[str, str]) -> pl.DataFrame:
+    rows = {"module": list(skipped), "reason": list(skipped.values()), "stage": [stage] * len(skipped)}
+    return pl.DataFrame(rows, schema=dict.fromkeys(rows, pl.String))
+
+
+def conformance_rows(proof: LayerProof) -> pl.DataFrame:
+    """One layer's rows of `conformance`; the witness is null where there was nothing to dequantize, or it was heard."""
+    heard, errors = proof.testimony, proof.errors.astype(np.float32)
+    return long_frame({"layer": proof.layer}, ("head",), max_rel_error=errors).with_columns(
+        layout=pl.lit(proof.layout),
+        witness=pl.lit(heard and heard.by, pl.String),
+        witness_max_rel_error=pl.lit(heard and heard.error, pl.Float32),
+    )
+
+
+def describe_stack(bench: Workbench, found: ProvenStack) -> dict[str, object]:
+    """The columns of `models` that the stack's shape, config and first measured layer tell; no names of the run."""
+    stack, factors, shapes = found.stack, found.first, found.shapes
+    assert factors is not None
+    dtype, quantization = bench.loaded.checkpoint.format
+    site = bench.sites[next(iter(stack.sites.values()))]
+    return {
+        "stack": stack.suffix or None,
+        "architecture": bench.loaded.model.config.model_type,
+        "n_layers": stack.n_layers,
+        "n_heads": max(query[0] for query, _ in shapes.values()),
+        "n_kv_heads": max(key[0] for _, key in shapes.values()),
+        "head_dim": max(query[1] for query, _ in shapes.values()),
+        "hidden_size": max(query[2] for query, _ in shapes.values()),
+        "ffn_size": _ffn_size(stack_config(bench, stack), stack),
+        "dtype": dtype,
+        "quantization": quantization,
+        "attention_scale": site.call.scaling * factors.q_scale * factors.k_scale,
+        "has_qk_norm": factors.norm_q is not None or factors.norm_k is not None,
+        "has_qk_bias": not factors.bias_moves and bool(np.any(factors.b_q) or np.any(factors.b_k)),
+        "position_encoding": position_encoding(bench.tower(site), site),
+    }
+
+
+def stack_config(bench: Workbench, stack: Stack) -> Any:
+    """Of the model within the model that the stack belongs to; of its text part, where that joins several."""
+    return bench.tower(bench.sites[next(iter(stack.sites.values()))]).config.get_text_config()
+
+
+def _ffn_size(config: Any, stack: Stack) -> int | None:
+    side = "decoder" if "decoder" in stack.prefix.split(".") else "encoder"
+    for name in (
+        "intermediate_size",
+        "ffn_dim",
+        "n_inner",
+        "d_ff",
+        "hidden_dim",
+        f"{side}_ffn_dim",
+        "ffn_hidden_size",
+    ):
+        size = getattr(config, name, None)
+        if isinstance(size, list | tuple) and size:
+            size = max(size)
+        if isinstance(size, int):
+            return size
+    return 4 * config.hidden_size if hasattr(config, "n_inner") else None
