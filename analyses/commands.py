@@ -9,9 +9,8 @@ from eigenhouse.analyses.answers import asking, formats, saved, tables
 from eigenhouse.analyses.answers.destinations import destination
 from eigenhouse.analyses.charts import charts as drawing
 from eigenhouse.analyses.charts import gallery, pictures
-from eigenhouse.ingest.warehouse import store
-
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.warehouse import store
 from eigenhouse.options import Chart, Charts, Export, Format, Models, Query, Report, Views
 
 WRITERS = {

@@ -16,10 +16,10 @@ from typing import Any
 import duckdb
 import numpy as np
 import polars as pl
-from eigenhouse.analyses.answers import formats
-from eigenhouse.ingest.warehouse import sqlfiles
 
+from eigenhouse.analyses.answers import formats
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.warehouse import sqlfiles
 
 DEFAULT_OPERATOR = "head_product"  # what readers of the format take its singular values for
 STANDARD = "standard@"  # how the packaged prompts' sets begin

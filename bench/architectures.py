@@ -29,21 +29,21 @@ import duckdb
 import numpy as np
 import transformers
 import transformers.models.llama.modeling_llama  # what most types import: once, before the forks
+
+from bench.coverage_page import counts, page, table_row
+from bench.tiny_configs import every_type, randomize, small_config
+from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.capture.sites import Site, Unreadable
 from eigenhouse.ingest.capture.workbench import Workbench
 from eigenhouse.ingest.models.loading import load_model
 from eigenhouse.ingest.proof import surroundings as probing
 from eigenhouse.ingest.proof.basis_vectors import read_factors
-from eigenhouse.ingest.runs import pipeline
+from eigenhouse.ingest.runs import run
 from eigenhouse.ingest.sources.locate import resolve
 
 # ingest imports its stages late; a fork that finds them imported starts at once
 from eigenhouse.ingest.stages import attention as attention_stage  # noqa: F401
 from eigenhouse.ingest.warehouse import store
-
-from bench.coverage_page import counts, page, table_row
-from bench.tiny_configs import every_type, randomize, small_config
-from eigenhouse.errors import EigenhouseError
 from eigenhouse.options import Ingest
 
 SECONDS, BYTES = 60, 6 * 2**30
@@ -150,7 +150,7 @@ def tried(model_type: str, folder: Path) -> Answer:
         return refusal("not built", error)
     options = Ingest(model=str(checkpoint), warehouse=warehouse, static_only=True, no_weights=True, variants="position")
     try:
-        pipeline.ingest(options)
+        run.ingest(options)
     except Exception as error:
         return refusal("not measured", error)
     return judged(warehouse, options)

@@ -33,7 +33,7 @@ import json, sys, warnings
 warnings.simplefilter("ignore")
 from pathlib import Path
 from transformers import AutoModelForCausalLM
-from eigenhouse.ingest.runs import pipeline
+from eigenhouse.ingest.runs import run
 from eigenhouse.ingest.stages import attention, factors, spectra, subspaces, variants, weights
 from eigenhouse.options import Ingest
 import duckdb, polars, pyarrow.parquet
@@ -44,7 +44,7 @@ def told(name):
 
 imports = told("VmRSS")
 Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
-pipeline.ingest(Ingest(model=sys.argv[1], warehouse=Path(sys.argv[2]), static_only=True))
+run.ingest(Ingest(model=sys.argv[1], warehouse=Path(sys.argv[2]), static_only=True))
 print(json.dumps([imports, told("VmHWM")]))
 """
 
@@ -87,9 +87,10 @@ def make(name: str, folder: str) -> None:
 
 
 def _model(name: str) -> Any:
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
     from eigenhouse.ingest.models import loading
     from eigenhouse.ingest.sources import locate as sources
-    from transformers import Qwen3Config, Qwen3ForCausalLM
 
     if name == "random":
         return Qwen3ForCausalLM(Qwen3Config(**LARGE, tie_word_embeddings=True))

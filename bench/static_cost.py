@@ -14,6 +14,7 @@ from functools import partial
 from itertools import chain
 
 import numpy as np
+
 from eigenhouse.ingest.geometry import subspaces
 from eigenhouse.ingest.geometry.alignment import energy_fractions, span_sum, summed_fractions
 from eigenhouse.ingest.geometry.spectra import LayerHeads

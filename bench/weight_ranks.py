@@ -8,9 +8,10 @@ from pathlib import Path
 
 import duckdb
 import torch
+from transformers import AutoModelForCausalLM
+
 from eigenhouse.ingest.models.loading import quiet
 from eigenhouse.ingest.sources.locate import resolve
-from transformers import AutoModelForCausalLM
 
 TOLERANCE = 1e-5  # relative
 MODULES = {

@@ -74,6 +74,15 @@ class Ingest(House):
             raise EigenhouseError(f"want EXPERTS=all or a number of experts a layer, got {self.experts!r}")
         return int(self.experts)
 
+    @property
+    def no_variants(self) -> bool:
+        return not self.variant_names
+
+    def settled(self, name: str) -> object:
+        """An option's value with its spelling settled: two that mean the same give the same."""
+        settled = {"variants": ",".join(self.variant_names), "experts": self.max_experts or "all"}
+        return settled.get(name, getattr(self, name))
+
     def check(self) -> None:
         """Raise EigenhouseError for what can't be meant, before anything is fetched."""
         self.max_experts, self.variant_names  # noqa: B018  (they raise)
@@ -169,7 +178,7 @@ class Verb(NamedTuple):
 
 
 VERBS = {
-    "ingest": Verb(Ingest, "eigenhouse.ingest.runs.command:ingest"),
+    "ingest": Verb(Ingest, "eigenhouse.ingest.command:ingest"),
     "models": Verb(Models, "eigenhouse.analyses.commands:models"),
     "query": Verb(Query, "eigenhouse.analyses.commands:query"),
     "chart": Verb(Chart, "eigenhouse.analyses.commands:chart"),

@@ -10,11 +10,11 @@ import polars as pl
 import pytest
 import report_fixture
 import warehouse_fixture as fixture
+
+from eigenhouse import __main__ as command_line
 from eigenhouse.analyses.charts import pictures
 from eigenhouse.analyses.report import report
 from eigenhouse.ingest.warehouse import store
-
-from eigenhouse import __main__ as command_line
 
 SEEDS = {"org/one": 0, "org/two": 1}
 N_DEEP = 13
@@ -56,7 +56,8 @@ def warehouse(tmp_path_factory):
         proof = fixture.staged(folder / f"{seed}-proof", **added)
         step = {"revision": f"step{seed + 1}", "revision_order": seed + 1}
         full = replace(full, model=full.model | step)
-        stacks.append(replace(full, staged=geometry(folder, model_id, seed) | full.staged | proof))
+        full = fixture.with_tables(full, geometry(folder, model_id, seed))
+        stacks.append(replace(full, tables=full.tables | fixture.stack(model_id, proof).tables))
     static = fixture.staged(folder / "static", singular_values=fixture.singular_values(2))
     stacks.append(fixture.stack("org/static", static))
     path = folder / "warehouse.duckdb"

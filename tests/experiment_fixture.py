@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import warehouse_fixture as base
+
 from eigenhouse.ingest.warehouse import store
 
 OPERATORS = ("head_product", "metric")

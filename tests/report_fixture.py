@@ -8,6 +8,7 @@ from pathlib import Path
 import experiment_fixture
 import polars as pl
 import warehouse_fixture as base
+
 from eigenhouse.ingest.warehouse import store
 
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg==")

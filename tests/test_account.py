@@ -6,10 +6,10 @@ from contextlib import nullcontext
 import pytest
 import tiny_models
 import torch
-from eigenhouse.ingest.models import loading
 from safetensors.torch import load_file, save_file
 
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.models import loading
 
 LAYER = "model.layers.1"
 BOTH = pytest.mark.parametrize("whole", [True, False], ids=["whole", "layer by layer"])

@@ -12,10 +12,10 @@ import polars as pl
 import pytest
 import warehouse_fixture as fixture
 from conftest import HEADS, SEEDS
-from eigenhouse.analyses.answers import formats
-from eigenhouse.ingest.warehouse import sqlfiles, store
 
 from eigenhouse import __main__ as command_line
+from eigenhouse.analyses.answers import formats
+from eigenhouse.ingest.warehouse import sqlfiles, store
 
 ROOT = Path(__file__).resolve().parent.parent
 ONE_OF_EACH = """

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tiny_models
 import torch
+
 from eigenhouse.ingest.capture import attention
 from eigenhouse.ingest.capture import sites as capture
 from eigenhouse.ingest.capture.attention import AttentionCall, blocks, head_stats

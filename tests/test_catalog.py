@@ -9,9 +9,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from eigenhouse.ingest.sources import catalog
 
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.sources import catalog
 
 PARTS = {"half_one/data/tiny.part00": b"GGUF first,", "half_two/data/tiny.part01": b" second."}
 WHOLE = b"GGUF first, second."

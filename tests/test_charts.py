@@ -14,12 +14,12 @@ import duckdb
 import pytest
 import warehouse_fixture as fixture
 from conftest import HEADS, SEEDS
-from eigenhouse.analyses.answers import saved
-from eigenhouse.analyses.charts import charts, pictures
-from eigenhouse.ingest.warehouse import store
 from test_saved_queries import effective_rank
 
+from eigenhouse.analyses.answers import saved
+from eigenhouse.analyses.charts import charts, pictures
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.warehouse import store
 
 ROOT = Path(__file__).resolve().parent.parent
 DRAWN = [query.name for query in saved.every() if query.chart]

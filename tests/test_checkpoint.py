@@ -7,11 +7,11 @@ import tiny_ggufs
 import tiny_models
 import torch
 import transformers
-from eigenhouse.ingest.models import loading
 from safetensors.torch import load_file, save_file
 
 from bench.tiny_configs import small_config
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.models import loading
 
 
 def attention_weights(loaded, path):

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import tiny_models
 import torch
-from eigenhouse.ingest.models import codes, dequantize, loading
-from eigenhouse.ingest.models.codes import Method
-from eigenhouse.ingest.sources.stored import Stored
 from safetensors.torch import load_file, save_file
 
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.models import codes, dequantize, loading
+from eigenhouse.ingest.models.codes import Method
+from eigenhouse.ingest.sources.stored import Stored
 
 K_PROJ = "model.layers.1.self_attn.k_proj"
 FP8 = {"quant_method": "fp8", "weight_block_size": [16, 16]}

@@ -7,13 +7,14 @@ import pytest
 import tiny_models
 import torch
 import transformers
+from transformers.models.llama.modeling_llama import LlamaAttention
+
 from eigenhouse.ingest.capture import sites as capture
 from eigenhouse.ingest.capture.sites import Unreadable
 from eigenhouse.ingest.proof import conformance, layouts
 from eigenhouse.ingest.proof import surroundings as probing
 from eigenhouse.ingest.proof.basis_vectors import read_factors
 from eigenhouse.ingest.proof.conformance import TOLERANCE, Evidence, proven_factors
-from transformers.models.llama.modeling_llama import LlamaAttention
 
 
 def only_site(kind, index=0):

@@ -6,6 +6,7 @@ import statistics
 import duckdb
 import experiment_fixture as fixture
 import pytest
+
 from eigenhouse.analyses.answers import saved
 from eigenhouse.ingest.warehouse import sqlfiles
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from eigenhouse.ingest.models import dequantize
 
 

@@ -11,10 +11,11 @@ import pytest
 import schema3_fixture
 import tiny_models
 import torch
+from safetensors.torch import load_file, save_file
+
 from eigenhouse.ingest.sources import catalog
 from eigenhouse.ingest.sources import locate as sources
 from eigenhouse.ingest.warehouse import doubts
-from safetensors.torch import load_file, save_file
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SCALES = ", which may have been read without their scales; ingest it again"

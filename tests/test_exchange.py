@@ -14,13 +14,13 @@ import polars as pl
 import pytest
 import torch
 import warehouse_fixture
-from eigenhouse.analyses.answers import saved
-from eigenhouse.ingest.warehouse import sqlfiles, store
 from typer.testing import CliRunner
 
 from eigenhouse import __main__ as asking
 from eigenhouse import __main__ as command_line
+from eigenhouse.analyses.answers import saved
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.warehouse import sqlfiles, store
 
 L, H, C, D, TOPK = 5, 3, 11, 29, 17
 REL = 1e-6  # FLOAT columns

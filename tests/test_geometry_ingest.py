@@ -1,7 +1,6 @@
 """Subspaces, alignments and weights of tiny checkpoints, row by row against dense loops over its own weights."""
 
 import itertools
-import json
 
 import duckdb
 import numpy as np
@@ -9,12 +8,18 @@ import polars as pl
 import pytest
 import tiny_models
 import transformers
-from eigenhouse.ingest.stages import subspaces as subspace_stage
-from eigenhouse.ingest.stages.spectra import load_factors
 from typer.testing import CliRunner
 
 from eigenhouse import __main__ as command_line
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.geometry import subspaces
+from eigenhouse.ingest.runs.engines import engine
+from eigenhouse.ingest.sources.prompts import PromptSet
+from eigenhouse.ingest.stages.declaration import declared
+from eigenhouse.ingest.stages.factor_files import FactorFiles
+from eigenhouse.ingest.stages.inputs import Inputs
+from eigenhouse.ingest.stages.writer import Manifest, StackFacts, Writer
+from eigenhouse.options import Ingest
 
 ABS = 2e-5  # of cosines and shares: float32 bases and products
 TABLES = (
@@ -320,18 +325,28 @@ def uneven_factors(tmp_path):
     for layer, (n_heads, n_kv_heads, head_dim) in SHAPES.items():
         for side, n in (("w_q", n_heads), ("w_k", n_kv_heads)):
             np.save(folder / f"{side}_{layer:04d}.npy", draw.standard_normal((n, head_dim, 31)).astype(np.float32))
-    (folder.parent / "stacks.json").write_text(json.dumps([{"folder": "stack0", "is_cross": False}]))
+    Manifest(stacks=[StackFacts("stack0", False, 0.0, {}, {}, {})]).write(folder.parent)
     dead = np.load(folder / "w_q_0003.npy")
     dead[1] = 0  # head 1 of layer 3 is zero
     np.save(folder / "w_q_0003.npy", dead)
-    return {layer: [array.astype(np.float64) for array in load_factors(folder, layer)] for layer in SHAPES}
+    factors = FactorFiles(folder)
+    return {layer: [array.astype(np.float64) for array in factors.load(layer)] for layer in SHAPES}
+
+
+def measure(tmp_path, **options):
+    """The stage of subspaces on the factors; its folder and manifest."""
+    told = Ingest(**options)
+    inputs = Inputs(told, PromptSet("none", (), ()), engine("here"), lambda stage: tmp_path / stage, lambda: None)
+    out = tmp_path / "out"
+    out.mkdir()
+    with Writer(declared()["subspaces"], out) as writer:
+        declared()["subspaces"].run(inputs, writer)
+    return out, writer.manifest
 
 
 def test_layers_of_different_heads(uneven_factors, tmp_path):
     """A head is compared in the layers that have it; one size for all; a zero head is marked wherever it takes part."""
-    out = tmp_path / "out"
-    out.mkdir()
-    subspace_stage.write_subspaces(tmp_path / "factors", out, 20, principal_sides=False)
+    out, manifest = measure(tmp_path, subspace_size=20)
     size = 5  # head_dim of layer 2
 
     def basis(layer, head):
@@ -353,7 +368,7 @@ def test_layers_of_different_heads(uneven_factors, tmp_path):
         pl.col("other_head") == 1
     )
     assert matches.filter(pl.col("is_degenerate") != touched).is_empty()
-    expected = json.loads((out / "expected.json").read_text())["stack0"]
+    expected = manifest.expected["stack0"]
     staged = {table: len(pl.read_parquet(out / "stack0" / f"{table}.parquet")) for table in expected}
     assert staged == expected
     assert expected["principal_cosines"] == len(pairs) * 10 and expected["head_matches"] == 2 * 16 * 5
@@ -361,17 +376,15 @@ def test_layers_of_different_heads(uneven_factors, tmp_path):
 
 def test_bases_that_are_not_orthonormal_are_refused(uneven_factors, tmp_path, monkeypatch):
     """Planted: a basis of length 1.1 makes overlaps of 1.2 with itself's copies; nothing is staged as finished."""
-    real = subspace_stage.subspaces.side_bases
+    real = subspaces.side_bases
 
     def stretched(heads, size):
         bases = real(heads, size)
-        return {side: subspace_stage.Bases(0 * b.vectors + 0.9, b.is_degenerate) for side, b in bases.items()}
+        return {side: subspaces.Bases(0 * b.vectors + 0.9, b.is_degenerate) for side, b in bases.items()}
 
-    monkeypatch.setattr(subspace_stage.subspaces, "side_bases", stretched)
-    out = tmp_path / "out"
-    out.mkdir()
+    monkeypatch.setattr(subspaces, "side_bases", stretched)
     with pytest.raises(EigenhouseError, match=r"share within \[0, 1\] at head 0"):
-        subspace_stage.write_subspaces(tmp_path / "factors", out, 3, principal_sides=False)
+        measure(tmp_path, subspace_size=3)
 
 
 @pytest.mark.parametrize("experts", ["0", "some", "-1", "1.5"])

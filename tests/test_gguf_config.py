@@ -5,11 +5,11 @@ import pytest
 import tiny_ggufs
 import torch
 import transformers
-from eigenhouse.ingest.models import gguf_facts, gguf_reading
 from tiny_ggufs import assert_same, load, zeros
 
 from bench.tiny_configs import randomize
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.models import gguf_facts, gguf_reading
 
 
 @pytest.mark.parametrize("name", tiny_ggufs.MODELS)

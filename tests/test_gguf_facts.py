@@ -7,10 +7,10 @@ import gguf
 import pytest
 import tiny_ggufs
 import tiny_models
-from eigenhouse.ingest.models import gguf_config, gguf_facts, loading
 from tiny_ggufs import assert_same, load, zeros
 
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.models import gguf_config, gguf_facts, loading
 
 # --- refused, told, beside the point
 

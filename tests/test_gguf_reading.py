@@ -6,10 +6,10 @@ import pytest
 import tiny_ggufs
 import tiny_models
 import torch
-from eigenhouse.ingest.models import gguf_facts, gguf_reading, loading
 from tiny_ggufs import assert_same, load, zeros
 
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.models import gguf_facts, gguf_reading, loading
 
 # --- tensors
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import tiny_ggufs
 import torch
-from eigenhouse.ingest.models import gguf_config, gguf_rope
 from tiny_ggufs import assert_same, load, rotary_tables
 
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.models import gguf_config, gguf_rope
 
 # --- rotations: written by llama.cpp's keys and tensors, compared with transformers' own rope types
 

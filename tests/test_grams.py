@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from eigenhouse.ingest.geometry import grams, identities
 
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.geometry import grams, identities
 
 HIDDEN = 23
 

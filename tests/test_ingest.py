@@ -10,14 +10,15 @@ import pytest
 import tiny_models
 import torch
 import transformers
-from eigenhouse.ingest.capture import sites as capture
-from eigenhouse.ingest.runs import pipeline
-from eigenhouse.ingest.stages import factors as factor_stage
-from eigenhouse.ingest.stages import spectra as stages
-from eigenhouse.ingest.stages import staging
 from typer.testing import CliRunner
 
 from eigenhouse import __main__ as command_line
+from eigenhouse.ingest.capture import sites as capture
+from eigenhouse.ingest.runs import plan, provenance
+from eigenhouse.ingest.runs import run as run_module
+from eigenhouse.ingest.runs.folder import RunFolder
+from eigenhouse.ingest.stages import declaration, factors, grams, spectra
+from eigenhouse.ingest.stages.writer import TableWriter
 
 
 @pytest.fixture(autouse=True)
@@ -182,26 +183,56 @@ def test_already_ingested_until_forced_or_changed(ingest, ask, tmp_path):
 def test_a_stopped_ingest_goes_on(ingest, ask, tmp_path, monkeypatch, own_cache):
     folder = tiny_models.save("grouped heads", tmp_path / "tiny")
     with monkeypatch.context() as patched:
-        patched.setattr(stages, "write_grams", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(spectra, "spectra", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         status, said = ingest(folder, "--static-only")
     assert status == 130 and "stopped" in said and not (tmp_path / "warehouse.duckdb").exists()
     [run] = (own_cache / "runs").iterdir()
     finished = {path.name.split("-")[0] for path in run.iterdir() if "-" in path.name}
-    assert finished == {"factors", "spectra"}
+    assert finished == {"factors", "grams"}
     with monkeypatch.context() as patched:
-        for module, stage in ((factor_stage, "write_factors"), (stages, "write_spectra")):
+        for module, stage in ((factors, "factors"), (grams, "grams")):
             patched.setattr(module, stage, lambda *_: pytest.fail("a finished stage was run again"))
         status, said = ingest(folder, "--static-only")
-    assert status == 0 and "going on after factors, spectra" in said
+    assert status == 0 and "going on after factors, grams" in said
     assert ask("select count(*) from grams") == [(18,)] and not run.exists()
 
 
-def test_a_stage_of_other_code_is_not_taken_up(ingest, tmp_path, monkeypatch):
+def raised(monkeypatch, stage):
+    """As though the stage's author had raised its version."""
+    later = replace(declaration.declared()[stage], version=2)
+    declared = {**declaration.declared(), stage: later}
+    for module in (plan, run_module):
+        monkeypatch.setattr(module, "declared", lambda: declared)
+
+
+def test_a_raised_version_renews_just_that_stage(ingest, ask, tmp_path, monkeypatch):
+    """No other code, library or option is a reason to measure again."""
     folder = tiny_models.save("grouped heads", tmp_path / "tiny")
     assert ingest(folder, "--static-only")[0] == 0
-    monkeypatch.setattr(staging, "code_version", lambda: "changed")
+    monkeypatch.setattr(provenance, "versions", lambda: {"torch": "99"})
+    assert "already ingested" in ingest(folder, "--static-only")[1]
+    entries = "select stage, version from ingested_stages"
+    assert {version for _, version in ask(entries)} == {1}
+    raised(monkeypatch, "subspaces")
     status, said = ingest(folder, "--static-only")
-    assert status == 0 and "already ingested" not in said
+    assert status == 0 and "subspaces is stale: its rows are of version 1, this program measures 2" in said
+    assert {stage for stage, version in ask(entries) if version == 2} == {"subspaces"}
+    runs = "select stages from ingest_runs order by started_at"
+    assert [list(json.loads(stages)) for (stages,) in ask(runs)][1] == ["subspaces"]
+    assert "already ingested" in ingest(folder, "--static-only")[1]
+
+
+def test_another_config_beside_the_same_weights_is_measured(ingest, ask, tmp_path):
+    """Where an older program kept no hash of it, that is no reason."""
+    folder = tiny_models.save("grouped heads", tmp_path / "tiny")
+    assert ingest(folder, "--static-only")[0] == 0
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"rope_theta": 7.0}))
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as con:
+        con.execute("update ingested_stages set config_sha256 = null where stage <> 'grams'")
+    assert "already ingested" not in ingest(folder, "--static-only")[1]
+    runs = "select stages from ingest_runs order by started_at"
+    assert [list(json.loads(stages)) for (stages,) in ask(runs)][1] == ["grams"]
 
 
 def test_two_ingests_of_the_same_weights_do_not_mix(ingest, tmp_path, own_cache):
@@ -209,7 +240,7 @@ def test_two_ingests_of_the_same_weights_do_not_mix(ingest, tmp_path, own_cache)
 
     folder = tiny_models.save("grouped heads", tmp_path / "tiny")
     run = own_cache / "runs" / weights_sha256(tiny_models.local_source(folder))[:16]
-    with staging.RunFolder(run):
+    with RunFolder(run, {}):
         status, said = ingest(folder, "--static-only")
     assert status == 1 and "process" in said and "already" in said
 
@@ -383,7 +414,7 @@ def test_positions_behind_the_padding_id(ingest, ask, tmp_path):
 def test_a_staged_run_of_another_name_lends_only_its_numbers(ingest, ask, tmp_path, monkeypatch):
     first = tiny_models.save("grouped heads", tmp_path / "first")
     with monkeypatch.context() as patched:
-        patched.setattr(stages, "write_grams", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(spectra, "spectra", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert ingest(first, "--static-only")[0] == 130
     shutil.copytree(first, tmp_path / "second")
     status, said = ingest(tmp_path / "second", "--static-only")
@@ -398,7 +429,7 @@ def test_a_full_disk_is_told(ingest, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device", "grams.parquet")
 
-    monkeypatch.setattr(stages, "write_table", full)
+    monkeypatch.setattr(TableWriter, "add", full)
     status, said = ingest(tiny_models.save("grouped heads", tmp_path / "tiny"), "--static-only")
     assert status == 1 and "disk is full" in said and not (tmp_path / "warehouse.duckdb").exists()
 
@@ -472,7 +503,7 @@ def test_forcing_a_name_leaves_no_stack_of_the_old_weights(ingest, ask, tmp_path
 def test_revisions_are_ingested_one_by_one(ingest, monkeypatch):
     """Each once, in the order given; REVISION beside them is a contradiction."""
     seen = []
-    monkeypatch.setattr(pipeline, "ingest", lambda options: seen.append((options.model, options.revision)))
+    monkeypatch.setattr(run_module, "ingest", lambda options: seen.append((options.model, options.revision)))
     assert ingest("org/run", "--revisions", "step0, step7,step0")[0] == 0
     assert seen == [("org/run", "step0"), ("org/run", "step7")]
     status, said = ingest("org/run", "--revisions", "step0", "--revision", "main")

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from eigenhouse.ingest.models.matrices import SHARED_EXPERT, evenly_spaced, find_mlp
 from torch import nn
 from transformers.pytorch_utils import Conv1D
+
+from eigenhouse.ingest.models.matrices import SHARED_EXPERT, evenly_spaced, find_mlp
 
 HIDDEN, INNER = 11, 7
 

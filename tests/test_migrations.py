@@ -7,25 +7,30 @@ import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 import pytest
 import schema3_fixture
 import tiny_models
+
+from eigenhouse import __main__ as command_line
 from eigenhouse.analyses.report import facts
-from eigenhouse.ingest.runs.pipeline import ingest
+from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.runs.run import ingest
 from eigenhouse.ingest.sources import locate as sources
 from eigenhouse.ingest.warehouse import file as warehouse_file
 from eigenhouse.ingest.warehouse import migrations, sqlfiles, store
-
-from eigenhouse import __main__ as command_line
-from eigenhouse.errors import EigenhouseError
 from eigenhouse.options import Ingest
 
 REPOSITORY = sqlfiles.SQL_DIR.parent
 COPY = "warehouse.schema3.duckdb"
-NEW = {"conformance": ["witness", "witness_max_rel_error"], "ingested_stages": ["doubt"]}
+NEW = {
+    "conformance": ["witness", "witness_max_rel_error"],
+    "ingested_stages": ["doubt", "version", "config_sha256", "fingerprint"],
+}
+MADE_ANEW = {"ingested_stages": ["fingerprint"]}
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +52,14 @@ def changed(path, statement, *parameters):
 
 
 def contents(path, without=None):
-    """Every table's rows, sorted, warehouse_info's aside; without the columns named."""
+    """Every table's rows, sorted, warehouse_info's aside; without the columns named, or those that are made anew."""
     found = {}
     with duckdb.connect(str(path), read_only=True) as con:
         for [table] in con.execute("select table_name from duckdb_tables() where not internal").fetchall():
             names = [row[0] for row in con.execute(f"describe {table}").fetchall()]
-            names = [name for name in names if name not in (without or {}).get(table, ())]
+            names = [
+                name for name in names if name not in (without or {"ingested_stages": ["fingerprint"]}).get(table, ())
+            ]
             found[table] = sorted(con.execute(f"select {', '.join(names)} from {table}").fetchall(), key=repr)
     del found["warehouse_info"]
     return found
@@ -145,7 +152,8 @@ def test_make_views_brings_it(old, capfd):
 def test_killed_right_after_the_commit(old, unpacked):
     """With everything still in the WAL: it is read back, doubts and comments too."""
     killed = (
-        "import os, sys; from pathlib import Path; from ingest import store, warehouse_file\n"
+        "import os, sys; from pathlib import Path\n"
+        "from eigenhouse.ingest.warehouse import file as warehouse_file, store\n"
         "warehouse_file._built_from = lambda con: None\n"
         "real = warehouse_file.transaction\n"
         "class Kill:\n"
@@ -434,13 +442,28 @@ def test_a_doubted_stage_is_due_and_clear_once_it_is_measured_again(ingested):
     """With the same weights, options and code, where nothing else would be due."""
     assert ingest(ingested) == {}
     changed(ingested.warehouse, "update ingested_stages set doubt = 'why; ingest it again' where stage = 'grams'")
-    con = store.connect(ingested.warehouse, read_only=True)
-    assert "grams" not in store.ingested(con, "tiny")[1] and "spectra" in store.ingested(con, "tiny")[1]
-    con.close()
+    with store.reading(ingested.warehouse) as con:
+        entries = store.ingested(con, "tiny")[1]
+    assert {stage for stage, entry in entries.items() if not entry.stands_for(entry)} == {"grams"}
     written = ingest(ingested)
     assert written["grams"] > 0 and "singular_values" not in written
     assert doubted(ingested.warehouse) == {}
     assert ingest(ingested) == {}
+
+
+def test_what_an_older_program_measured_is_not_measured_again(old, tmp_path, monkeypatch):
+    """Its stages have version 1 and a fingerprint of their weights and options: what this program would note."""
+    monkeypatch.setenv("EIGENHOUSE_CACHE", str(tmp_path / "cache"))
+    folder, prompts = schema3_fixture.plain(tmp_path / "plain"), tiny_models.prompts(tmp_path, 5, 8)
+    sha256 = sources.weights_sha256(tiny_models.local_source(folder / "model.safetensors"))
+    changed(old, "update models set weights_sha256 = ? where model_id = 'plain'", sha256)
+    options = Ingest(model=str(folder), warehouse=old, prompts=prompts, name="plain")
+    assert ingest(options) == {}
+    assert ingest(replace(options, variants="none", static_only=True, subspace_size=5)).keys() >= {"side_overlaps"}
+    measured = (
+        "select stages from ingest_runs join models using (model_key) where model_id = 'plain' order by started_at"
+    )
+    assert [list(json.loads(stages)) for [stages] in ask(old, measured)][-1] == ["factors", "subspaces", "alignments"]
 
 
 def test_an_ingest_brings_an_older_warehouse_and_clears_doubts(old, tmp_path, monkeypatch, capfd):

@@ -3,9 +3,10 @@
 import statistics
 
 import pytest
-from eigenhouse.analyses.answers import asking, formats, saved
 from experiment_fixture import BY_ID, MODELS
 from test_saved_queries import effective_rank
+
+from eigenhouse.analyses.answers import asking, formats, saved
 
 REL = 1e-9
 

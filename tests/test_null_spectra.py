@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from eigenhouse.ingest.geometry.null_spectra import N_SAMPLES, null_frame, null_sigma
 
 

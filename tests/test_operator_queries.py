@@ -5,8 +5,9 @@ from itertools import combinations
 import experiment_fixture as fixture
 import numpy as np
 import pytest
-from eigenhouse.analyses.answers import saved
 from test_operator_views import REL, agreements, is_zero, layer_pairs, mean, operator_cosine
+
+from eigenhouse.analyses.answers import saved
 
 DEEP = [toy for toy in fixture.MODELS if len(toy.layers) > 1]
 ANCHORED = {

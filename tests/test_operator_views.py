@@ -8,6 +8,7 @@ import duckdb
 import experiment_fixture as fixture
 import numpy as np
 import pytest
+
 from eigenhouse.ingest.warehouse import sqlfiles
 
 REL = 1e-9  # sums of doubles in another order

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import tiny_models
 import torch
+from torch import nn
+
 from eigenhouse.ingest.capture import sites as capture
 from eigenhouse.ingest.capture.tracing import tracing
 from eigenhouse.ingest.proof.conformance import TOLERANCE, Evidence, proven_factors
-from eigenhouse.ingest.runs import pipeline
-from torch import nn
-
+from eigenhouse.ingest.runs import run
 from eigenhouse.options import Ingest
 
 KINDS = [kind for kind in tiny_models.CONFIGS if kind.startswith("own kernel")]
@@ -125,9 +125,7 @@ def test_an_ingest_agrees_with_the_returned_weights(kind, static, tmp_path, monk
     monkeypatch.setenv("EIGENHOUSE_CACHE", str(tmp_path / "cache"))
     folder, prompts = tiny_models.save(kind, tmp_path / "tiny"), tiny_models.prompts(tmp_path, 11, 1, 5)
     warehouse = tmp_path / "warehouse.duckdb"
-    pipeline.ingest(
-        Ingest(model=str(folder), warehouse=warehouse, prompts=prompts, static_only=static, variants="none")
-    )
+    run.ingest(Ingest(model=str(folder), warehouse=warehouse, prompts=prompts, static_only=static, variants="none"))
     model = tiny_models.build(kind, attention="eager", causal=True)
     with duckdb.connect(str(warehouse), read_only=True) as con:
         for layer, (site, _) in enumerate(tiny_models.sites(model)):

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from eigenhouse.analyses.answers import asking, formats, plain_types, tables
 
+from eigenhouse.analyses.answers import asking, formats, plain_types, tables
 from eigenhouse.errors import EigenhouseError
 
 NOON = "timestamptz '2025-03-05 12:00:00.5+00'"

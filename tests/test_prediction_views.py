@@ -8,6 +8,7 @@ import experiment_fixture as fixture
 import numpy as np
 import polars as pl
 import pytest
+
 from eigenhouse.analyses.answers import asking, formats, saved
 from eigenhouse.ingest.warehouse import sqlfiles
 

@@ -8,9 +8,9 @@ from collections import Counter
 
 import polars as pl
 import pytest
-from eigenhouse.ingest.sources.prompts import STANDARD, read_prompts
 
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.sources.prompts import STANDARD, read_prompts
 
 TEXTS = ("one, two", 'says "no"', "été 山", "one, two")  # a comma, quotes, bytes beyond ASCII, a duplicate
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from eigenhouse.analyses.export import export
-from eigenhouse.ingest.sources import catalog
-from eigenhouse.ingest.sources.prompts import read_prompts
-from eigenhouse.ingest.warehouse import store
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from eigenhouse import __main__ as command_line
+from eigenhouse.analyses.export import export
+from eigenhouse.ingest.sources import catalog
+from eigenhouse.ingest.sources.prompts import read_prompts
+from eigenhouse.ingest.warehouse import store
 
 
 @pytest.fixture(scope="module")

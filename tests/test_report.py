@@ -10,14 +10,14 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from eigenhouse.analyses.answers import asking, formats, saved
-from eigenhouse.analyses.charts import charts, pictures
-from eigenhouse.analyses.report import pages, report, sections
-from eigenhouse.ingest.warehouse import sqlfiles
 from markdown_it import MarkdownIt
 from report_fixture import ATTACK, PIXEL, PLAIN, STATIC
 
+from eigenhouse.analyses.answers import asking, formats, saved
+from eigenhouse.analyses.charts import charts, pictures
+from eigenhouse.analyses.report import pages, report, sections
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.warehouse import sqlfiles
 
 HOSTILE = f"{ATTACK}@1#x"
 VOID = {"meta", "link", "img", "input", "br", "hr", "path"}

@@ -6,8 +6,9 @@ Skipped where there is no Chromium with its driver; `make browser` installs both
 import shutil
 
 import pytest
-from eigenhouse.analyses.report import pages
 from report_fixture import ATTACK, PLAIN, STATIC
+
+from eigenhouse.analyses.report import pages
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")

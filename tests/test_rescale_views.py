@@ -8,10 +8,11 @@ from itertools import combinations, product
 import duckdb
 import experiment_fixture as fixture
 import pytest
-from eigenhouse.analyses.answers import saved
-from eigenhouse.ingest.warehouse import sqlfiles
 from experiment_fixture import BY_ID, MODELS, OPERATORS
 from test_sql import descriptors
+
+from eigenhouse.analyses.answers import saved
+from eigenhouse.ingest.warehouse import sqlfiles
 
 REL = 1e-9
 RESIDUAL = 1e-7  # sqrt(1 - cosine^2) of a cosine that is rounded at 1e-16, where it is 0

@@ -9,6 +9,7 @@ import duckdb
 import numpy as np
 import polars as pl
 import pytest
+
 from eigenhouse.analyses.answers import asking, saved
 from eigenhouse.analyses.charts import charts
 from eigenhouse.analyses.routines.eigenvector_angles import eigenvector_angles
@@ -21,9 +22,8 @@ from eigenhouse.analyses.routines.entropy_predictors import (
 )
 from eigenhouse.analyses.routines.entropy_regression import DESCRIPTORS as FOUR
 from eigenhouse.analyses.routines.entropy_regression import entropy_regression
-from eigenhouse.ingest.warehouse import sqlfiles
-
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.warehouse import sqlfiles
 
 KEY = {"model_id": "m", "operator": "metric", "prompt_set": "s"}
 

@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 import warehouse_fixture as fixture
 from conftest import HEADS, SEEDS, conformance
-from eigenhouse.analyses.answers import saved
 
 from eigenhouse import __main__ as command_line
+from eigenhouse.analyses.answers import saved
 
 SAVED = [query.name for query in saved.every()]
 REL = 1e-12  # double arithmetic on the same float32 values

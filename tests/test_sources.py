@@ -15,12 +15,12 @@ import zipfile
 import gguf
 import numpy as np
 import pytest
-from eigenhouse.ingest.sources import catalog, gguf_header
-from eigenhouse.ingest.sources import locate as sources
-from eigenhouse.ingest.sources.locate import resolve, revision_order
 from safetensors.numpy import save_file
 
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.sources import catalog, gguf_header
+from eigenhouse.ingest.sources import locate as sources
+from eigenhouse.ingest.sources.locate import resolve, revision_order
 
 CONFIG = {"model_type": "llama", "hidden_size": 3}
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

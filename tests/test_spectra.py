@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from eigenhouse.ingest.geometry import identities, spectra
-from eigenhouse.ingest.geometry.spectra import LayerHeads
 
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.geometry import identities, spectra
+from eigenhouse.ingest.geometry.spectra import LayerHeads
 
 # (heads, kv heads, head_dim, hidden): grouped, plain, 2c > d, c > d, a single head
 SHAPES = [(6, 2, 5, 23), (3, 3, 7, 29), (3, 3, 7, 11), (4, 2, 13, 11), (1, 1, 2, 7)]

@@ -5,9 +5,9 @@ import math
 import duckdb
 import pytest
 import warehouse_fixture as fixture
-from eigenhouse.ingest.warehouse import sqlfiles, store
 
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.warehouse import sqlfiles, store
 
 VIEWS = sqlfiles.files("views")
 TABLES = sqlfiles.files("tables")

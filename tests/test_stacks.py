@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import torch
+
 from eigenhouse.ingest.capture import sites as capture
 from eigenhouse.ingest.capture.stacks import find_stacks
 

@@ -14,11 +14,13 @@ import duckdb
 import polars as pl
 import pytest
 import warehouse_fixture as fixture
-from eigenhouse.ingest.stages import staging
-from eigenhouse.ingest.warehouse import file as warehouse_file
-from eigenhouse.ingest.warehouse import sqlfiles, store
 
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.stages.declaration import declared
+from eigenhouse.ingest.stages.writer import Writer
+from eigenhouse.ingest.warehouse import file as warehouse_file
+from eigenhouse.ingest.warehouse import sqlfiles, store
+from eigenhouse.ingest.warehouse.store import Entry, StagedTable
 
 REPOSITORY = sqlfiles.SQL_DIR.parent
 HOLD = "import duckdb, sys; con = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
@@ -206,7 +208,7 @@ def test_import_is_light():
 
 def test_ingested_tells_weights_and_stages(loaded):
     con = store.connect(loaded, read_only=True)
-    assert store.ingested(con, "org/ours") == ("a" * 64, {"spectra": "f0", "attention": "f1"})
+    assert store.ingested(con, "org/ours") == ("a" * 64, {"spectra": Entry("f0"), "attention": Entry("f1")})
     assert store.ingested(con, "org/other") == (None, {})
     con.close()
 
@@ -246,7 +248,7 @@ def test_force_replaces_everything_of_the_name(loaded, tmp_path):
     runs = "select status from ingest_runs inner join models using (model_key) where model_id = 'org/ours'"
     assert sorted(rows(loaded, runs)) == [("done",), ("replaced",)]
     con = store.connect(loaded, read_only=True)
-    assert store.ingested(con, "org/ours") == ("b" * 64, {"spectra": "f0"})
+    assert store.ingested(con, "org/ours") == ("b" * 64, {"spectra": Entry("f0")})
     con.close()
 
 
@@ -269,7 +271,7 @@ def test_same_weights_replace_only_what_is_staged(loaded, tmp_path):
     before = contents(loaded)
     frame = fixture.singular_values(5).filter(pl.col("head") < 3)
     again = fixture.stack("org/ours", fixture.staged(tmp_path / "again", singular_values=frame))
-    again = replace(again, model={**again.model, "dtype": "bfloat16"}, fingerprints={"spectra": "f9"})
+    again = replace(again, model={**again.model, "dtype": "bfloat16"}, stages={"spectra": Entry("f9")})
     written = store.load(loaded, [again], {}, force=False)
     after = contents(loaded)
     assert written == {"singular_values": 2 * 3 * 3 * 7, "head_descriptor_rollup": 2 * 3 * 3}
@@ -280,14 +282,16 @@ def test_same_weights_replace_only_what_is_staged(loaded, tmp_path):
     assert rows(loaded, "select dtype from models where model_id = 'org/ours'") == [("bfloat16",)]
     assert [row[:2] for row in after["models"]] == [row[:2] for row in before["models"]]
     con = store.connect(loaded, read_only=True)
-    assert store.ingested(con, "org/ours")[1] == {"spectra": "f9", "attention": "f1"}
+    assert store.ingested(con, "org/ours")[1] == {"spectra": Entry("f9"), "attention": Entry("f1")}
     con.close()
 
 
 def test_other_prompt_sets_stay(loaded, tmp_path):
     frame = fixture.attention_stats(7, {"odd@ffffffff": 3})
     tables = fixture.staged(tmp_path / "again", attention_stats=frame)
-    again = replace(fixture.stack("org/ours", tables), expected_rows={"attention_stats": 3 * 3 * 5})
+    of_its_set = StagedTable(tables["attention_stats"], 3 * 3 * 5, "prompt_set = $prompt_set")
+    again = fixture.stack("org/ours", tables)
+    again = replace(again, tables={"attention_stats": of_its_set}, parameters={"prompt_set": "odd@ffffffff"})
     before = contents(loaded)
     assert store.load(loaded, [again], {}, force=False)["attention_stats"] == 3 * 3 * 5
     after = contents(loaded)
@@ -306,8 +310,9 @@ def test_no_files_leave_a_table_without_rows(loaded, tmp_path):
     store.load(loaded, [again], {}, force=False)
     assert rows(loaded, "select model_id from skipped_modules inner join models using (model_key)") == [("org/decoy",)]
     assert rows(loaded, "select distinct model_id from head_attention") == [("org/decoy",)]
-    empty = fixture.staged(tmp_path / "empty", attention_stats=fixture.attention_stats(1).head(0))
-    store.load(loaded, [fixture.stack("org/decoy", empty)], {}, force=False)
+    of_another_set = StagedTable([], 0, "prompt_set = $prompt_set")
+    empty = replace(fixture.stack("org/decoy", {}), tables={"attention_stats": of_another_set})
+    store.load(loaded, [replace(empty, parameters={"prompt_set": "another@00000000"})], {}, force=False)
     assert rows(loaded, "select count(*) from attention_stats") == [(45,)]
 
 
@@ -317,7 +322,7 @@ def test_rows_are_stored_sorted_whatever_the_order_of_the_files(loaded, tmp_path
     files = []
     for layer, part in enumerate(layers):
         files += fixture.staged(tmp_path / f"part{layer}", singular_values=part)["singular_values"]
-    again = replace(fixture.stack("org/ours", {"singular_values": files}), expected_rows={"singular_values": 210})
+    again = fixture.expecting(fixture.stack("org/ours", {"singular_values": files}), singular_values=210)
     store.load(loaded, [again], {}, force=False)
     ours = "from singular_values where model_key = (select model_key from models where model_id = 'org/ours')"
     assert rows(loaded, "select operator, layer, head, k, sigma " + ours) == frame.rows()
@@ -405,7 +410,7 @@ def test_bad_rows_are_refused_and_nothing_changes(loaded, tmp_path, kind):
     good = fixture.full_load(tmp_path / "good", "org/good", 9)
     bad = fixture.stack("org/ours", fixture.staged(tmp_path / "bad", **{table: frame}))
     if kind == "a row less":
-        bad = replace(bad, expected_rows={table: 210})
+        bad = fixture.expecting(bad, **{table: 210})
     before = contents(loaded)
     with pytest.raises(EigenhouseError, match=message) as caught:
         store.load(loaded, [good, bad], {}, force=False)
@@ -414,8 +419,8 @@ def test_bad_rows_are_refused_and_nothing_changes(loaded, tmp_path, kind):
 
 
 def test_expected_rows_without_files_are_refused(loaded):
-    load = replace(fixture.stack("org/ours", {}), expected_rows={"grams": 11, "eigenvalues": 0})
-    with pytest.raises(EigenhouseError, match=r"rows are expected in \['grams'\]"):
+    load = fixture.expecting(fixture.stack("org/ours", {"grams": [], "eigenvalues": []}), grams=11, eigenvalues=0)
+    with pytest.raises(EigenhouseError, match="grams of org/ours: wanted 11 rows, .* got 0 came"):
         store.load(loaded, [load], {}, force=False)
 
 
@@ -482,7 +487,7 @@ def refused(kind, folder):
     if kind == "rows":
         table, frame, _ = bad_frames()["nan"]
         return fixture.stack("org/new", fixture.staged(folder, **{table: frame}))
-    return replace(fixture.stack("org/new", {}), expected_rows={"grams": 11})
+    return fixture.expecting(fixture.stack("org/new", {"grams": []}), grams=11)
 
 
 @pytest.mark.parametrize("kind", ["rows", "no files"])
@@ -582,17 +587,11 @@ def test_full_disk_after_the_commit_is_told_and_the_rows_kept(loaded, tmp_path, 
     assert rows(path, "select count(*) from models where model_id = 'org/new'") == [(1,)]
 
 
-def test_staging_on_a_full_disk_is_an_os_error(tmp_path, monkeypatch):
-    message = "No space left on device (os error 28)"
-
-    def full(*args):
-        raise pl.exceptions.ComputeError(message)
-
-    monkeypatch.setattr(pl.DataFrame, "write_parquet", full)
-    with pytest.raises(OSError, match="No space left") as caught:
-        staging.write_table(tmp_path, "singular_values", [fixture.singular_values(1)], ["layer"])
+def test_staging_on_a_full_disk_is_an_os_error(tmp_path):
+    """The file is a link to a device without room."""
+    (tmp_path / "stack0").mkdir()
+    (tmp_path / "stack0" / "singular_values.parquet").symlink_to("/dev/full")
+    frame = fixture.singular_values(1)
+    with pytest.raises(OSError, match="No space left") as caught, Writer(declared()["spectra"], tmp_path) as out:
+        out.table("singular_values", "stack0").add(frame, expected=len(frame))
     assert caught.value.errno == errno.ENOSPC
-    assert caught.value.filename == str(tmp_path / "singular_values.parquet")
-    message = "another fault"
-    with pytest.raises(pl.exceptions.ComputeError, match="another fault"):
-        staging.write_table(tmp_path, "singular_values", [fixture.singular_values(1)], ["layer"])

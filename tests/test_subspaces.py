@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+
 from eigenhouse.ingest.geometry import subspaces
 from eigenhouse.ingest.geometry.alignment import energy_fractions, span_sum, summed_fractions
 from eigenhouse.ingest.geometry.spectra import LayerHeads

@@ -6,13 +6,13 @@ import pytest
 import tiny_models
 import torch
 import transformers
-from eigenhouse.ingest.capture import forward
-from eigenhouse.ingest.capture import recording as probes
-from eigenhouse.ingest.capture import sites as capture
 from torch import nn
 from typer.testing import CliRunner
 
 from eigenhouse import __main__ as command_line
+from eigenhouse.ingest.capture import forward
+from eigenhouse.ingest.capture import recording as probes
+from eigenhouse.ingest.capture import sites as capture
 
 # by stack: layers, heads, head_dim, hidden_size, ffn_size; all of a checkpoint's differ, and so do the sizes of one
 TEXT = (2, 6, 8, 48, 40)

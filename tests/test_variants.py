@@ -6,12 +6,12 @@ import pytest
 import tiny_models
 import torch
 import transformers
-from eigenhouse.ingest.geometry import operators
-from eigenhouse.ingest.proof import variants
 from typer.testing import CliRunner
 
 from eigenhouse import __main__ as command_line
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.geometry import operators
+from eigenhouse.ingest.proof import variants
 
 REL = 2e-5  # float32 weights in, float32 values out
 DISTANCES = (1, 4, 16)

@@ -4,6 +4,7 @@ import re
 
 import experiment_fixture as fixture
 import pytest
+
 from eigenhouse.analyses.answers import asking, saved
 from eigenhouse.ingest.warehouse import sqlfiles
 

@@ -5,6 +5,7 @@ import json
 import duckdb
 import experiment_fixture as fixture
 import pytest
+
 from eigenhouse.ingest.warehouse import sqlfiles
 
 VIEWS = sqlfiles.files("views")

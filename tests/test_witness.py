@@ -5,12 +5,12 @@ import json
 import pytest
 import tiny_models
 import torch
-from eigenhouse.ingest.models import codes, dequantize, loading, witness
-from eigenhouse.ingest.models.codes import Method
 from safetensors.torch import load_file, save_file
 from test_codes import in_blocks, stored
 
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.models import codes, dequantize, loading, witness
+from eigenhouse.ingest.models.codes import Method
 
 GENERATOR = torch.Generator().manual_seed(5)
 ROWS, COLUMNS, GROUP = 24, 64, 32

@@ -10,10 +10,10 @@ import numpy as np
 import tiny_models
 import torch
 import transformers
-from eigenhouse.ingest.models import loading
 from torch import nn
 
 from bench.tiny_configs import randomize
+from eigenhouse.ingest.models import loading
 
 # hidden sizes, head dims, counts and widths differ pairwise; 2 layers, so that a name can't stand for both
 SIZES = {"vocab_size": 97, "hidden_size": 42, "intermediate_size": 40, "num_hidden_layers": 2}

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 
 import torch
 import transformers
-from eigenhouse.ingest.capture import sites as capture
-from eigenhouse.ingest.models import loading
 from torch import nn
 
 from bench.tiny_configs import randomize as randomize
 from bench.tiny_text import prompts as prompts
 from bench.tiny_text import save_tokenizer as save_tokenizer
+from eigenhouse.ingest.capture import sites as capture
+from eigenhouse.ingest.models import loading
 
 # hidden sizes, head dims and head counts differ pairwise, so that no axis passes for another
 SIZES = {"hidden_size": 48, "num_hidden_layers": 2, "intermediate_size": 40, "vocab_size": 97}

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
-from eigenhouse.ingest.warehouse.store import StackLoad
+
+from eigenhouse.ingest.warehouse.store import Entry, StackLoad, StagedTable
 
 N_LAYERS, N_HEADS, N_VALUES = 3, 5, 7
 OPERATORS = ("head_product", "metric")
@@ -127,8 +128,20 @@ def stack(model_id: str, tables: dict[str, list[Path]], *, weights: str | None =
         "seconds": 1.5, "peak_rss_mb": 130.0, "options": "{}", "versions": "{}", "stages": "{}",
     }  # fmt: skip
     static = tables.keys() & {"singular_values", "skipped_modules"}
-    fingerprints = {"spectra": "f0"} if static else {"attention": "f1"}
-    return StackLoad(model_id, model, run, fingerprints, tables, {})
+    stages = {"spectra": Entry("f0")} if static else {"attention": Entry("f1")}
+    return StackLoad(model_id, model, run, stages, {table: StagedTable(files) for table, files in tables.items()})
+
+
+def with_tables(load: StackLoad, tables: dict[str, list[Path]], **changes: object) -> StackLoad:
+    """The load with further staged files in front of its own."""
+    further = {table: StagedTable(files) for table, files in tables.items()}
+    return replace(load, tables=further | load.tables, **changes)
+
+
+def expecting(load: StackLoad, **n_rows: int) -> StackLoad:
+    """The load with the rows that the shapes predict for some of its tables."""
+    expected = {table: replace(load.tables[table], expected=n) for table, n in n_rows.items()}
+    return replace(load, tables=load.tables | expected)
 
 
 def full_load(folder: Path, model_id: str, seed: int, *, weights: str = "a" * 64) -> StackLoad:
@@ -143,5 +156,5 @@ def full_load(folder: Path, model_id: str, seed: int, *, weights: str = "a" * 64
     load = stack(model_id, tables, weights=weights)
     n_values = len(OPERATORS) * N_LAYERS * N_HEADS * N_VALUES
     n_stats = sum(PROMPT_SETS.values()) * N_LAYERS * N_HEADS
-    expected = {"singular_values": n_values, "attention_stats": n_stats}
-    return replace(load, fingerprints={"spectra": "f0", "attention": "f1"}, expected_rows=expected)
+    load = replace(load, stages={"spectra": Entry("f0"), "attention": Entry("f1")})
+    return expecting(load, singular_values=n_values, attention_stats=n_stats)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+
 from eigenhouse.analyses import routines
 from eigenhouse.analyses.answers import plain_types
-from eigenhouse.ingest.warehouse import sqlfiles
-
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.warehouse import sqlfiles
 
 MISSING_TABLE = re.compile(r"Table with name (\S+) does not exist")
 ANSWER = "answer"

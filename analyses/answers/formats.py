@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 import duckdb
+
 from eigenhouse.analyses.answers import plain_types
 from eigenhouse.analyses.answers.plain_types import ROWS_AT_ONCE, shortest, spelled
-
 from eigenhouse.errors import EigenhouseError
 
 NESTED = ("STRUCT", "MAP", "UNION")

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eigenhouse.ingest.warehouse import sqlfiles
-
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.warehouse import sqlfiles
 
 THEMES = (  # what `theme` in a header may say, in the order of the report
     "What is there",

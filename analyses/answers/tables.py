@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import duckdb
-from eigenhouse.analyses.answers import plain_types
-from eigenhouse.analyses.answers.formats import names
-from eigenhouse.analyses.answers.plain_types import ROWS_AT_ONCE
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+
+from eigenhouse.analyses.answers import plain_types
+from eigenhouse.analyses.answers.formats import names
+from eigenhouse.analyses.answers.plain_types import ROWS_AT_ONCE
 
 MOST_ROWS = 40
 MOST_COUNTED = 1_000_000

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+
 from eigenhouse.analyses.answers import asking, formats, saved
 from eigenhouse.analyses.answers.saved import SavedQuery
 from eigenhouse.analyses.charts import pictures
 from eigenhouse.analyses.charts.pictures import FACETS, SUFFIXES, Channels, Rows, Spec
-
 from eigenhouse.errors import EigenhouseError
 
 FOLDER = Path("charts")

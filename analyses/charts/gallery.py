@@ -9,11 +9,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
+
 from eigenhouse.analyses.answers import saved
 from eigenhouse.analyses.answers.saved import SavedQuery
 from eigenhouse.analyses.charts import charts, pictures
 from eigenhouse.analyses.charts.charts import NothingToDraw
-
 from eigenhouse.errors import EigenhouseError
 
 Started = tuple[SavedQuery, Future[float] | EigenhouseError]

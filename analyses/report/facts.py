@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
+
 from eigenhouse.analyses.answers import asking, formats, tables
 from eigenhouse.analyses.charts.pictures import Rows
 from eigenhouse.analyses.report import sections

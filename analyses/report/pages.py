@@ -8,10 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from eigenhouse.analyses.charts.charts import axis_title
-from eigenhouse.analyses.charts.pictures import Spec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+
+from eigenhouse.analyses.charts.charts import axis_title
+from eigenhouse.analyses.charts.pictures import Spec
 
 ASSETS = Path(__file__).parent / "report_assets"
 MARKS_OF_MARKDOWN = re.compile(r"[\\`*\[\]#|~$!]|(?<![^\W_])_|_(?![^\W_])|^[-+=]|^\d{1,9}[.)](?=\s|$)")

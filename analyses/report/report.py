@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+
+import eigenhouse
 from eigenhouse.analyses.answers import formats, saved
 from eigenhouse.analyses.charts import gallery, pictures
 from eigenhouse.analyses.charts.pictures import Rows
 from eigenhouse.analyses.report import facts, pages, sections
 from eigenhouse.analyses.report.sections import Section
-
-import eigenhouse
 from eigenhouse.errors import EigenhouseError
 
 OURS = ("index.html", "dictionary.html", "assets", "data", "images", "markdown", "models")

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import duckdb
+from markupsafe import Markup
+
 from eigenhouse.analyses.answers import asking, formats, saved, tables
 from eigenhouse.analyses.answers.saved import SavedQuery
 from eigenhouse.analyses.charts import charts
 from eigenhouse.analyses.charts.pictures import Rows, Spec
 from eigenhouse.analyses.report import pages
-from eigenhouse.ingest.warehouse import sqlfiles
-from markupsafe import Markup
-
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.warehouse import sqlfiles
 
 LISTINGS = ("models", "model_comparison")  # what the first page opens with
 MOST_ROWS = 12  # of an answer, on a page

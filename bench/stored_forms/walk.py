@@ -20,15 +20,15 @@ from unittest.mock import patch
 import duckdb
 import numpy as np
 import torch
-from eigenhouse.ingest.models.loading import first_line
-from eigenhouse.ingest.runs import pipeline
-from eigenhouse.ingest.warehouse import store
 
 from bench.architectures import sigma_error
 from bench.stored_forms.form import FORMS, Form, store_form
 from bench.stored_forms.models import Pair, State, attention_pair, biases, build, layer_matrices, stored_state
 from bench.tiny_text import prompts
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.models.loading import first_line
+from eigenhouse.ingest.runs import run
+from eigenhouse.ingest.warehouse import store
 from eigenhouse.options import Ingest
 
 TOLERANCE = 1e-4  # of the largest σ, against the exact values: what the warehouse holds is float32
@@ -82,7 +82,7 @@ def _outcome(form: Form, folder: Path, exact: State, static_only: bool) -> Outco
     }  # no reading goes on from what another staged
     try:
         with patch.dict(os.environ, own_cache):
-            pipeline.ingest(options)
+            run.ingest(options)
     except EigenhouseError as error:
         return Outcome("refused", _shortened(error, folder))
     except Exception as error:

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.capture.attention import AttentionCall, head_stats
 from eigenhouse.ingest.capture.sites import Site, listening, own_kernel
 from eigenhouse.ingest.models.loading import LoadedModel, first_line
 from eigenhouse.ingest.sources.prompts import PromptSet
-
-from eigenhouse.errors import EigenhouseError
 
 MAX_BATCH = 8  # prompts
 MAX_TOKENS = 2048  # a batch, padding counted

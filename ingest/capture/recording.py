@@ -15,11 +15,12 @@ from math import prod
 from typing import Any, TypeVar
 
 import torch
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel
+
 from eigenhouse.ingest.capture import sites as capture
 from eigenhouse.ingest.capture.sites import Site, Unreadable
 from eigenhouse.ingest.models.loading import first_line
-from torch import nn
-from transformers import PretrainedConfig, PreTrainedModel
 
 FIRST_TOKEN = 5  # past the special tokens of most vocabularies
 PATCHES = 4  # along each side of an image, where the model takes one of another size than its own

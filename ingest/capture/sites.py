@@ -17,11 +17,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from eigenhouse.ingest.capture import tracing
-from eigenhouse.ingest.capture.attention import AttentionCall, attend
 from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
+
+from eigenhouse.ingest.capture import tracing
+from eigenhouse.ingest.capture.attention import AttentionCall, attend
 
 NAME = "eigenhouse"
 CACHES = {"past_key_values", "past_key_value", "layer_past", "cache"}

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
+from transformers import PretrainedConfig, PreTrainedModel
+
 from eigenhouse.ingest.capture.sites import Site
 from eigenhouse.ingest.proof.layouts import FUSED, SEPARATE
-from transformers import PretrainedConfig, PreTrainedModel
 
 _KINDS = {"sliding": "sliding", "chunked": "chunked", "linear": "linear", "full": "full"}
 _NAMES = (("vision", r"vision|visual|image"), ("audio", r"audio|speech"), ("text", r"text|language"))

@@ -7,6 +7,8 @@ from functools import cached_property
 from typing import Any
 
 import psutil
+
+from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest import console
 from eigenhouse.ingest.capture.forward import longest_text, usable_device
 from eigenhouse.ingest.capture.recording import Recording, main_input, record, takes_text
@@ -16,8 +18,6 @@ from eigenhouse.ingest.geometry import operators
 from eigenhouse.ingest.models.loading import LoadedModel, fits_in_memory, load_skeleton, load_tokenizer, load_whole
 from eigenhouse.ingest.proof.conformance import KEY_POSITION, QUERY_POSITION
 from eigenhouse.ingest.sources.locate import Source
-
-from eigenhouse.errors import EigenhouseError
 from eigenhouse.options import Ingest
 
 

@@ -6,9 +6,9 @@ Each compares numbers that were computed along different paths: QR and SVD, eigh
 from __future__ import annotations
 
 import numpy as np
-from eigenhouse.ingest.geometry.spectra import LayerHeads
 
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.geometry.spectra import LayerHeads
 
 TOLERANCE = 1e-9  # of the quantity's own scale, in float64
 

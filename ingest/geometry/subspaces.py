@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
 from eigenhouse.ingest.geometry import spectra
 from eigenhouse.ingest.geometry.spectra import LayerHeads
 

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from eigenhouse.ingest.models.codes import Weight
 from torch import nn
 
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.models.codes import Weight
 
 MOST_NAMED = 3
 ADAPTER = re.compile(

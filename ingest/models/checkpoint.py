@@ -15,17 +15,17 @@ from math import prod
 from typing import Any
 
 import torch
-from eigenhouse.ingest.models import account, gguf_facts, gguf_reading
-from eigenhouse.ingest.models.codes import Weight, declared, weights_of
-from eigenhouse.ingest.models.witness import Testimony, testify
-from eigenhouse.ingest.sources.locate import Source
-from eigenhouse.ingest.sources.stored import Stored, stored_tensors
 from torch import nn
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, dot_natural_key, rename_source_key
 from transformers.pytorch_utils import Conv1D
 
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.models import account, gguf_facts, gguf_reading
+from eigenhouse.ingest.models.codes import Weight, declared, weights_of
+from eigenhouse.ingest.models.witness import Testimony, testify
+from eigenhouse.ingest.sources.locate import Source
+from eigenhouse.ingest.sources.stored import Stored, stored_tensors
 
 GGUF_FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 

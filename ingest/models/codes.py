@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.models import dequantize
 from eigenhouse.ingest.sources.locate import Source, json_object
 from eigenhouse.ingest.sources.stored import Stored
-
-from eigenhouse.errors import EigenhouseError
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 FP8 = (torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz)

@@ -12,9 +12,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from eigenhouse.ingest.sources.gguf_header import Header, read_header
-
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.sources.gguf_header import Header, read_header
 
 NO_ROTARY = ("gpt2", "bloom", "t5", "t5encoder", "mamba")
 HYBRID = ("lfm2", "qwen35", "qwen35moe")  # some layers are no attention

@@ -21,11 +21,12 @@ from typing import Any
 import gguf
 import numpy as np
 import torch
-from eigenhouse.ingest.models.gguf_facts import READ_TENSORS, SWITCHES, Facts, read_facts, told_tensor
 from torch import nn
 from transformers import modeling_gguf_pytorch_utils as gguf_models
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 from transformers.integrations.gguf import GGUF_ARCHS, get_gguf_conversion_mapping
+
+from eigenhouse.ingest.models.gguf_facts import READ_TENSORS, SWITCHES, Facts, read_facts, told_tensor
 
 _load = gguf_models.load_gguf_checkpoint
 

@@ -14,8 +14,9 @@ from typing import Any
 import gguf
 import numpy as np
 import torch
-from eigenhouse.ingest.models.gguf_facts import NO_ROTARY, Facts, read_facts
 from torch import nn
+
+from eigenhouse.ingest.models.gguf_facts import NO_ROTARY, Facts, read_facts
 
 RELATIVE_ERROR = 1e-5  # transformers computes its frequencies in float32
 SCALING_TYPES = ("none", "linear", "yarn", "longrope")

@@ -19,14 +19,14 @@ import psutil
 import torch
 import transformers
 from accelerate import init_empty_weights
-from eigenhouse.ingest.capture import sites as capture
-from eigenhouse.ingest.models import account, gguf_config, gguf_rope
-from eigenhouse.ingest.models.checkpoint import Checkpoint, require_finite
-from eigenhouse.ingest.sources.locate import Source
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
 
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.capture import sites as capture
+from eigenhouse.ingest.models import account, gguf_config, gguf_rope
+from eigenhouse.ingest.models.checkpoint import Checkpoint, require_finite
+from eigenhouse.ingest.sources.locate import Source
 
 MEMORY_SHARE = 0.7  # of the free memory that a whole float32 model may take; the rest is for activations
 _SILENCED = ("transformers", "accelerate", "huggingface_hub")

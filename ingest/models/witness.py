@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from eigenhouse.ingest.models.codes import FP8, Method, Weight
-from eigenhouse.ingest.sources.stored import Stored
 
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.models.codes import FP8, Method, Weight
+from eigenhouse.ingest.sources.stored import Stored
 
 TOLERANCE = 5e-3  # of the largest weight: some libraries compute in bfloat16; a zero off by one of 8 bits is 8e-3
 MOST_WEIGHTS = 8  # of a layer: its attention has no more, its experts do

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
 from eigenhouse.ingest.capture.sites import Site, Unreadable
 from eigenhouse.ingest.proof.factors import HeadFactors, Latent
 from eigenhouse.ingest.proof.surroundings import GAIN, identity_norms, latent_norms, respond
-from torch import nn
-from transformers.pytorch_utils import Conv1D
 
 LINEARITY = 1e-3
 SAME = 1e-4  # of a ratio: the same for all rows

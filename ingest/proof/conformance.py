@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+
 from eigenhouse.ingest.capture.attention import attention_weights
 from eigenhouse.ingest.capture.sites import Site, Unreadable
 from eigenhouse.ingest.proof.basis_vectors import further_scales, read_factors

@@ -11,6 +11,7 @@ from dataclasses import replace
 from itertools import product
 
 import numpy as np
+
 from eigenhouse.ingest.proof.factors import HeadFactors, Latent
 
 SEPARATE = (

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from eigenhouse.ingest.capture.sites import Site, Unreadable
-from eigenhouse.ingest.proof.factors import HeadFactors, HeadNorm
 from torch import nn
 from torch.overrides import TorchFunctionMode
+
+from eigenhouse.ingest.capture.sites import Site, Unreadable
+from eigenhouse.ingest.proof.factors import HeadFactors, HeadNorm
 
 GAIN = 64.0  # inputs of the linear readings are this much larger, so that a bias many times W x can't drown it
 _LATENT_NORM_NAME = re.compile(r"^(q|kv)_a_(layer)?norm$")

@@ -14,10 +14,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.sources import catalog, gguf_header
 from eigenhouse.ingest.sources.catalog import cache_dir
-
-from eigenhouse.errors import EigenhouseError
 
 REVISED = "REVISION goes with a hub id, or is a checkpoint in a local folder"
 WANTED = "a model is wanted: hub id, folder, .safetensors, .gguf, measurement .json or catalog name"

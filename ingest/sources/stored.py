@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from eigenhouse.ingest.sources.locate import Source
 from safetensors import safe_open
 
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.sources.locate import Source
 
 # what torch.compile, DDP, FSDP and activation checkpointing put into the names of what they wrap
 WRAPPERS = re.compile(

@@ -1,40 +1,73 @@
-"""The stage that runs the prompts and keeps what every head did on each."""
+"""What every head did on each prompt."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import polars as pl
+
+from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest import console
 from eigenhouse.ingest.capture.attention import STATS
 from eigenhouse.ingest.capture.forward import longest_text, run_prompts, share_off_eager, tokenize, usable_device
 from eigenhouse.ingest.capture.workbench import Workbench
 from eigenhouse.ingest.sources.prompts import PromptSet
-from eigenhouse.ingest.stages.staging import long_frame, write_table
-
-from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.stages.declaration import stage
+from eigenhouse.ingest.stages.frames import long_frame
+from eigenhouse.ingest.stages.inputs import Inputs
+from eigenhouse.ingest.stages.model_parts import folder_of
+from eigenhouse.ingest.stages.writer import Writer
 
 MOST_OFF = 0.01  # of the tokens
+Stats = dict[int, list[dict[str, np.ndarray]]]  # site → statistics of each prompt
 
 
-def write_attention(bench: Workbench, out: Path, prompts: PromptSet) -> None:
-    """Stage `attention_stats` of every stack that the prompts reach, and the prompts themselves.
+@stage(
+    reads=("factors",),
+    writes=("attention_stats",),
+    shares=("prompts",),
+    scope={"prompt_set": "= $prompt_set"},
+    options=("prompts",),
+    unless=("static_only",),
+    version=1,
+)
+def attention(inputs: Inputs, out: Writer) -> None:
+    """Of every stack that the prompts reach, and the prompts themselves.
 
     A model that can't be run on text here, or doesn't do under our kernel what it does under its own, has a row in
     `skipped_modules` instead.
     """
+    bench, prompts = inputs.bench, inputs.prompts
+    found = _measure(bench, inputs.options.device, prompts)
+    if isinstance(found, str):
+        console.say(f"{found}: no attention statistics")
+        for number in range(len(bench.stacks)):
+            out.skip(folder_of(number), {"attention_stats": found})
+        return
+    for number, stack in enumerate(bench.stacks):
+        name, is_reached = folder_of(number), False
+        for layer, index in stack.sites.items():
+            if index in found:
+                n_heads, is_reached = bench.sites[index].call.query.shape[1], True
+                frames = [_stats_frame(prompts.name, prompt, layer, stats) for prompt, stats in enumerate(found[index])]
+                out.table("attention_stats", name).add(pl.concat(frames), expected=n_heads * len(prompts.texts))
+        if not is_reached:
+            reason = "prompts are text, which does not run through this stack"
+            if stack.is_cross and bench.beside_text:
+                made_up = " and ".join(bench.beside_text)
+                reason = f"its keys are made of {made_up}, made up where prompts are run beside it"
+            out.skip(name, {"attention_stats": reason})
+    out.shared("prompts").add(_prompt_frame(prompts), expected=len(prompts.texts))
+
+
+def _measure(bench: Workbench, device: str, prompts: PromptSet) -> Stats | str:
+    """The statistics, or why there are none."""
     reader = None if bench.forward_refusal else bench.reader
     if reader is None:
-        reason = bench.forward_refusal or f"no part of {type(bench.loaded.model).__name__} could be run on text"
-        _write_refusal(bench, out, reason)
-        return
+        nowhere = f"no part of {type(bench.loaded.model).__name__} could be run on text"
+        return bench.forward_refusal or nowhere
     if bench.lacks_encoder:
-        _write_refusal(bench, out, "prompts are text, and the decoder that takes it can't be run beside its encoder")
-        return
-    device = usable_device(bench.options.device)
-    bench.loaded.model.to(device)
+        return "prompts are text, and the decoder that takes it can't be run beside its encoder"
+    bench.loaded.model.to(usable_device(device))
     longest = longest_text(reader.body, reader.config, bench.tokenizer)
     tokenized = tokenize(bench.tokenizer, prompts, longest, console.say)
     pad_id = getattr(bench.tokenizer, "pad_token_id", None) or 0
@@ -44,50 +77,11 @@ def write_attention(bench: Workbench, out: Path, prompts: PromptSet) -> None:
     except EigenhouseError as refusal:
         if not beside:
             raise
-        _write_refusal(bench, out, str(refusal))  # sound and images are read without
-        return
+        return str(refusal)  # sound and images are read without
     if share > MOST_OFF:
-        reason = f"{share:.0%} of its tokens' hidden states are other ones under its own eager attention"
-        _write_refusal(bench, out, reason)
-        return
+        return f"{share:.0%} of its tokens' hidden states are other ones under its own eager attention"
     with console.stage("attention (prompts)", len(tokenized)) as advance:
-        by_site = run_prompts(reader, bench.sites, tokenized, pad_id, advance, beside)
-    expected = {}
-    for number, stack in enumerate(bench.stacks):
-        frames, n_heads = [], 0
-        for layer, index in stack.sites.items():
-            if index not in by_site:
-                continue
-            n_heads += bench.sites[index].call.query.shape[1]
-            frames += [_stats_frame(prompts.name, prompt, layer, stats) for prompt, stats in enumerate(by_site[index])]
-        keys = ["prompt_set", "prompt", "layer", "head"]
-        write_table(out / f"stack{number}", "attention_stats", frames, keys)
-        if not n_heads:
-            reason = "prompts are text, which does not run through this stack"
-            if stack.is_cross and beside:
-                reason = f"its keys are made of {' and '.join(beside)}, made up where prompts are run beside it"
-            _write_skipped(out / f"stack{number}", reason)
-        expected[f"stack{number}"] = {
-            "attention_stats": n_heads * len(prompts.texts),
-            "skipped_modules": 0 if n_heads else 1,
-        }
-    table = pl.DataFrame({"text": prompts.texts, "sha256": prompts.sha256s}).with_row_index("prompt")
-    named = table.select(pl.lit(prompts.name).alias("prompt_set"), pl.col("prompt").cast(pl.Int32), "text", "sha256")
-    named.write_parquet(out / "prompts.parquet")
-    (out / "expected.json").write_text(json.dumps(expected))
-
-
-def _write_refusal(bench: Workbench, out: Path, reason: str) -> None:
-    console.say(f"{reason}: no attention statistics")
-    for number in range(len(bench.stacks)):
-        _write_skipped(out / f"stack{number}", reason)
-    expected = {f"stack{number}": {"skipped_modules": 1} for number in range(len(bench.stacks))}
-    (out / "expected.json").write_text(json.dumps(expected))
-
-
-def _write_skipped(folder: Path, reason: str) -> None:
-    row = {"module": ["attention_stats"], "reason": [reason], "stage": ["attention"]}
-    write_table(folder, "skipped_modules", [pl.DataFrame(row)], ["module"])
+        return run_prompts(reader, bench.sites, tokenized, pad_id, advance, beside)
 
 
 def _stats_frame(prompt_set: str, prompt: int, layer: int, stats: dict[str, np.ndarray]) -> pl.DataFrame:
@@ -96,3 +90,8 @@ def _stats_frame(prompt_set: str, prompt: int, layer: int, stats: dict[str, np.n
     return long_frame(
         {"prompt_set": prompt_set, "prompt": prompt, "layer": layer}, ("head",), **counts, **values
     ).fill_nan(None)
+
+
+def _prompt_frame(prompts: PromptSet) -> pl.DataFrame:
+    table = pl.DataFrame({"text": prompts.texts, "sha256": prompts.sha256s}).with_row_index("prompt")
+    return table.select(pl.lit(prompts.name).alias("prompt_set"), pl.col("prompt").cast(pl.Int32), "text", "sha256")

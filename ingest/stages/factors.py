@@ -1,16 +1,16 @@
-"""The stage that proves every head's factors, and tells of each stack what it is and what was left out."""
+"""The gate: every head's factors proved, and of each stack what it is and what was left out."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+
+from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest import console
 from eigenhouse.ingest.capture.sites import Unreadable
 from eigenhouse.ingest.capture.stacks import Stack, attention_kind, own_layer, position_encoding
@@ -19,12 +19,56 @@ from eigenhouse.ingest.models.witness import Testimony
 from eigenhouse.ingest.proof.conformance import TOLERANCE, Pair, proven_factors
 from eigenhouse.ingest.proof.factors import HeadFactors
 from eigenhouse.ingest.proof.variants import Layer, NotThere
-from eigenhouse.ingest.stages.staging import long_frame, write_table
+from eigenhouse.ingest.stages.declaration import stage
+from eigenhouse.ingest.stages.factor_files import FactorFiles
+from eigenhouse.ingest.stages.frames import long_frame
+from eigenhouse.ingest.stages.inputs import Inputs
+from eigenhouse.ingest.stages.model_parts import folder_of
+from eigenhouse.ingest.stages.writer import StackFacts, Writer
 
-from eigenhouse.errors import EigenhouseError
-
-LATENT_FILE = "latent.json"
 Absent = dict[str, dict[str, str]]  # variant → module that lacks it → reason
+LAYER_KINDS = {
+    "layer": pl.Int32, "n_heads": pl.Int32, "n_kv_heads": pl.Int32, "head_dim": pl.Int32, "attention_kind": pl.String,
+    "window_size": pl.Int32, "is_measured": pl.Boolean, "position_dim": pl.Int32,
+}  # fmt: skip
+
+
+@stage(
+    writes=("layers", "conformance"),
+    scope={"stage": "in ('factors', 'source')"},
+    options=("variants",),
+    version=1,
+)
+def factors(inputs: Inputs, out: Writer) -> None:
+    """Prove every head's factors and keep them beside the rows (.npy), those of the variants too.
+
+    A stack of which nothing can be measured is noted among the skipped modules of the first that can. Raises
+    EigenhouseError naming layer, head and error where a head's factors don't reproduce the model's scores.
+    """
+    bench = inputs.bench
+    with console.stage("proving heads (layers)", sum(len(stack.sites) for stack in bench.stacks)) as advance:
+        proven = [_prove_stack(bench, stack, number, out, advance) for number, stack in enumerate(bench.stacks)]
+    measured = [found for found in proven if found.first is not None]
+    if not measured:
+        raise EigenhouseError(_nothing_measured(bench.stacks[0], bench.stacks[0].skipped))
+    for found in proven:
+        if found.first is None:
+            measured[0].stack.skipped |= found.stack.skipped
+    out.skip(measured[0].name, bench.loaded.checkpoint.told, stage="source")
+    for found in measured:
+        modules = {bench.sites[found.stack.sites[layer]].path for layer in found.shapes}
+        out.skip(found.name, found.stack.skipped | _absent_variants(found.absent, modules))
+        _write_layers(bench, found, out)
+        out.manifest.stacks.append(
+            StackFacts(
+                name=found.name,
+                is_cross=found.stack.is_cross,
+                worst_error=max(float(proof.errors.max()) for proof in found.proofs),
+                model=describe_stack(bench, found),
+                layouts={proof.layer: proof.layout for proof in found.proofs},
+                latent=found.latent,
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -47,7 +91,7 @@ class ProvenStack:
     """
 
     stack: Stack
-    folder: Path
+    name: str
     shapes: dict[int, Any]
     position_dims: dict[int, int]
     latent: dict[int, str]
@@ -56,55 +100,18 @@ class ProvenStack:
     first: HeadFactors | None
 
 
-def write_factors(bench: Workbench, out: Path) -> None:
-    """Prove every head's factors and stage them (.npy), with `conformance`, `layers` and `skipped_modules`.
-
-    A stack of which nothing can be measured is told among the skipped modules of the first that can. Raises
-    EigenhouseError naming layer, head and error where a head's factors don't reproduce the model's scores.
-    """
-    with console.stage("proving heads (layers)", sum(len(stack.sites) for stack in bench.stacks)) as advance:
-        proven = [
-            _prove_stack(bench, stack, out / f"stack{number}", advance) for number, stack in enumerate(bench.stacks)
-        ]
-    measured = [found for found in proven if found.first is not None]
-    if not measured:
-        raise EigenhouseError(_nothing_measured(bench.stacks[0], bench.stacks[0].skipped))
-    for found in proven:
-        if found.first is None:
-            measured[0].stack.skipped |= found.stack.skipped
-    expected, told = {}, []
-    for found in measured:
-        modules = {bench.sites[found.stack.sites[layer]].path for layer in found.shapes}
-        skipped = _skipped_rows("factors", found.stack.skipped | _absent_variants(found.absent, modules))
-        if found is measured[0]:
-            skipped = pl.concat([skipped, _skipped_rows("source", bench.loaded.checkpoint.told)])
-        _write_structure(bench, found, skipped)
-        told.append(
-            {
-                "folder": found.folder.name,
-                "is_cross": found.stack.is_cross,
-                "worst_error": max(float(proof.errors.max()) for proof in found.proofs),
-                "model": describe_stack(bench, found),
-            }
-        )
-        n_heads = sum(shape[0][0] for shape in found.shapes.values())
-        expected[found.folder.name] = {
-            "layers": found.stack.n_layers,
-            "conformance": n_heads,
-            "skipped_modules": len(skipped),
-        }
-    (out / "stacks.json").write_text(json.dumps(told))
-    (out / "expected.json").write_text(json.dumps(expected))
-
-
-def _prove_stack(bench: Workbench, stack: Stack, folder: Path, advance: Callable[[int], None]) -> ProvenStack:
+def _prove_stack(
+    bench: Workbench, stack: Stack, number: int, out: Writer, advance: Callable[[int], None]
+) -> ProvenStack:
     """Prove the stack's layers and save their factors; a folder is made only where there are any."""
+    name = folder_of(number)
+    files = FactorFiles(out.root / name)
     shapes, position_dims, latent = {}, {}, {}
     proofs: list[LayerProof] = []
     first: HeadFactors | None = None
     absent: Absent = {}
     for layer, index in sorted(stack.sites.items()):
-        factors, rel_errors = _prove(bench, stack, layer, index, folder, absent)
+        factors, rel_errors = _prove(bench, stack, layer, index, files, absent)
         advance(1)
         if factors is None:
             continue
@@ -120,17 +127,11 @@ def _prove_stack(bench: Workbench, stack: Stack, folder: Path, advance: Callable
             testimony = bench.loaded.checkpoint.testimony(path, own_layer(stack, path).removesuffix("."))
         proofs.append(LayerProof(layer, rel_errors, factors.layout, testimony))
         del factors  # as large as the next layer's
-    return ProvenStack(stack, folder, shapes, position_dims, latent, proofs, absent, first)
-
-
-def _save_factors(folder: Path, layer: int, pair: Pair) -> None:
-    folder.mkdir(exist_ok=True)
-    for side, weight in zip(("w_q", "w_k"), pair, strict=True):
-        np.save(folder / f"{side}_{layer:04d}.npy", weight.astype(np.float32))
+    return ProvenStack(stack, name, shapes, position_dims, latent, proofs, absent, first)
 
 
 def _prove(
-    bench: Workbench, stack: Stack, layer: int, index: int, folder: Path, absent: Absent
+    bench: Workbench, stack: Stack, layer: int, index: int, files: FactorFiles, absent: Absent
 ) -> tuple[HeadFactors | None, np.ndarray]:
     """A layer's factors and each head's error, saved once they are proven, and the variants' one after the other.
 
@@ -141,9 +142,9 @@ def _prove(
         with bench.loaded.filled(site.path):
             factors, errors = proven_factors(site, bench.singles[index])
             if errors.max() <= TOLERANCE:
-                _save_factors(folder, layer, factors.content((factors.w_q, factors.w_k)))
+                files.save(layer, factors.content((factors.w_q, factors.w_k)))
                 for name, pair in _proven_variants(bench, stack, index, factors, absent):
-                    _save_factors(folder / f"metric_{name}", layer, pair)
+                    files.variant(f"metric_{name}").save(layer, pair)
                 return factors, errors
     except Unreadable as reason:
         stack.skipped[site.path] = str(reason)
@@ -194,29 +195,18 @@ def _nothing_measured(stack: Stack, skipped: dict[str, str]) -> str:
     return f"want at least one layer that can be measured in {stack.prefix or 'the model'}, got none; {path}: {reason}"
 
 
-def _write_structure(bench: Workbench, found: ProvenStack, skipped: pl.DataFrame) -> None:
-    stack, folder = found.stack, found.folder
-    write_table(folder, "conformance", list(map(conformance_rows, found.proofs)), ["layer", "head"])
-    (folder / LATENT_FILE).write_text(json.dumps(found.latent))
-    rows, config = [], stack_config(bench, stack)
+def _write_layers(bench: Workbench, found: ProvenStack, out: Writer) -> None:
+    """The rows of `layers` and `conformance`."""
+    stack, config, rows = found.stack, stack_config(bench, found.stack), []
+    for proof in found.proofs:
+        out.table("conformance", found.name).add(conformance_rows(proof), expected=found.shapes[proof.layer][0][0])
     for layer in range(stack.n_layers):
         kind, window = attention_kind(config, stack, layer, bench.sites)
         (n_heads, head_dim, _), (n_kv_heads, *_) = found.shapes.get(layer, ((None, None, None), (None,)))
         is_measured, position_dim = layer in found.shapes, found.position_dims.get(layer)
         rows.append((layer, n_heads, n_kv_heads, head_dim, kind, window, is_measured, position_dim))
-    integer = pl.Int32
-    schema = {
-        "layer": integer, "n_heads": integer, "n_kv_heads": integer, "head_dim": integer, "attention_kind": pl.String,
-        "window_size": integer, "is_measured": pl.Boolean, "position_dim": integer,
-    }  # fmt: skip
-    write_table(folder, "layers", [pl.DataFrame(rows, schema=schema, orient="row")], ["layer"])
-    if len(skipped):
-        write_table(folder, "skipped_modules", [skipped], ["module"])
-
-
-def _skipped_rows(stage: str, skipped: dict[str, str]) -> pl.DataFrame:
-    rows = {"module": list(skipped), "reason": list(skipped.values()), "stage": [stage] * len(skipped)}
-    return pl.DataFrame(rows, schema=dict.fromkeys(rows, pl.String))
+    frame = pl.DataFrame(rows, schema=LAYER_KINDS, orient="row")
+    out.table("layers", found.name).add(frame, expected=stack.n_layers)
 
 
 def conformance_rows(proof: LayerProof) -> pl.DataFrame:

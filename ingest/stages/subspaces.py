@@ -1,4 +1,4 @@
-"""The stage of subspaces: from staged factors to the rows that compare heads' leading directions over depth.
+"""The stage of subspaces: from proven factors to the rows that compare heads' leading directions over depth.
 
 The bases of a layer are made once and kept beside the tables as .npy, for the comparison of layers here and for the
 alignments with MLPs later. In memory are one layer's factors, one head's bases over all layers, or two layers' bases.
@@ -6,49 +6,96 @@ alignments with MLPs later. In memory are one layer's factors, one head's bases 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from eigenhouse.ingest import console
-from eigenhouse.ingest.geometry import subspaces
-from eigenhouse.ingest.geometry.spectra import N_EIGENVECTORS, LayerHeads
-from eigenhouse.ingest.geometry.subspaces import SIDES, Bases
-from eigenhouse.ingest.stages.spectra import load_factors, measured_layers
-from eigenhouse.ingest.stages.staging import growing_table, long_frame
 
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest import console
+from eigenhouse.ingest.geometry import subspaces as geometry
+from eigenhouse.ingest.geometry.spectra import N_EIGENVECTORS, LayerHeads
+from eigenhouse.ingest.geometry.subspaces import SIDES, Bases
+from eigenhouse.ingest.stages.declaration import stage
+from eigenhouse.ingest.stages.factor_files import FactorFiles
+from eigenhouse.ingest.stages.frames import long_frame
+from eigenhouse.ingest.stages.inputs import Inputs
+from eigenhouse.ingest.stages.writer import Rows, Writer
 
 ROUNDING = 1e-5  # what float32 bases may exceed a cosine's range by; more is a fault
-Append = Callable[[pl.DataFrame], None]
+TIED_TOP = "top"  # the kind under which it is kept whether the first eigenvector is tied
 
 
-def write_subspaces(factors: Path, out: Path, subspace_size: int, principal_sides: bool) -> None:
-    """Stage `side_overlaps`, `head_matches`, `principal_cosines`, `eigenvector_overlaps`, and the bases themselves."""
-    expected, stacks = {}, json.loads((factors / "stacks.json").read_text())
-    n_layers = sum(len(measured_layers(factors / stack["folder"])) for stack in stacks)
-    with console.stage("subspaces (layers)", n_layers) as advance:
-        for stack in stacks:
-            _write_bases(factors / stack["folder"], out / stack["folder"], subspace_size, stack["is_cross"], advance)
-    for stack in stacks:
-        bases = StackBases(out / stack["folder"])
-        expected[stack["folder"]] = _expected_rows(bases, principal_sides)
-        _write_pairs(bases, principal_sides)
-        _write_matches(bases)
-    (out / "expected.json").write_text(json.dumps(expected))
+@stage(
+    reads=("factors",),
+    writes=("side_overlaps", "head_matches", "principal_cosines", "eigenvector_overlaps"),
+    options=("subspace_size", "principal_sides"),
+    unless=("dynamic_only",),
+    version=1,
+)
+def subspaces(inputs: Inputs, out: Writer) -> None:
+    """Every head against itself in all other layers, and the nearest heads anywhere; the bases stay beside the rows."""
+    sizes = {stack.facts.name: _sizes(stack, inputs.options.subspace_size) for stack in inputs.stacks}
+    tasks = [(stack, layer, *sizes[stack.facts.name]) for stack in inputs.stacks for layer in stack.layers]
+    for (stack, layer, *_), kinds in inputs.map(layer_bases, tasks, "subspaces (layers)"):
+        BasisFiles(out.folder(stack.facts.name)).save(layer, kinds)
+    for stack in inputs.stacks:
+        bases = BasisFiles(out.folder(stack.facts.name))
+        heads = [(bases, head, inputs.options.principal_sides) for head in range(bases.most_heads)]
+        for _, rows in inputs.map(compare_layers, heads, "overlaps (heads)"):
+            out.add(stack.facts.name, rows)
+        for side in SIDES:
+            out.add(stack.facts.name, _match_rows(bases, side))
 
 
-class StackBases:
-    """The staged bases of one stack: kind ('key', 'query', 'eigen', 'top') and layer → Bases, mapped from disk."""
+def _sizes(stack: FactorFiles, subspace_size: int) -> tuple[int, int]:
+    """One size for all layers of a stack: where one has fewer directions, all are compared in as many."""
+    size = min(subspace_size, *(min(query[1], query[2], key[2]) for query, key in stack.shapes.values()))
+    return size, min(N_EIGENVECTORS, *(min(2 * query[1], query[2]) for query, _ in stack.shapes.values()))
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.layers = sorted(int(path.stem.removeprefix("key_")) for path in folder.glob("key_*.npy"))
-        self.kinds = [kind for kind in (*SIDES, "eigen") if (folder / f"{kind}_{self.layers[0]:04d}.npy").exists()]
+
+def layer_bases(task: tuple[FactorFiles, int, int, int]) -> dict[str, Bases]:
+    """The bases of each kind, and under `top` the first eigenvectors."""
+    factors, layer, size, n_eigen = task
+    heads = LayerHeads.of(*factors.load(layer), is_cross=factors.facts.is_cross)
+    kinds = geometry.side_bases(heads, size)
+    if not heads.is_cross:
+        kinds["eigen"], top_is_tied = geometry.eigen_bases(heads, n_eigen)
+        kinds[TIED_TOP] = Bases(kinds["eigen"].vectors[:, :1], top_is_tied)
+    return kinds
+
+
+@dataclass(frozen=True)
+class BasisFiles:
+    """The bases of one stack on disk: kind ('key', 'query', 'eigen', 'top') and layer → Bases, mapped."""
+
+    folder: Path
+
+    def save(self, layer: int, kinds: dict[str, Bases]) -> None:
+        for kind, bases in kinds.items():
+            if kind != TIED_TOP:
+                np.save(self.folder / f"{kind}_{layer:04d}.npy", bases.vectors)
+            np.save(self.folder / f"tied_{kind}_{layer:04d}.npy", bases.is_degenerate)
+
+    @cached_property
+    def layers(self) -> list[int]:
+        return sorted(int(path.stem.removeprefix("key_")) for path in self.folder.glob("key_*.npy"))
+
+    @cached_property
+    def kinds(self) -> list[str]:
+        return [kind for kind in (*SIDES, "eigen") if (self.folder / f"{kind}_{self.layers[0]:04d}.npy").exists()]
+
+    @cached_property
+    def n_heads(self) -> dict[int, int]:
+        return {layer: len(self.is_degenerate("key", layer)) for layer in self.layers}
+
+    @property
+    def most_heads(self) -> int:
+        return max(self.n_heads.values())
 
     def __call__(self, kind: str, layer: int) -> Bases:
         vectors = np.load(self.folder / f"{kind}_{layer:04d}.npy", mmap_mode="r")
@@ -57,63 +104,40 @@ class StackBases:
     def is_degenerate(self, kind: str, layer: int) -> np.ndarray:
         return np.load(self.folder / f"tied_{kind}_{layer:04d}.npy")
 
-    def n_heads(self, layer: int) -> int:
-        return len(self.is_degenerate("key", layer))
-
     def of_head(self, kind: str, head: int) -> tuple[list[int], np.ndarray, np.ndarray]:
         """Layers that have the head, its basis in each (layer, vector, hidden), and whether each is degenerate."""
-        layers = [layer for layer in self.layers if head < self.n_heads(layer)]
+        layers = [layer for layer in self.layers if head < self.n_heads[layer]]
         bases = [self(kind, layer) for layer in layers]
         tied = np.array([basis.is_degenerate[head] for basis in bases])
         return layers, np.stack([basis.vectors[head] for basis in bases]), tied
 
 
-def _write_bases(
-    folder: Path, target: Path, subspace_size: int, is_cross: bool, advance: Callable[[int], None]
-) -> None:
-    """One size for all layers of a stack: where one has fewer directions, all are compared in as many."""
-    target.mkdir(parents=True)
-    layers = measured_layers(folder)
-    shapes = [[array.shape for array in load_factors(folder, layer)] for layer in layers]
-    size = min(subspace_size, *(min(query[1], query[2], key[2]) for query, key in shapes))
-    n_eigen = min(N_EIGENVECTORS, *(min(2 * query[1], query[2]) for query, _ in shapes))
-    for layer in layers:
-        heads = LayerHeads.of(*load_factors(folder, layer), is_cross=is_cross)
-        kinds = subspaces.side_bases(heads, size)
-        if not is_cross:
-            kinds["eigen"], top_is_tied = subspaces.eigen_bases(heads, n_eigen)
-            np.save(target / f"tied_top_{layer:04d}.npy", top_is_tied)
-        for kind, bases in kinds.items():
-            np.save(target / f"{kind}_{layer:04d}.npy", bases.vectors)
-            np.save(target / f"tied_{kind}_{layer:04d}.npy", bases.is_degenerate)
-        advance(1)
-
-
-def _write_pairs(bases: StackBases, principal_sides: bool) -> None:
-    """Every head against itself in all other layers."""
-    most = max(map(bases.n_heads, bases.layers))
-    tables = ("side_overlaps", "principal_cosines", "eigenvector_overlaps")
-    with ExitStack() as files, console.stage("overlaps (heads)", most) as advance:
-        append = {table: files.enter_context(growing_table(bases.folder, table)) for table in tables}
-        for head in range(most):
-            # 'eigen' < 'key' < 'query': rows come in the order of the tables' keys
-            for kind in sorted(bases.kinds):
-                layers, vectors, tied = bases.of_head(kind, head)
-                pairs = HeadPairs(head, layers, tied)
-                if len(layers) < 2:
-                    continue
-                if kind == "eigen" or principal_sides:
-                    cosines = within_unit(subspaces.principal_cosines(vectors), pairs.where)
-                    append["principal_cosines"](pairs.frame({"basis": kind}, cosine=cosines))
-                if kind == "eigen":
-                    top = np.array([bases.is_degenerate("top", layer)[head] for layer in layers])
-                    top1 = within_unit(subspaces.vector_overlaps(vectors[:, 0])[pairs.indices], pairs.where)
-                    append["eigenvector_overlaps"](HeadPairs(head, layers, top).frame({}, top1_overlap=top1))
-                else:
-                    overlap = within_unit(subspaces.overlaps(vectors)[pairs.indices], pairs.where)
-                    keys = {"side": kind, "subspace_size": vectors.shape[1]}
-                    append["side_overlaps"](pairs.frame(keys, overlap=overlap))
-            advance(1)
+def compare_layers(task: tuple[BasisFiles, int, bool]) -> list[Rows]:
+    """One head against itself in all other layers."""
+    bases, head, principal_sides = task
+    n_layers = sum(head < n_heads for n_heads in bases.n_heads.values())
+    n_pairs = n_layers * (n_layers - 1) // 2
+    rows: list[Rows] = []
+    if n_layers < 2:
+        return rows
+    # 'eigen' < 'key' < 'query': rows come in the order of the tables' keys
+    for kind in sorted(bases.kinds):
+        layers, vectors, tied = bases.of_head(kind, head)
+        pairs = HeadPairs(head, layers, tied)
+        if kind == "eigen" or principal_sides:
+            cosines = within_unit(geometry.principal_cosines(vectors), pairs.where)
+            frame = pairs.frame({"basis": kind}, cosine=cosines)
+            rows.append(Rows("principal_cosines", frame, n_pairs * vectors.shape[1]))
+        if kind == "eigen":
+            top = np.array([bases.is_degenerate(TIED_TOP, layer)[head] for layer in layers])
+            top1 = within_unit(geometry.vector_overlaps(vectors[:, 0])[pairs.indices], pairs.where)
+            frame = HeadPairs(head, layers, top).frame({}, top1_overlap=top1)
+            rows.append(Rows("eigenvector_overlaps", frame, n_pairs))
+        else:
+            overlap = within_unit(geometry.overlaps(vectors)[pairs.indices], pairs.where)
+            frame = pairs.frame({"side": kind, "subspace_size": vectors.shape[1]}, overlap=overlap)
+            rows.append(Rows("side_overlaps", frame, n_pairs))
+    return rows
 
 
 class HeadPairs:
@@ -138,18 +162,17 @@ class HeadPairs:
         return frame.with_columns(series, *(pl.lit(value).alias(key) for key, value in constants.items()))
 
 
-def _write_matches(bases: StackBases) -> None:
-    with growing_table(bases.folder, "head_matches") as append:
-        for side in SIDES:
-            layers = [bases(side, layer) for layer in bases.layers]
-            with console.stage(f"nearest {side} sides (pairs)", len(layers) * (len(layers) + 1) // 2) as advance:
-                matches = subspaces.nearest_heads([layer.vectors for layer in layers], advance=advance)
-            for layer, match in zip(bases.layers, matches, strict=True):
-                if match.overlap.size:
-                    append(_match_frame(bases, side, layer, match))
+def _match_rows(bases: BasisFiles, side: str) -> Iterator[Rows]:
+    layers = [bases(side, layer) for layer in bases.layers]
+    with console.stage(f"nearest {side} sides (pairs)", len(layers) * (len(layers) + 1) // 2) as advance:
+        matches = geometry.nearest_heads([layer.vectors for layer in layers], advance=advance)
+    n_ranks = min(geometry.N_NEAREST, sum(bases.n_heads.values()) - 1)
+    for layer, match in zip(bases.layers, matches, strict=True):
+        if n_ranks:
+            yield Rows("head_matches", _match_frame(bases, side, layer, match), bases.n_heads[layer] * n_ranks)
 
 
-def _match_frame(bases: StackBases, side: str, layer: int, match: subspaces.Matches) -> pl.DataFrame:
+def _match_frame(bases: BasisFiles, side: str, layer: int, match: geometry.Matches) -> pl.DataFrame:
     where = f"layer {layer}, {side} side"
     tied = [bases.is_degenerate(side, other) for other in bases.layers]
     others = np.array(
@@ -179,17 +202,3 @@ def within_unit(values: np.ndarray, where: str) -> np.ndarray:
             "a fault of Eigenhouse or of this machine's linear algebra; nothing was written"
         )
     return np.clip(values, 0, 1)
-
-
-def _expected_rows(bases: StackBases, principal_sides: bool) -> dict[str, int]:
-    """What the shapes predict, counted apart from the rows themselves."""
-    counts = [bases.n_heads(layer) for layer in bases.layers]
-    total, n_pairs = sum(counts), sum(min(i, j) for a, i in enumerate(counts) for j in counts[:a])
-    sizes = {kind: bases(kind, bases.layers[0]).vectors.shape[1] for kind in bases.kinds}
-    wide = sum(size for kind, size in sizes.items() if kind == "eigen" or principal_sides)
-    return {
-        "side_overlaps": 2 * n_pairs,
-        "principal_cosines": n_pairs * wide,
-        "eigenvector_overlaps": n_pairs if "eigen" in sizes else 0,
-        "head_matches": 2 * total * min(subspaces.N_NEAREST, total - 1),
-    }

@@ -1,65 +1,44 @@
-"""The stage of the variants: from their proven factors to the rows that the plain metric has too."""
+"""The rows that the plain metric has, of every variant that was proven in any layer."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from pathlib import Path
+from eigenhouse.ingest.stages.declaration import stage
+from eigenhouse.ingest.stages.frames import null_frame
+from eigenhouse.ingest.stages.grams import gang_rows, measure_gang
+from eigenhouse.ingest.stages.inputs import Inputs
+from eigenhouse.ingest.stages.spectra import Sigmas, layer_rows, measure_layer, spectral_gram_rows
+from eigenhouse.ingest.stages.writer import Writer
 
-import polars as pl
-from eigenhouse.ingest import console
-from eigenhouse.ingest.geometry import null_spectra
-from eigenhouse.ingest.geometry.spectra import LayerHeads
-from eigenhouse.ingest.stages.spectra import (
-    GRAM_KEYS,
-    NULL_KEYS,
-    gangs_of,
-    gram_frames,
-    load_factors,
-    measured_layers,
-    pairs_of_layers,
-    spectra_of_layer,
-    spectral_gram_frames,
+
+@stage(
+    reads=("factors",),
+    writes=("singular_values", "eigenvalues", "head_norms", "spectral_grams", "grams"),
+    shares=("null_spectra",),
+    scope={"operator": "not in ('metric', 'head_product')"},
+    options=("variants",),
+    unless=("dynamic_only", "no_variants"),
+    version=1,
 )
-from eigenhouse.ingest.stages.staging import write_table
-
-KEYS = {
-    "singular_values": ["operator", "layer", "head", "k"],
-    "eigenvalues": ["operator", "layer", "head", "k"],
-    "head_norms": ["operator", "layer", "head"],
-    "spectral_grams": GRAM_KEYS,
-    "grams": GRAM_KEYS,
-}
-
-
-def write_variants(factors: Path, out: Path) -> None:
-    """Stage singular values, eigenvalues, norms and both grams of every variant that was proven in any layer.
-
-    And `null_spectra` of variants with other features than the plain metric.
-    """
-    expected, shapes, stacks = {}, set(), json.loads((factors / "stacks.json").read_text())
-    found = {stack["folder"]: sorted((factors / stack["folder"]).glob("metric_*")) for stack in stacks}
-    n_layers = sum(len(measured_layers(folder)) for folders in found.values() for folder in folders)
-    n_gangs = sum(len(gangs_of(folder)) for folders in found.values() for folder in folders)
-    with console.stage("variants (layers, key heads)", n_layers + n_gangs) as advance:
-        for stack, folders in found.items():
-            frames: dict[str, list[pl.DataFrame]] = {table: [] for table in (*KEYS, "eigenvectors")}
-            counts: Counter[str] = Counter()
-            for folder in folders:
-                sigmas = {}
-                for layer in measured_layers(folder):
-                    heads = LayerHeads.of(*load_factors(folder, layer))
-                    _, n_features, hidden_size = heads.w_q.shape
-                    if n_features != load_factors(factors / stack, layer)[0].shape[1]:
-                        shapes.add((hidden_size, n_features))
-                    [sigmas[layer]] = spectra_of_layer(heads, layer, False, frames, counts, folder.name).values()
-                    advance(1)
-                frames["spectral_grams"] += spectral_gram_frames(folder.name, sigmas)
-                frames["grams"] += gram_frames(folder, gangs_of(folder), folder.name, advance)
-                counts.update(dict.fromkeys(("grams", "spectral_grams"), pairs_of_layers(folder)))
-            for table, keys in KEYS.items():
-                write_table(out / stack, table, frames[table], keys)
-            expected[stack] = {table: counts[table] for table in KEYS}
+def variants(inputs: Inputs, out: Writer) -> None:
+    """And `null_spectra` of variants with other features than the plain metric."""
+    operators = [(stack, variant) for stack in inputs.stacks for variant in stack.variants]
+    layers = [(variant, layer, False) for _, variant in operators for layer in variant.layers]
+    sigmas: dict[tuple[str, str], Sigmas] = {}
+    for (variant, layer, _), found in inputs.map(measure_layer, layers, "variants (layers)"):
+        name, operator = variant.facts.name, variant.operator
+        out.add(name, layer_rows(variant, layer, found))
+        sigmas.setdefault((name, operator), {})[layer] = found.sigmas[operator]
+    for (name, operator), by_layer in sigmas.items():
+        out.add(name, spectral_gram_rows(operator, by_layer))
+    gangs = [(variant, gang) for _, variant in operators for gang in variant.gangs]
+    for (variant, gang), products in inputs.map(measure_gang, gangs, "variants (key heads)"):
+        out.add(variant.facts.name, gang_rows(variant.operator, gang, products))
+    shapes = {
+        (query[2], query[1])
+        for stack, variant in operators
+        for layer, (query, _) in variant.shapes.items()
+        if query[1] != stack.shapes[layer][0][1]
+    }
     if shapes:
-        write_table(out, "null_spectra", [null_spectra.null_frame(shapes)], NULL_KEYS)
-    (out / "expected.json").write_text(json.dumps(expected))
+        frame = null_frame(shapes)
+        out.shared("null_spectra").add(frame, expected=len(frame))

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
-from eigenhouse.ingest.warehouse import migrations, sqlfiles
 
 from eigenhouse import __version__
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.warehouse import migrations, sqlfiles
 
 SCHEMA_VERSION = migrations.newest_schema()
 WAIT_SECONDS = 120.0

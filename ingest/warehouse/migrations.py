@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -14,9 +15,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 import duckdb
-from eigenhouse.ingest.warehouse import doubts, sqlfiles
 
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.fingerprints import fingerprint
+from eigenhouse.ingest.geometry import operators
+from eigenhouse.ingest.warehouse import doubts, sqlfiles
 
 Connection = duckdb.DuckDBPyConnection
 CHUNK_BYTES = 1 << 24
@@ -36,9 +39,13 @@ def _number(path: Path) -> int:
 
 
 def run(con: Connection, schema: int) -> None:
-    """Everything that a warehouse of this schema lacks, within the caller's transaction."""
+    """Everything that a warehouse of this schema lacks, within the caller's transaction.
+
+    All SQL comes first: DuckDB 1.5.5 can't commit a table that was altered again after its rows were.
+    """
     for path in _steps(schema):
         con.execute(path.read_text(encoding="utf-8"))
+    for path in _steps(schema):
         for further in FURTHER.get(_number(path), ()):
             further(con)
 
@@ -64,8 +71,47 @@ def doubt_models(con: Connection) -> None:
             )
 
 
+# the options that each stage's fingerprint names in version 1: a migration goes by what was true when it was written
+OPTIONS_OF_SCHEMA_5: dict[str, tuple[str, ...]] = {
+    "factors": ("variants",),
+    "spectra": ("eigenvectors",),
+    "grams": (),
+    "variants": ("variants",),
+    "subspaces": ("subspace_size", "principal_sides"),
+    "alignments": ("subspace_size", "experts"),
+    "weights": ("experts",),
+    "attention": ("prompts",),
+    "import": ("eigenvectors",),
+}
+
+
+def number_stages(con: Connection) -> None:
+    """Give the rows of each stage version 1 and the fingerprint that goes with it: nothing is measured again.
+
+    The options are those of the run that wrote the rows; what an older program did not know has its default.
+    """
+    entries = con.execute(
+        "select ingested_stages.model_key, ingested_stages.stage, models.weights_sha256, ingest_runs.options "
+        "from ingested_stages inner join models using (model_key) "
+        "inner join ingest_runs on ingested_stages.run_id = ingest_runs.run_id"
+    ).fetchall()
+    for model_key, entry, weights, text in entries:
+        stage, _, parameter = entry.partition(":")
+        options = json.loads(text)
+        settled: dict[str, object] = {"subspace_size": 20, "principal_sides": False, "eigenvectors": "auto"} | options
+        settled["variants"] = ",".join(operators.asked(options.get("variants", operators.DEFAULT)))
+        settled["experts"] = options.get("experts", "8")
+        settled["prompts"] = parameter
+        named = {name: settled[name] for name in OPTIONS_OF_SCHEMA_5[stage]}
+        mark = fingerprint(entry if stage == "import" else stage, 1, weights or str(options.get("sha256")), named)
+        con.execute(
+            "update ingested_stages set version = 1, fingerprint = ? where model_key = ? and stage = ?",
+            [mark, model_key, entry],
+        )
+
+
 # what SQL can't say: steps in Python after the file of that number
-FURTHER: dict[int, tuple[Callable[[Connection], None], ...]] = {4: (doubt_models,)}
+FURTHER: dict[int, tuple[Callable[[Connection], None], ...]] = {4: (doubt_models,), 5: (number_stages,)}
 
 
 def keep_copy(original: BinaryIO, path: Path, schema: int) -> tuple[Path, bool]:

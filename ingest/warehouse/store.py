@@ -1,14 +1,17 @@
 """The warehouse's rows: what is there, and loads that replace it in one transaction a checkpoint."""
 
+from __future__ import annotations
+
 import time
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
 import duckdb
+
+from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.warehouse import sqlfiles
 from eigenhouse.ingest.warehouse.file import (
     SCHEMA_VERSION,
@@ -24,12 +27,12 @@ from eigenhouse.ingest.warehouse.file import (
     writing,
 )
 
-from eigenhouse.errors import EigenhouseError
-
 __all__ = [
     "SCHEMA_VERSION",
     "Connection",
+    "Entry",
     "StackLoad",
+    "StagedTable",
     "bring_up_to_date",
     "check_name",
     "connect",
@@ -42,29 +45,69 @@ __all__ = [
 
 
 @dataclass(frozen=True)
+class Entry:
+    """What the warehouse notes of a stage that a stack has rows of: the columns of `ingested_stages` that can match.
+
+    config_sha256: hash of what lies beside the weights and bears on the model; None where nobody kept it.
+    """
+
+    fingerprint: str
+    version: int = 1
+    config_sha256: str | None = None
+    doubt: str | None = None
+
+    def stands_for(self, other: Entry) -> bool:
+        """Whether rows with this entry are those that a stage with the other would write."""
+        configs = {self.config_sha256, other.config_sha256} - {None}
+        return self.fingerprint == other.fingerprint and self.doubt is None and len(configs) < 2
+
+
+@dataclass(frozen=True)
+class StagedTable:
+    """Rows to replace those of a table that pass `scope`, an SQL condition; all of the stack's where it is empty.
+
+    files: Parquet with the table's columns except model_key; none leave the table without such rows · expected: rows
+    that the model's shape predicts; None for any number · is_sorted: whether each file is in the order of the key.
+    """
+
+    files: list[Path]
+    expected: int | None = None
+    scope: str = ""
+    is_sorted: bool = True
+
+    def __add__(self, other: StagedTable) -> StagedTable:
+        """The rows of two stages of one table."""
+        scopes = [f"({scope})" for scope in dict.fromkeys([self.scope, other.scope])]
+        return StagedTable(
+            self.files + other.files,
+            None if self.expected is None or other.expected is None else self.expected + other.expected,
+            "" if "()" in scopes else " or ".join(scopes),
+            self.is_sorted and other.is_sorted,
+        )
+
+
+@dataclass(frozen=True)
 class StackLoad:
     """What one attention stack brings to the warehouse: its row in `models`, its run, and staged files."""
 
     model_id: str
     model: dict[str, object]  # the columns of models except model_id and model_key
     run: dict[str, object]  # the columns of ingest_runs except model_key
-    fingerprints: dict[str, str]  # stage → fingerprint, of the stages that this load replaces
-    # table → Parquet files with its columns except model_key; an empty list leaves the table without rows
-    staged: dict[str, list[Path]]
-    # table → rows that the model's shape predicts; a table left out may have any number
-    expected_rows: dict[str, int]
+    stages: dict[str, Entry]  # as the warehouse notes them, of the stages that this load replaces
+    tables: dict[str, StagedTable]
+    parameters: dict[str, str] = field(default_factory=dict)  # what scopes name
     replaces_all: bool = False  # nothing that the name holds stays, whatever weights it is bound to
 
 
-def ingested(con: Connection, model_id: str) -> tuple[str | None, dict[str, str]]:
-    """The hash of the weights that model_id is bound to, and the fingerprint of each stage that is there undoubted."""
+def ingested(con: Connection, model_id: str) -> tuple[str | None, dict[str, Entry]]:
+    """The hash of the weights that model_id is bound to, and each stage that is there."""
     bound = con.execute("select weights_sha256, model_key from models where model_id = ?", [model_id]).fetchone()
     if bound is None:
         return None, {}
     stages = con.execute(
-        "select stage, fingerprint from ingested_stages where model_key = ? and doubt is null", [bound[1]]
+        "select stage, fingerprint, version, config_sha256, doubt from ingested_stages where model_key = ?", [bound[1]]
     ).fetchall()
-    return bound[0], dict(stages)
+    return bound[0], {stage: Entry(*noted) for stage, *noted in stages}
 
 
 def stack_ids(con: Connection, checkpoint: str) -> list[str]:
@@ -129,21 +172,19 @@ def _load_stack(con: Connection, stack: StackLoad, force: bool) -> dict[str, int
     _insert_row(con, "models", {"model_id": stack.model_id, "model_key": model_key, **stack.model})
     _record_run(con, stack, model_key)
     written = {}
-    for table in stack.staged:
+    for table in stack.tables:
         replacement = _Replacement(con, stack, model_key, table)
-        written[table] = replacement.write(stack.expected_rows.get(table))
+        written[table] = replacement.write()
         replacement.check_values()
-    if missing := {table for table, n_rows in stack.expected_rows.items() if n_rows} - written.keys():
-        raise EigenhouseError(f"{stack.model_id}: rows are expected in {sorted(missing)}, but no files are staged")
     return written | _roll_up(con, model_key, set(written))
 
 
 def _record_run(con: Connection, stack: StackLoad, model_key: int) -> None:
     _insert_row(con, "ingest_runs", {"model_key": model_key, **stack.run})
-    for stage, fingerprint in stack.fingerprints.items():
+    for stage, entry in stack.stages.items():
         con.execute("delete from ingested_stages where model_key = ? and stage = ?", [model_key, stage])
-        row = {"model_key": model_key, "stage": stage, "fingerprint": fingerprint, "doubt": None}
-        _insert_row(con, "ingested_stages", {**row, "run_id": stack.run["run_id"]})
+        row = {"model_key": model_key, "stage": stage, "run_id": stack.run["run_id"]}
+        _insert_row(con, "ingested_stages", {**row, **asdict(entry)})
 
 
 def _weights(stack: StackLoad) -> str | None:
@@ -241,45 +282,31 @@ def _want_columns(con: Connection, table: str, files: list[str]) -> None:
 
 
 class _Replacement:
-    """The rows of one table that a load replaces: the model's; by prompt set or stage, those of the staged ones."""
+    """The rows of one table that a load replaces: the stack's, within the scope of the stages that it brings."""
 
     def __init__(self, con: Connection, stack: StackLoad, model_key: int, table: str) -> None:
-        model_id, files = stack.model_id, [str(file) for file in stack.staged[table]]
+        staged = stack.tables[table]
         if table not in sqlfiles.tables():
-            raise EigenhouseError(f"{model_id}: rows are staged for {table}, which is no table of the warehouse")
-        _want_columns(con, table, files)
-        grain = sqlfiles.tables()[table]["grain"]
-        self.con, self.model_id, self.table, self.files = con, model_id, table, files
-        self.keys = [column for column in grain if column != "model_key"]
+            raise EigenhouseError(f"{stack.model_id}: rows are staged for {table}, which is no table of the warehouse")
+        self.con, self.model_id, self.table, self.staged = con, stack.model_id, table, staged
+        self.files = [str(file) for file in staged.files]
+        _want_columns(con, table, self.files)
+        self.keys = [column for column in sqlfiles.tables()[table]["grain"] if column != "model_key"]
         self.model_key = {"model_key": model_key}
-        self.scope, self.scoped = "model_key = $model_key", dict[str, Any](self.model_key)
-        if "prompt_set" in grain and files:
-            sets = con.execute("select distinct prompt_set from read_parquet($files)", {"files": files}).fetchall()
-            self.scope += " and list_contains($prompt_sets, prompt_set)"
-            self.scoped["prompt_sets"] = [row[0] for row in sets]
-        if "operator" in grain:
-            self._narrow_to_operators(stack.fingerprints.keys())
-        if "stage" in sqlfiles.tables()[table]["columns"]:
-            self.scope += " and list_contains($stages, stage)"
-            stages = {stage.partition(":")[0] for stage in stack.fingerprints}
-            self.scoped["stages"] = sorted(stages | ({"source"} if "factors" in stages else set()))
+        self.scope = "model_key = $model_key" + (f" and ({staged.scope})" if staged.scope else "")
+        named = {name: value for name, value in stack.parameters.items() if f"${name}" in staged.scope}
+        self.scoped: dict[str, Any] = self.model_key | named
 
-    def _narrow_to_operators(self, stages: Iterable[str]) -> None:
-        """The variants are a stage of their own: it leaves the plain operators' rows alone, and they its rows."""
-        plain = ("grams" if self.table == "grams" else "spectra") in stages
-        if plain != ("variants" in stages):
-            self.scope += f" and {'not' if plain else ''} starts_with(operator, 'metric_')"
-
-    def write(self, expected_rows: int | None) -> int:
+    def write(self) -> int:
         """Put the staged rows in place of the old ones, in the order of the key; their number."""
-        keys = ", ".join(self.keys)
-        n_rows, n_not_above = self._insert(order="")
+        in_order, expected = f"order by {', '.join(self.keys)}", self.staged.expected
+        n_rows, n_not_above = self._insert("" if self.staged.is_sorted else in_order)
+        if n_not_above and self.staged.is_sorted:
+            n_rows, n_not_above = self._insert(in_order)
+        if expected is not None and n_rows != expected:
+            self._refuse(f"{expected} rows, as the model's shape predicts", f"{n_rows} came")
         if n_not_above:
-            n_rows, n_not_above = self._insert(order=f"order by {keys}")
-        if expected_rows is not None and n_rows != expected_rows:
-            self._refuse(f"{expected_rows} rows, as the model's shape predicts", f"{n_rows} came")
-        if n_not_above:
-            self._refuse(f"one row for each ({keys})", f"{n_not_above} rows have the key of another")
+            self._refuse(f"one row for each ({', '.join(self.keys)})", f"{n_not_above} rows have the key of another")
         return n_rows
 
     def _insert(self, order: str) -> tuple[int, int]:

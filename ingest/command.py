@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 from dataclasses import replace
 
-from eigenhouse.ingest.runs import pipeline
-from eigenhouse.ingest.sources import catalog
-
 from eigenhouse.errors import EigenhouseError, Stopped
+from eigenhouse.ingest.exchange.imports import import_file
+from eigenhouse.ingest.runs import run
+from eigenhouse.ingest.sources import catalog
 from eigenhouse.options import Ingest
 
 
@@ -17,11 +17,15 @@ def ingest(options: Ingest) -> None:
     options = replace(options, model=options.model or catalog.default())
     try:
         for revision in _revisions(options):
-            pipeline.ingest(replace(options, revision=revision))
+            one = replace(options, revision=revision)
+            if options.model.endswith(".json"):
+                import_file(one)
+            else:
+                run.ingest(one)
     except OSError as error:
         if error.errno != errno.ENOSPC:
-            told = f"{error.strerror or error}: {error.filename or 'a file of the ingest'}"
-            raise EigenhouseError(f"{told}; the warehouse is unchanged") from error
+            why = f"{error.strerror or error}: {error.filename or 'a file of the ingest'}"
+            raise EigenhouseError(f"{why}; the warehouse is unchanged") from error
         raise EigenhouseError(
             f"the disk is full ({error.filename or 'while staging'}); the warehouse is unchanged. "
             "Free some space and run again"

@@ -1,0 +1,73 @@
+"""A run's folder: what each finished stage measured, so that a stopped ingest goes on where it was.
+
+A stage is written under a temporary name and renamed when it is whole; a folder under its final name is finished.
+Its name carries what its numbers depend on, so that nothing stale is ever taken up.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.runs.provenance import peak_rss_mb
+from eigenhouse.ingest.stages.declaration import Stage
+from eigenhouse.ingest.stages.writer import Manifest, Writer
+
+
+class RunFolder:
+    """The staged stages of one checkpoint. One process at a time holds it; use it as a context manager.
+
+    marks: stage → what its folder's name ends in.
+    """
+
+    def __init__(self, root: Path, marks: dict[str, str]) -> None:
+        self.root, self.marks = root, marks
+        self._lock, self._holder = FileLock(root / "lock"), root / "holder"
+
+    def __enter__(self) -> RunFolder:
+        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout as error:
+            holder = self._holder.read_text() if self._holder.exists() else "unknown"
+            raise EigenhouseError(
+                f"the same weights are being ingested by process {holder} already; wait for it, or stop it first"
+            ) from error
+        self._holder.write_text(str(os.getpid()))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def path(self, stage: str) -> Path:
+        return self.root / f"{stage.replace(':', '-')}-{self.marks[stage]}"
+
+    def is_finished(self, stage: str) -> bool:
+        return self.path(stage).is_dir()
+
+    @contextmanager
+    def writing(self, stage: Stage) -> Iterator[Writer]:
+        """A writer of the stage's rows; they count only if the block ends without an exception."""
+        started = time.monotonic()
+        partial = self.root / f"{stage.name.replace(':', '-')}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        with Writer(stage, partial) as out:
+            yield out
+        out.manifest.seconds = round(time.monotonic() - started, 3)
+        out.manifest.peak_rss_mb = round(peak_rss_mb(), 1)
+        out.manifest.write(partial)
+        partial.rename(self.path(stage.name))
+
+    def manifest(self, stage: str) -> Manifest:
+        return Manifest.read(self.path(stage))
+
+    def remove(self) -> None:
+        shutil.rmtree(self.root, ignore_errors=True)

@@ -1,0 +1,174 @@
+"""One ingest from MODEL to committed rows: the stages that are due, staged one after the other, one transaction."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest import console
+from eigenhouse.ingest.runs.engines import engine
+from eigenhouse.ingest.runs.folder import RunFolder
+from eigenhouse.ingest.runs.plan import Plan
+from eigenhouse.ingest.runs.provenance import run_row
+from eigenhouse.ingest.sources.catalog import cache_dir
+from eigenhouse.ingest.sources.locate import resolve, revision_order, weights_sha256
+from eigenhouse.ingest.sources.prompts import STANDARD, read_prompts
+from eigenhouse.ingest.stages.declaration import GATE, Stage, declared
+from eigenhouse.ingest.stages.inputs import Inputs
+from eigenhouse.ingest.stages.writer import Manifest, StackFacts, tables_of
+from eigenhouse.ingest.warehouse import sqlfiles, store
+from eigenhouse.ingest.warehouse.store import StackLoad, StagedTable
+from eigenhouse.options import Ingest
+
+if TYPE_CHECKING:
+    from eigenhouse.ingest.capture.workbench import Workbench
+
+FORMAT = 1  # of what is staged: a run goes on from folders of its own format alone
+Shared = dict[str, list[Path]]
+
+
+def ingest(options: Ingest) -> dict[str, int]:
+    """Rows written by table; empty where everything asked for was in the warehouse already."""
+    started_at = datetime.now(UTC)
+    options.check()
+    if not os.access(options.warehouse.absolute().parent, os.W_OK):
+        raise EigenhouseError(f"want a folder to write {options.warehouse} in; it doesn't exist, or is read-only")
+    if options.operator:
+        raise EigenhouseError(f"OPERATOR goes with a measurement .json; got OPERATOR={options.operator} for a model")
+    prompts = read_prompts(options.prompts or STANDARD)
+    source = resolve(
+        options.model,
+        revision=options.revision,
+        name=options.name,
+        trust_remote_code=options.trust_remote_code,
+        say=console.say,
+    )
+    plan = Plan(options, source, weights_sha256(source), prompts)
+    due = plan.due()
+    if not due:
+        console.say(f"{source.model_id} is already ingested: same weights and options. FORCE=1 measures it again")
+        return {}
+    entries = {name: plan.entry(stage) for name, stage in declared().items()}
+    marks = {name: f"{entry.fingerprint}-{entry.config_sha256[:8]}-{FORMAT}" for name, entry in entries.items()}
+    with RunFolder(cache_dir() / "runs" / plan.weights[:16], marks) as folder:
+        run = Run(plan, folder, started_at)
+        run.measure(due)
+        written = run.load(due)
+        folder.remove()
+    return written
+
+
+@dataclass
+class Run:
+    """One checkpoint on its way through the stages."""
+
+    plan: Plan
+    folder: RunFolder
+    started_at: datetime
+
+    def measure(self, due: list[Stage]) -> None:
+        """Run the stages that are due and not staged yet, and those before them that they read."""
+        staged = [stage.name for stage in due if self.folder.is_finished(stage.name)]
+        if staged:
+            console.say(f"going on after {', '.join(staged)}: staged by an earlier run")
+        unstaged = {stage.name for stage in due} - {*staged}
+        for name in reversed(declared()):
+            if name in unstaged:
+                unstaged |= {need for need in declared()[name].reads if not self.folder.is_finished(need)}
+        inputs = Inputs(
+            self.plan.options,
+            self.plan.prompts,
+            engine(self.plan.options.engine),
+            self.folder.path,
+            lambda: self._workbench(any(declared()[name].needs_text for name in unstaged)),
+        )
+        for name, stage in declared().items():
+            if name in unstaged:
+                with self.folder.writing(stage) as out:
+                    stage.run(inputs, out)
+
+    def _workbench(self, needs_text: bool) -> Workbench:
+        from eigenhouse.ingest.capture.workbench import Workbench  # torch and transformers take seconds to import
+
+        return Workbench(self.plan.source, self.plan.options, needs_forward=needs_text)
+
+    def load(self, due: list[Stage]) -> dict[str, int]:
+        """Hand the staged stages to the warehouse and say what was written."""
+        options = self.plan.options
+        stacks = self.folder.manifest(GATE).stacks
+        manifests = {stage.name: self.folder.manifest(stage.name) for stage in due}
+        costs = {name: manifest.cost for name, manifest in manifests.items()}
+        finished_at = datetime.now(UTC)
+        loads = [
+            StackLoad(
+                model_id=self.plan.source.model_id + (f"#{suffix}" if (suffix := stack.model["stack"]) else ""),
+                model=self._identity | stack.model,
+                run=run_row(asdict(options), self.started_at, finished_at, costs),
+                stages={stage.entry(self.plan.parameters): self.plan.entry(stage) for stage in due},
+                tables=self._tables(due, manifests, stack),
+                parameters=self.plan.parameters,
+            )
+            for stack in stacks
+        ]
+        written = store.load(
+            options.warehouse,
+            loads,
+            shared_files(self.folder, due, manifests),
+            force=options.force,
+            wait_seconds=options.wait,
+            say=console.say,
+        )
+        seconds = (datetime.now(UTC) - self.started_at).total_seconds()
+        worst = max((stack.worst_error for stack in stacks), default=None)
+        names = ", ".join(load.model_id for load in loads)
+        console.summary(f"{names} is in the warehouse", written, seconds, worst, options.warehouse)
+        return written
+
+    @property
+    def _identity(self) -> dict[str, object]:
+        """The columns of `models` that say whose run this is: staged factors may be of an earlier one."""
+        source = self.plan.source
+        return {
+            "name": source.name,
+            "revision": source.revision,
+            "revision_order": revision_order(source.revision),
+            "source": source.origin,
+            "checkpoint": source.model_id,
+            "weights_sha256": self.plan.weights,
+        }
+
+    def _tables(self, due: list[Stage], manifests: dict[str, Manifest], stack: StackFacts) -> dict[str, StagedTable]:
+        tables: dict[str, StagedTable] = {}
+        for stage in due:
+            for table, staged in staged_tables(stage, manifests[stage.name], self.folder, stack.name).items():
+                tables[table] = tables[table] + staged if table in tables else staged
+        return tables
+
+
+def staged_tables(stage: Stage, manifest: Manifest, folder: RunFolder, stack: str) -> dict[str, StagedTable]:
+    """What one stage brings of a stack: every table that it writes, also where no rows came."""
+    columns = sqlfiles.tables()
+    files = {table: (path, is_sorted) for table, path, is_sorted in tables_of(folder.path(stage.name), manifest, stack)}
+    staged = {}
+    for table in stage.tables:
+        path, is_sorted = files.get(table, (None, True))
+        staged[table] = StagedTable(
+            [path] if path else [],
+            manifest.expected.get(stack, {}).get(table, 0),
+            stage.condition(table, columns[table]["columns"]),
+            is_sorted,
+        )
+    return staged
+
+
+def shared_files(folder: RunFolder, due: list[Stage], manifests: dict[str, Manifest]) -> Shared:
+    """Table that belongs to no model → its files."""
+    shared: Shared = {}
+    for stage in due:
+        for table, path, _ in tables_of(folder.path(stage.name), manifests[stage.name], ""):
+            shared.setdefault(table, []).append(path)
+    return shared
