@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from eigenhouse.analyses.answers import asking, formats, saved
 from eigenhouse.ingest.warehouse import sqlfiles
+from macro_fixture import make_macros
 
 TARGETS = {"entropy_nats": "n_queries", "logit_std": "n_multi_queries", "entropy_without_sink_nats": "n_multi_queries"}
 DESCRIPTORS = (
@@ -199,6 +200,7 @@ def of_heads(heads):
     con.register("made_up", pl.DataFrame(heads, schema=names, orient="row"))
     constants = "'metric' as operator, 's' as prompt_set, 'late' as stratum"
     con.execute(f"insert into head_predictors by name select {constants}, * from made_up")
+    make_macros(con)
     for name in ("correlations_without_layer", "descriptor_correlations"):
         con.execute((sqlfiles.SQL_DIR / f"views/{name}.sql").read_text(encoding="utf-8"))
     con.execute(

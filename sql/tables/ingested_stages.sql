@@ -3,9 +3,12 @@
 --| [columns]
 --| model_key = "models.model_key of the attention stack"
 --| stage = "stage of the ingest"
---| fingerprint = "hash of the stage's inputs, options and code version; equal where measuring again would change nothing"
+--| fingerprint = """
+--| hash of the stage's inputs, options and code version; equal where measuring again would change nothing"""
 --| run_id = "ingest_runs.run_id of the run that wrote the rows"
---| doubt = "why the rows of this stage no longer count as proved: how its checkpoint is stored is read in another way since; null where they do"
+--| doubt = """
+--| why the rows of this stage no longer count as proved: how its checkpoint is stored is read in another way since; \
+--| null where they do"""
 create table if not exists ingested_stages (
     model_key   bigint not null,
     stage       varchar not null,
