@@ -64,7 +64,8 @@ def _values(con: duckdb.DuckDBPyConnection, stage: Stage, model_id: str, paramet
             # weights that follow the order of the key: an exchange of rows moves the third number
             summary = con.execute(
                 f"with rows as (select {number}::double as x, row_number() over (order by {keys}) % 7 + 1 as weight "
-                f"from {table} where {condition} and model_key = (select model_key from models where model_id = $model)) "
+                f"from {table} where {condition} "
+                "and model_key = (select model_key from models where model_id = $model)) "
                 "select count(x), coalesce(avg(x), 0), coalesce(avg(abs(x)), 0), coalesce(avg(x * weight), 0) "
                 "from rows",
                 {"model": model_id, **named},

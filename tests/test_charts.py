@@ -14,6 +14,7 @@ import duckdb
 import pytest
 import warehouse_fixture as fixture
 from conftest import HEADS, SEEDS
+from macro_fixture import make_macros
 from test_saved_queries import effective_rank
 
 from eigenhouse.analyses.answers import saved
@@ -169,6 +170,7 @@ def test_a_layers_own_head_dim_counts():
         }.items():
             con.execute(f"create table {table} as select {columns}")
         con.execute("insert into layers values (8, 0, 5)")
+        make_macros(con)
         con.execute(saved.find("entropy_and_rank_by_head").sql, {"model": None})
         assert con.fetchall() == [("m", "s", 0, 0, 1.5, 0.75, 1.0, 0.5, None)]
         con.execute("update layers set head_dim = 6 where model_key = 7")

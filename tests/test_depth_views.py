@@ -6,6 +6,7 @@ import statistics
 import duckdb
 import experiment_fixture as fixture
 import pytest
+from macro_fixture import make_macros
 
 from eigenhouse.analyses.answers import saved
 from eigenhouse.ingest.warehouse import sqlfiles
@@ -197,8 +198,10 @@ def test_phase_boundaries_are_ten_at_most():
         con.execute(f"create table subspace_overlaps ({columns})")
         con.executemany("insert into subspace_overlaps values (?, ?, ?, ?, ?, ?, ?)", rows)
         con.execute(
-            "create table measured_layers as select 'm' as model_id, range as layer, range as position from range(14)"
+            "create table measured_layers as select 'm' as model_id, range as layer, range as position, "
+            "14 as n_measured from range(14)"
         )
+        make_macros(con)
         con.execute((sqlfiles.SQL_DIR / "views" / "phase_boundaries.sql").read_text())
         found = con.execute("select rank, from_layer, change from phase_boundaries order by rank").fetchall()
     steps = [(overlaps[layer] - overlaps[layer - 1], layer) for layer in range(1, len(overlaps))]

@@ -8,6 +8,7 @@ import duckdb
 import experiment_fixture as fixture
 import numpy as np
 import pytest
+from macro_fixture import make_macros
 
 from eigenhouse.ingest.warehouse import sqlfiles
 
@@ -186,6 +187,7 @@ def test_thresholds_of_operator_verdicts(cosine, to_anchor, to_others):
             "b.range as other_layer, case when a.range = b.range then 1.0 else $cosine::double end as mean_cosine "
             "from range(2) a, range(2) b", {"cosine": cosine},
         )  # fmt: skip
+        make_macros(con)
         con.execute((sqlfiles.SQL_DIR / "views" / "operator_verdicts.sql").read_text())
         found = con.execute("select distinct verdict, verdict_others from operator_verdicts").fetchall()
         assert found == [(to_anchor, to_others)]
@@ -343,6 +345,7 @@ def eigenspaces():
             ranked = [(1, 0, basis, 2, 6, k, cosine, flags["span"]) for k, cosine in enumerate(shown)]
             con.executemany("insert into principal_cosines values (?, ?, ?, ?, ?, ?, ?, ?)", ranked)
         con.execute("insert into eigenvector_overlaps values (1, 0, 2, 6, 0.25, $top1)", {"top1": flags["top1"]})
+        make_macros(con)
         con.execute((sqlfiles.SQL_DIR / "views" / "eigenspace_angles.sql").read_text())
         return rows(con, "eigenspace_angles")
 

@@ -8,6 +8,7 @@ import experiment_fixture as fixture
 import numpy as np
 import polars as pl
 import pytest
+from macro_fixture import make_macros
 
 from eigenhouse.analyses.answers import asking, formats, saved
 from eigenhouse.ingest.warehouse import sqlfiles
@@ -200,6 +201,7 @@ def of_heads(heads):
     con.register("made_up", pl.DataFrame(heads, schema=names, orient="row"))
     constants = "'metric' as operator, 's' as prompt_set, 'late' as stratum"
     con.execute(f"insert into head_predictors by name select {constants}, * from made_up")
+    make_macros(con)
     for name in ("correlations_without_layer", "descriptor_correlations"):
         con.execute((sqlfiles.SQL_DIR / f"views/{name}.sql").read_text(encoding="utf-8"))
     con.execute(

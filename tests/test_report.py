@@ -153,11 +153,12 @@ def test_the_first_page_has_every_model_and_what_is_said_of_it(reported, html):
     for place, name in [(model_page(name), name) for name in (PLAIN, STATIC, HOSTILE)]:
         assert place in page.addresses
         assert name in page.text
-    for query, sentences in sections.sentences(con, None).items():
-        for model_id, sentence in sentences.items():
-            if query in page.ids:
+    for query in saved.every():
+        charts.answer(con, query, {})
+        for model_id, sentence in sections.verdict(con, query, {}).items():
+            if query.name in page.ids:
                 assert " ".join(sentence.split()) in page.text
-            if query in html[model_page(model_id)].ids:
+            if query.name in html[model_page(model_id)].ids:
                 assert " ".join(sentence.split()) in html[model_page(model_id)].text
 
 
@@ -332,7 +333,7 @@ def few(monkeypatch):
     """Two saved charts and the list of models, so that a report takes a second."""
     kept = [query for query in saved.every() if query.name in ("entropy_by_layer", "singular_spectrum")]
     monkeypatch.setattr(saved, "every", lambda: kept)
-    monkeypatch.setattr(sections, "sentences", lambda con, model: {})
+    monkeypatch.setattr(sections, "verdict", lambda con, query, given: {})
     return kept
 
 

@@ -366,7 +366,7 @@ def add(con, table, **values):
 def by_hand():
     """Empty tables and every view; a model of 2 heads, its shape unknown as in an imported file, and a decoy."""
     with duckdb.connect() as con:
-        for path in [*sqlfiles.files("tables"), *sqlfiles.views_in_order()]:
+        for path in sqlfiles.declared():
             con.execute(path.read_text())
         for key, name in ((7, "'m'"), (8, "'decoy'")):
             add(con, "models", model_id=name, model_key=key, name=name, checkpoint=name, n_layers=3, n_heads=2)

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 import warehouse_fixture as fixture
 from conftest import HEADS, SEEDS, conformance
+from macro_fixture import make_macros
 
 from eigenhouse import __main__ as command_line
 from eigenhouse.analyses.answers import saved
@@ -154,6 +155,7 @@ def test_a_constant_has_no_correlation():
         "head_attention": "'s' as prompt_set, range::double as entropy_nats",
     }.items():
         con.execute(f"create view {view} as {heads}, {columns} from range(3)")
+    make_macros(con)
     con.execute(saved.find("entropy_against_effective_rank").sql, {"model": None})
     assert con.fetchall() == [("m", "metric", "s", None, 3)]
 

@@ -9,7 +9,7 @@ import warehouse_fixture as fixture
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.warehouse import sqlfiles, store
 
-VIEWS = sqlfiles.files("views")
+AGGREGATES = ("effective_rank", "stable_rank", "descriptors")  # the macros that the rollup reads
 TABLES = sqlfiles.files("tables")
 REL = 1e-12  # double arithmetic on the same float32 values
 MODEL = (
@@ -49,13 +49,38 @@ def test_header_that_is_not_toml_names_its_file(tmp_path):
         sqlfiles.header(path)
 
 
-def test_views_are_made_after_those_they_read(tmp_path, monkeypatch):
-    (tmp_path / "views").mkdir()
-    queries = {"a": "select 1 from e join  z on true", "d": "from a", "e": "select 2", "y": "from e", "z": "from y"}
-    for name, query in queries.items():
-        (tmp_path / "views" / f"{name}.sql").write_text(f"create view {name} as {query}")
+def test_macros_and_views_are_made_after_those_they_read(tmp_path, monkeypatch):
+    """A view may read a view through a macro: by its argument (`pairs('y')`), and by what the macro itself reads."""
+    texts = {
+        "views": {"a": "select 1 from e join  z on true", "d": "from a", "e": "select 2", "y": "from e", "z": "from y"},
+        "macros": {"pairs": "from query_table(it) join d on true", "plus": "select x + 1"},
+    }
+    texts["views"]["b"] = "select plus(1) from pairs('y')"
+    for folder, files in texts.items():
+        (tmp_path / folder).mkdir()
+        for name, text in files.items():
+            (tmp_path / folder / f"{name}.sql").write_text(f"create {folder} {name} as {text}")
     monkeypatch.setattr(sqlfiles, "SQL_DIR", tmp_path)
-    assert [path.stem for path in sqlfiles.views_in_order()] == ["e", "y", "z", "a", "d"]
+    made = [path.stem for path in sqlfiles.in_order()]
+    for before, after in ("ey", "yz", "za", "ea", "ad", ("d", "pairs"), ("pairs", "b"), ("plus", "b"), "yb"):
+        assert made.index(before) < made.index(after), (before, after)
+
+
+def test_the_columns_of_another_header_stand_in_their_place(tmp_path, monkeypatch):
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "t.sql").write_text(
+        '--| grain = ["k"]\n--| [columns]\n--| k = "key"\n--| x = "of t"\n--| y = "y"\nselect'
+    )
+    view = tmp_path / "v.sql"
+    view.write_text('--| grain = ["k"]\n--| [columns]\n--| a = "a"\n--| "*" = "tables/t"\n--| b = "b"\n--| x = "own"\n')
+    monkeypatch.setattr(sqlfiles, "SQL_DIR", tmp_path)
+    assert list(sqlfiles.header(view)["columns"].items()) == [("a", "a"), ("x", "own"), ("y", "y"), ("b", "b")]
+
+
+def test_no_line_is_longer_than_a_screen():
+    long = [f"{path}:{n}" for path in sqlfiles.SQL_DIR.rglob("*.sql")
+            for n, line in enumerate(path.read_text().splitlines(), 1) if len(line) > 120]  # fmt: skip
+    assert long == []
 
 
 @pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
@@ -79,6 +104,8 @@ def test_everything_has_a_comment(con):
         select table_name, null from duckdb_tables() where not internal and coalesce(comment, '') = ''
         union all
         select view_name, null from duckdb_views() where not internal and coalesce(comment, '') = ''
+        union all
+        select function_name, null from duckdb_functions() where not internal and coalesce(comment, '') = ''
     """).fetchall()
     assert bare == []
 
@@ -94,16 +121,6 @@ def test_comments_are_the_headers_texts(con):
     assert column == tables["models"]["columns"]["model_key"]
     assert view == sqlfiles.header(sqlfiles.SQL_DIR / "views" / "head_descriptors.sql")["question"]
     assert key == "layer, counted from 0"
-
-
-def test_a_rollup_and_its_view_say_the_same():
-    for view, table in (
-        ("head_descriptors", "head_descriptor_rollup"),
-        ("head_attention", "head_attention_rollup"),
-    ):
-        texts = sqlfiles.tables()[table]["columns"]
-        for column, text in sqlfiles.header(sqlfiles.SQL_DIR / "views" / f"{view}.sql")["columns"].items():
-            assert text == texts[column]
 
 
 @pytest.mark.parametrize(
@@ -194,8 +211,8 @@ def test_head_descriptors_against_loops(con):
 def test_descriptors_by_hand(sigmas, expected):
     """Within 1e-6: sigma is a float32."""
     with duckdb.connect() as fresh:
-        for path in (*TABLES, *VIEWS):
-            if path.stem in ("models", "singular_values", "head_descriptor_rollup"):
+        for path in sqlfiles.declared():
+            if path.stem in ("models", "singular_values", "head_descriptor_rollup") or path.stem in AGGREGATES:
                 fresh.execute(path.read_text())
         for model_key in (7, 8):  # the decoy's value would raise every norm
             values = [*sigmas, 1e9] if model_key == 8 else sigmas

@@ -16,17 +16,23 @@ from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.warehouse import sqlfiles
 
 MISSING_TABLE = re.compile(r"Table with name (\S+) does not exist")
-ANSWER = "answer"
 MISSING_COLUMN = re.compile(r'(?:Referenced column|does not have a column named) "([^"]+)"')
+MISSING_MACRO = re.compile(r"Function with name (\S+) does not exist")
+ANSWER, FRAME = "answer", "rows_of_a_routine"
+
+Routine = Callable[[Any], Any]
 
 
-def ask(con: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any], *, exact: bool = False) -> None:
+def ask(
+    con: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any], *, exact: bool = False, keep: bool = False
+) -> None:
     """Run every statement; the last one's rows are left in `con`. A mistake is refused with a hint.
 
     exact: for a writer of analyses/formats.py, which then loses nothing of any type.
+    keep: the first statement's rows stay as the temporary table `answer`, for what is asked of them next.
 
-    Where the SQL's header names a routine, the first statement's rows go through it, and what comes back is the
-    relation `answer`: what further statements may read, and what is left in `con` where there are none.
+    Where the SQL's header names a routine, the first statement's rows go through it, and what comes back is `answer`:
+    what further statements may read, and what is left in `con` where there are none.
     """
     name = sqlfiles.header_of(sql).get("routine")
     routine = _routine(name) if name else None
@@ -37,10 +43,20 @@ def ask(con: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any], *,
         if exact and not routine:  # a routine's frame is polars', which doesn't know DuckDB's own types
             con.execute(f"set {plain_types.LOSSLESS} = true")
         for place, statement in enumerate(statements):
-            con.execute(statement, _values(statement.named_parameters, parameters))
-            if routine and place == 0:
-                con.register(ANSWER, routine(con.pl()))
-                con.execute(f"from {ANSWER}")
+            values = _values(statement.named_parameters, parameters)
+            if place == 0 and (routine or keep):
+                _keep(con, statement.query, values, routine)
+            else:
+                con.execute(statement, values)
+
+
+def _keep(con: duckdb.DuckDBPyConnection, query: str, values: dict[str, Any], routine: Routine | None) -> None:
+    """The rows, or what the routine makes of them, as `answer`, and in `con`; in memory, whatever the file allows."""
+    if routine:
+        con.register(FRAME, routine(con.execute(query, values).pl()))
+        query, values = f"from {FRAME}", {}
+    con.execute(f"create or replace temp table {ANSWER} as {query}", values)
+    con.execute(f"from {ANSWER}")
 
 
 def want_all_used(sql: str, given: dict[str, Any]) -> None:
@@ -54,7 +70,7 @@ def want_all_used(sql: str, given: dict[str, Any]) -> None:
             )
 
 
-def _routine(name: str) -> Callable[[Any], Any]:
+def _routine(name: str) -> Routine:
     """The function `name` of analyses/routines/<name>.py: a polars frame in, a polars frame out."""
     is_there = name in {path.stem for path in Path(routines.__file__).parent.glob("*.py")}
     module = importlib.import_module(f"eigenhouse.analyses.routines.{name}") if is_there else None
@@ -95,14 +111,20 @@ def explained(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     except duckdb.Error as error:
         if "'pytz'" in str(error):  # other types are never left to DuckDB's conversion
             raise EigenhouseError("a VARIANT holds a time with a zone; cast it, as with ::json") from error
-        told = str(error).rsplit("IOError: ")[-1].rstrip()  # Arrow's words around DuckDB's, where rows came through it
-        raise EigenhouseError(told + _hint(con, str(error))) from error
+        # Arrow's words stand around DuckDB's, where rows came through it
+        said = str(error).rsplit("IOError: ")[-1].rstrip()
+        raise EigenhouseError(said + _hint(con, str(error))) from error
 
 
 def _hint(con: duckdb.DuckDBPyConnection, message: str) -> str:
+    if (missing := MISSING_MACRO.search(message)) and missing[1] in {path.stem for path in sqlfiles.files("macros")}:
+        return f"\nhint: the warehouse was made before the macro {missing[1]}; `make views` adds it"
     columns: dict[str, list[str]] = {}
     with contextlib.suppress(duckdb.Error):
-        rows = con.execute("select column_name, table_name from duckdb_columns() where not internal").fetchall()
+        rows = con.execute(
+            "select column_name, table_name from duckdb_columns() "
+            "where not internal and database_name = current_database()"
+        ).fetchall()
         for column, table in rows:
             columns.setdefault(column, []).append(table)
     tables = sorted({table for found in columns.values() for table in found})

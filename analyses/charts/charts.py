@@ -66,8 +66,8 @@ def draw(con: duckdb.DuckDBPyConnection, query: SavedQuery, given: dict[str, Any
 
 
 def answer(con: duckdb.DuckDBPyConnection, query: SavedQuery, given: dict[str, Any]) -> tuple[dict[str, str], Rows]:
-    """Each column's type in a chart, and the rows."""
-    asking.ask(con, query.sql, query.bind(given))
+    """Each column's type in a chart, and the rows, which stay as the table `answer` too."""
+    asking.ask(con, query.sql, query.bind(given), keep=True)
     with asking.explained(con):
         types = dict(zip(formats.names(con), (_type(str(column[1])) for column in con.description), strict=True))
         return types, list(formats.records(con))

@@ -20,7 +20,7 @@ Started = tuple[SavedQuery, Future[float] | EigenhouseError]
 
 
 def draw_all(con: duckdb.DuckDBPyConnection, model: str | None, folder: Path, say: Callable[[str], None]) -> None:
-    """A line for each query, in order; an answer without a point is said, mistakes are told at the end."""
+    """A line for each query, in order; an answer without a point has its line too, mistakes come at the end."""
     queries = [query for query in saved.every() if query.chart]
     mistakes = []
     try:
@@ -29,13 +29,13 @@ def draw_all(con: duckdb.DuckDBPyConnection, model: str | None, folder: Path, sa
             started = (_start(con, query, model, folder, pool) for query in queries)
             for place, (query, outcome) in enumerate(_some_ahead(started, workers()), 1):
                 if isinstance(outcome, Future):
-                    told = f"{folder / query.name}.html .png .svg, {outcome.result():.1f} s"
+                    line = f"{folder / query.name}.html .png .svg, {outcome.result():.1f} s"
                 elif isinstance(outcome, NothingToDraw):
-                    told = "nothing to draw"
+                    line = "nothing to draw"
                 else:
-                    told = "failed"
+                    line = "failed"
                     mistakes.append(f"{query.name}: {outcome}")
-                say(f"[{place}/{len(queries)}] {query.name}: {told}")
+                say(f"[{place}/{len(queries)}] {query.name}: {line}")
     except OSError as error:
         raise EigenhouseError(f"cannot write {error.filename or folder}: {error.strerror}") from error
     if mistakes:

@@ -62,7 +62,7 @@ def _plain(column: str, value: Any) -> Any:
 
 
 def dictionary(con: duckdb.DuckDBPyConnection) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Tables, then views: each relation's comment, and its columns with theirs."""
+    """Tables, views, macros: each one's comment, and its columns with theirs, or how a macro is called."""
     _, rows = _rows(con, "dictionary", {})
     kinds = []
     for kind, of_kind in itertools.groupby(rows, key=lambda row: row["kind"]):

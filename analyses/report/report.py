@@ -83,28 +83,28 @@ class Report:
             self._put(f"assets/{name}", (pages.ASSETS / name).read_bytes())
         self._put("assets/vega.js", _vega())
         models = facts.models(self.con, model)
-        verdicts = sections.sentences(self.con, model)
+        verdicts: sections.Verdicts = {}
         for place, row in enumerate(models, 1):
             self._model_page(row, verdicts, f"[{place}/{len(models) + 1}] {row['model_id']}")
         self._first_page(models, model, verdicts, f"[{len(models) + 1}/{len(models) + 1}] all models")
         self._both("dictionary", "", "", title="Data dictionary", kinds=facts.dictionary(self.con), drawn=False)
         self._finish(self.under_way)
 
-    def _model_page(self, row: dict[str, Any], verdicts: sections.Verdicts, told: str) -> None:
+    def _model_page(self, row: dict[str, Any], verdicts: sections.Verdicts, page: str) -> None:
         model_id = row["model_id"]
         place = f"models/{pages.slug(model_id)}"
-        themes = self._themes(sections.answered(self.con, place, model_id, verdicts, compares=False), told)
+        themes = self._themes(sections.answered(self.con, place, model_id, verdicts, compares=False), page)
         self.shown[model_id] = {section.query.name for _, some in themes for section in some}
         known = facts.of_model(self.con, row)
         self._both("model", place, "../", title=model_id, model=row, facts=known, themes=themes, drawn=True)
 
-    def _first_page(self, models: Rows, model: str | None, verdicts: sections.Verdicts, told: str) -> None:
+    def _first_page(self, models: Rows, model: str | None, verdicts: sections.Verdicts, page: str) -> None:
         slugs = {row["model_id"]: pages.slug(row["model_id"]) for row in models}
         links = {name: f"models/{slug}.html" for name, slug in slugs.items()}
         in_markdown = {name: f"models/{slug}.md" for name, slug in slugs.items()}
         comparison = sections.one(self.con, saved.find("model_comparison"), "all", model, {})
         self._data(comparison)
-        themes = self._themes(sections.answered(self.con, "all", model, verdicts, compares=True), told)
+        themes = self._themes(sections.answered(self.con, "all", model, verdicts, compares=True), page)
         self._both(
             "index", "", "", title="All models", models=models, links=links, pages=in_markdown,
             shown=self.shown, comparison=comparison, themes=themes, drawn=True,
@@ -124,7 +124,7 @@ class Report:
         self._put(f"{place}.html", html)
         self._put(f"markdown/{place}.md", pages.page(f"{template}.md", root=f"../{root}", **common))
 
-    def _themes(self, answers: Iterable[Section], told: str) -> list[tuple[str, list[Section]]]:
+    def _themes(self, answers: Iterable[Section], page: str) -> list[tuple[str, list[Section]]]:
         """The sections theme by theme, their data written and their pictures begun."""
         start, before = time.monotonic(), self.under_way
         self.under_way, found = [], []
@@ -133,7 +133,7 @@ class Report:
             self._picture(section)
             found.append(section)
         self._finish(before)  # a page's charts wait in memory, not those of fifty
-        self.say(f"{told}: {len(found)} questions, {time.monotonic() - start:.1f} s")
+        self.say(f"{page}: {len(found)} questions, {time.monotonic() - start:.1f} s")
         return [(theme, list(some)) for theme, some in itertools.groupby(found, key=lambda one: one.query.theme)]
 
     @staticmethod

@@ -89,40 +89,46 @@ class Section:
 def answered(
     con: duckdb.DuckDBPyConnection, home: str, model: str | None, verdicts: Verdicts, *, compares: bool
 ) -> Iterator[Section]:
-    """Every saved query with something to say, theme by theme; on a model's page those that can be asked of one."""
+    """Every saved query with something to show, theme by theme; on a model's page those that can be asked of one.
+
+    verdicts: filled on the models' pages; the page that compares them takes its sentences from there.
+    """
     for query in saved.every():
         if query.name not in LISTINGS and (compares or "model" in query.parameters):
-            section = one(con, query, home, model, verdicts.get(query.name, {}))
+            section = one(con, query, home, model, verdicts, asks=not compares)
             if section.rows and (section.spec or not query.chart):
                 yield section
 
 
 def one(
-    con: duckdb.DuckDBPyConnection, query: SavedQuery, home: str, model: str | None, told: dict[str, str]
+    con: duckdb.DuckDBPyConnection,
+    query: SavedQuery,
+    home: str,
+    model: str | None,
+    verdicts: Verdicts,
+    *,
+    asks: bool = False,
 ) -> Section:
-    """The query for the model, or for all without one."""
+    """The query for the model, or for all without one; asks: its verdict is asked for too, and put into verdicts."""
     given = {"model": model} if "model" in query.parameters else {}
     with _named(query.name):
         types, rows = charts.answer(con, query, given)
         spec = charts.spec_of(query, types, rows) if query.chart and rows else None
-    told = {name: sentence for name, sentence in told.items() if model in (None, name)}
-    return Section(home, query, query.bind(given), list(types), rows, spec, told)
+    known = verdicts.setdefault(query.name, {})
+    if asks:
+        known |= verdict(con, query, given)
+    said = {name: sentence for name, sentence in known.items() if model in (None, name)}
+    return Section(home, query, query.bind(given), list(types), rows, spec, said)
 
 
-def sentences(con: duckdb.DuckDBPyConnection, model: str | None) -> Verdicts:
-    """What sql/verdicts/ says of each model, by the name of the saved query that it speaks of."""
-    found: Verdicts = {}
-    queries = {query.name: query for query in saved.every()}
-    for path in sqlfiles.files("verdicts"):
-        if path.stem not in queries:
-            raise EigenhouseError(f"{path}: no saved query of this name")
-        query = queries[path.stem]
-        given = {"model": model} if "model" in query.parameters else {}
-        with _named(f"verdicts/{path.stem}"):
-            asking.ask(con, path.read_text(encoding="utf-8"), query.bind(given))
-            rows = list(formats.records(con))
-        found[path.stem] = {row["model_id"]: row["sentence"] for row in rows}
-    return found
+def verdict(con: duckdb.DuckDBPyConnection, query: SavedQuery, given: dict[str, Any]) -> dict[str, str]:
+    """What sql/verdicts/ says of each model, right after the query was asked: it reads the query's rows as `answer`."""
+    path = sqlfiles.SQL_DIR / "verdicts" / f"{query.name}.sql"
+    if not path.exists():
+        return {}
+    with _named(f"verdicts/{query.name}"):
+        asking.ask(con, path.read_text(encoding="utf-8"), query.bind(given))
+        return {row["model_id"]: row["sentence"] for row in formats.records(con)}
 
 
 def filled(sql: str, parameters: dict[str, Any]) -> str:

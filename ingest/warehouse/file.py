@@ -225,7 +225,7 @@ def _schema(con: Connection, path: Path) -> int | None:
 
 
 def _build(con: Connection, path: Path, renew: bool, schema: int = SCHEMA_VERSION) -> None:
-    """Make what is missing, refresh every view, and copy the headers' texts into comments.
+    """Make what is missing, refresh every macro and view, and copy the headers' texts into comments.
 
     schema: that of the warehouse; what an older one lacks is brought in the same transaction. DuckDB 1.5.5 cannot
     replay a WAL with a comment on a table whose check calls a function, so no check in sql/tables/ may call one (a
@@ -236,7 +236,7 @@ def _build(con: Connection, path: Path, renew: bool, schema: int = SCHEMA_VERSIO
         return
     with refusals(path), transaction(con):
         migrations.run(con, schema)
-        for file in [*sqlfiles.files("tables"), *sqlfiles.views_in_order()]:
+        for file in sqlfiles.declared():
             con.execute(file.read_text(encoding="utf-8"))
         _comment(con)
         con.execute("delete from warehouse_info")
@@ -251,15 +251,15 @@ def _build(con: Connection, path: Path, renew: bool, schema: int = SCHEMA_VERSIO
 
 
 def _declared() -> str:
-    """Hash of the files that declare tables and views: DuckDB's own text of a view changes when it reads it back."""
-    paths = [*sqlfiles.files("tables"), *sqlfiles.files("views")]
+    """Hash of the files that declare it: DuckDB's own text of a view changes when it reads it back."""
+    paths = sorted(sqlfiles.declared())
     return hashlib.sha256(b"".join(path.name.encode() + path.read_bytes() for path in paths)).hexdigest()
 
 
 def _built_from(con: Connection) -> str | None:
-    """The hash that the warehouse was last built from; None where there is none, or a table or view has gone."""
+    """The hash that the warehouse was last built from; None where there is none, or something declared has gone."""
     there = {name for name, _ in _comments(con)}
-    if {path.stem for path in [*sqlfiles.files("tables"), *sqlfiles.files("views")]} - there:
+    if {path.stem for path in sqlfiles.declared()} - there:
         return None
     [[built_from]] = con.execute("select max(built_from) from warehouse_info").fetchall()
     return built_from
@@ -275,11 +275,12 @@ def _comment(con: Connection) -> None:
 
 
 def _comments(con: Connection) -> dict[tuple[str, str | None], str | None]:
-    """(table or view, column or None) → comment."""
+    """(table, view or macro, column or None) → comment."""
     rows = con.execute(
         "select table_name, column_name, comment from duckdb_columns() where not internal "
         "union all select table_name, null, comment from duckdb_tables() where not internal "
-        "union all select view_name, null, comment from duckdb_views() where not internal"
+        "union all select view_name, null, comment from duckdb_views() where not internal "
+        "union all select function_name, null, comment from duckdb_functions() where not internal"
     ).fetchall()
     return {(name, column): comment for name, column, comment in rows}
 

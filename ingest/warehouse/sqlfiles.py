@@ -16,8 +16,16 @@ MARK = "--|"
 
 @cache
 def header(path: Path) -> dict[str, Any]:
-    """The TOML that opens the file in lines starting with `--|`; empty where there is none."""
-    return header_of(path.read_text(encoding="utf-8"), str(path))
+    """The TOML that opens the file in lines starting with `--|`; empty where there is none.
+
+    Among the columns `"*" = "tables/…"` stands for those of another header, but for its keys.
+    """
+    meta = header_of(path.read_text(encoding="utf-8"), str(path))
+    columns: dict[str, str] = {}
+    for name, text in meta.get("columns", {}).items():
+        theirs = header(SQL_DIR / f"{text}.sql") if name == "*" else {"grain": [], "columns": {name: text}}
+        columns |= {column: said for column, said in theirs["columns"].items() if column not in theirs["grain"]}
+    return meta | ({"columns": columns} if columns else {})
 
 
 def header_of(sql: str, name: str = "the SQL") -> dict[str, Any]:
@@ -43,19 +51,26 @@ def tables() -> dict[str, dict[str, Any]]:
     return {path.stem: header(path) for path in files("tables")}
 
 
-def views_in_order() -> list[Path]:
-    """The view files, each after the views that it reads: DuckDB binds a view when it is made."""
-    paths = {path.stem: path for path in files("views")}
+def in_order() -> list[Path]:
+    """The files of macros and views, each after those that it reads: DuckDB binds both when they are made."""
+    paths = {path.stem: path for folder in ("macros", "views") for path in files(folder)}
     reads = {name: _names_read(path) & paths.keys() - {name} for name, path in paths.items()}
     return [paths[name] for name in TopologicalSorter(reads).static_order()]
 
 
 def _names_read(path: Path) -> set[str]:
-    return set(re.findall(r"\b(?:from|join)\s+(\w+)", path.read_text(encoding="utf-8")))
+    """What stands after `from` and `join`, before a bracket, or as a table macro's argument in quotes."""
+    found = re.findall(r"\b(?:from|join)\s+(\w+)|\b(\w+)\(|\('(\w+)'", path.read_text(encoding="utf-8"))
+    return {name for names in found for name in names}
+
+
+def declared() -> list[Path]:
+    """Every file that makes something which stays in a warehouse, in the order in which they run."""
+    return [*files("tables"), *in_order()]
 
 
 def comments() -> dict[tuple[str, str, str | None], str]:
-    """What each table, view and column is for: (table or view, its name, column or None) → text.
+    """What each table, view, column and macro is for: (kind, its name, column or None) → text.
 
     A view's key columns take their text from its header's `[keys]`, else from the table with that key.
     """
@@ -71,4 +86,7 @@ def comments() -> dict[tuple[str, str, str | None], str]:
         described = {**keys, **meta.get("keys", {})}
         grain = {column: described[column] for column in meta["grain"] if column in described}
         texts.update({("view", path.stem, column): text for column, text in {**grain, **meta["columns"]}.items()})
+    for path in files("macros"):
+        kind = "macro table" if re.search(r"\) as table\b", path.read_text(encoding="utf-8")) else "macro"
+        texts[kind, path.stem, None] = header(path)["about"]
     return texts

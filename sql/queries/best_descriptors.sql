@@ -1,6 +1,9 @@
 --| title = "The spectral descriptor that goes best with attention, and how well"
 --| theme = "What predicts entropy"
---| reading = "A point is the largest Pearson r, in size, of ten descriptors over the heads of a model; its colour says which one, its bar is a 95% interval by leaving out one layer at a time. Chance is 0 for one descriptor, and further out for the best of ten: the p of entropy_predictors pays for that choice."
+--| reading = """
+--| A point is the largest Pearson r, in size, of ten descriptors over the heads of a model; its colour says which \
+--| one, its bar is a 95% interval by leaving out one layer at a time. Chance is 0 for one descriptor, and further out \
+--| for the best of ten: the p of entropy_predictors pays for that choice."""
 --| [chart]
 --| mark = {type = "point", filled = true, size = 70, opacity = 1}
 --| layers = [{mark = {type = "rule", strokeWidth = 2}, x = "pearson_low", x2 = "pearson_high"}]

@@ -1,6 +1,10 @@
 --| title = "Is a head nearer to itself in other layers than to any other head?"
 --| theme = "Depth"
---| reading = "By layer, the mean over heads of the overlap with the nearest head anywhere in the model, with the same head of the next layer, and with all other heads; the band is one standard deviation over heads, the dashed line what random directions have. The nearest of many is above the mean by selection; the same head is no more than an index where its line lies on that of all heads."
+--| reading = """
+--| By layer, the mean over heads of the overlap with the nearest head anywhere in the model, with the same head of \
+--| the next layer, and with all other heads; the band is one standard deviation over heads, the dashed line what \
+--| random directions have. The nearest of many is above the mean by selection; the same head is no more than an index \
+--| where its line lies on that of all heads."""
 --| [chart]
 --| mark = {type = "line", point = true}
 --| band = ["low", "high"]
@@ -29,19 +33,11 @@ compared as (
     where $model is null or model_id = $model
     union all by name
     select
-        subspace_overlaps.model_id, subspace_overlaps.side, subspace_overlaps.layer, subspace_overlaps.chance,
+        model_id, side, layer, chance,
         'same head, next layer' as compared_with,
-        subspace_overlaps.overlap
-    from subspace_overlaps
-    inner join measured_layers as here
-        on subspace_overlaps.model_id = here.model_id
-        and subspace_overlaps.layer = here.layer
-    inner join measured_layers as there
-        on subspace_overlaps.model_id = there.model_id
-        and subspace_overlaps.other_layer = there.layer
-    where
-        there.position = here.position + 1
-        and ($model is null or subspace_overlaps.model_id = $model)
+        overlap
+    from with_distance('subspace_overlaps')
+    where distance = 1 and ($model is null or model_id = $model)
 )
 
 select

@@ -1,6 +1,9 @@
 --| title = "The heads whose stored factors reproduce the model's own attention logits least well"
 --| theme = "What is there"
---| reading = "max_rel_error is the largest difference of a logit from the model's own, as a share of the largest logit: rounding is near 1e-6, a wrong layout near 1. witness: who else dequantized a quantized layer's weights, and how far apart the two are."
+--| reading = """
+--| max_rel_error is the largest difference of a logit from the model's own, as a share of the largest logit: rounding \
+--| is near 1e-6, a wrong layout near 1. witness: who else dequantized a quantized layer's weights, and how far apart \
+--| the two are."""
 --| [parameters]
 --| model = {}
 --| k = {default = 10}

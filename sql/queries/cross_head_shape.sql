@@ -1,6 +1,9 @@
 --| title = "Do the heads of a layer have spectra of one shape?"
 --| theme = "Rescaled copies"
---| reading = "Each point is the mean cosine of the spectra over pairs of heads of one layer, 1 where each is a multiple of every other. Dashed is chance, the mean cosine of random heads of the same shape: below it heads differ more than random ones."
+--| reading = """
+--| Each point is the mean cosine of the spectra over pairs of heads of one layer, 1 where each is a multiple of every \
+--| other. Dashed is chance, the mean cosine of random heads of the same shape: below it heads differ more than random \
+--| ones."""
 --| [chart]
 --| mark = {type = "line", point = {size = 18}}
 --| x = "layer:O"

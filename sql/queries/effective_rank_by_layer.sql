@@ -1,6 +1,8 @@
 --| title = "Effective rank of the attention operators, by layer"
 --| theme = "Spectra"
---| reading = "Each point is the median over the heads of one layer: the number of directions that the operator uses, from 1 to head_dim. Dashed is chance: what heads of random factors of the same shape would have."
+--| reading = """
+--| Each point is the median over the heads of one layer: the number of directions that the operator uses, from 1 to \
+--| head_dim. Dashed is chance: what heads of random factors of the same shape would have."""
 --| [chart]
 --| mark = {type = "line", point = true}
 --| layers = [{mark = {type = "line", strokeDash = [4, 3]}, y = "chance_effective_rank"}]

@@ -1,6 +1,9 @@
 --| title = "How far do a head's leading eigenvectors turn away from those of an anchor layer?"
 --| theme = "Same operator"
---| reading = "Each point is one head in one layer: the mean principal angle, in degrees, between the span of its first K eigenvectors there and in the ANCHOR layer, where it is 0. The black line is chance: two random spans of that size among as many dimensions. Far below it, layers share directions."
+--| reading = """
+--| Each point is one head in one layer: the mean principal angle, in degrees, between the span of its first K \
+--| eigenvectors there and in the ANCHOR layer, where it is 0. The black line is chance: two random spans of that size \
+--| among as many dimensions. Far below it, layers share directions."""
 --| routine = "eigenvector_angles"
 --| [chart]
 --| mark = {type = "point", filled = true, size = 14, opacity = 0.55}
@@ -20,13 +23,10 @@ anchored as (
     select model_id, layer as anchor_layer
     from measured_layers
     where
-        layer::varchar = $anchor
+        is_anchor(model_id, 'metric', layer, $anchor, $model)
+        -- the two that need no spectra, of which an imported model may have none
         or ($anchor = 'last' and position = n_measured - 1)
         or ($anchor = 'middle' and position = n_measured // 2)
-    union
-    select model_id, anchor_layer
-    from anchors
-    where operator = 'metric' and anchor = $anchor
 )
 
 select

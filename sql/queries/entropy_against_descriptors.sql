@@ -1,6 +1,9 @@
 --| title = "Attention entropy against each spectral descriptor, head by head"
 --| theme = "What predicts entropy"
---| reading = "Each point is one head of the operator metric; a panel is one descriptor, with an axis of its own. Where entropy and a descriptor have nothing to do with each other a panel shows a cloud without a slope; pearson_r of the answer is of the values themselves, not of their logarithms."
+--| reading = """
+--| Each point is one head of the operator metric; a panel is one descriptor, with an axis of its own. Where entropy \
+--| and a descriptor have nothing to do with each other a panel shows a cloud without a slope; pearson_r of the answer \
+--| is of the values themselves, not of their logarithms."""
 --| [chart]
 --| mark = {type = "point", filled = true, size = 16, opacity = 0.6}
 --| x = {shorthand = "descriptor_value:Q", scale = {type = "log", nice = false}, axis = {tickCount = 4, format = "~s"}}
@@ -19,17 +22,16 @@
 with
 
 heads as (
-    from (from head_predictors where operator = 'metric' and ($model is null or model_id = $model))
-    unpivot (descriptor_value for descriptor in (
-        op_norm, fro_norm, nuclear_norm, effective_modes, effective_rank, spectral_entropy_nats,
-        anisotropy, condition_number, stable_rank, participation_ratio
-    ))
+    from by_descriptor('head_predictors')
+    where operator = 'metric' and descriptor_value is not null and ($model is null or model_id = $model)
 )
 
 select
     heads.model_id, heads.prompt_set, heads.descriptor, heads.layer, heads.head,
     heads.descriptor_value, heads.entropy_nats,
-    descriptor_correlations.pearson_r
+    descriptor_correlations.pearson_r,
+    descriptor_correlations.pearson_low,
+    descriptor_correlations.pearson_high
 from heads
 inner join descriptor_correlations
     on heads.model_id = descriptor_correlations.model_id

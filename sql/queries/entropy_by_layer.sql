@@ -1,7 +1,14 @@
 --| title = "Attention entropy, by layer"
 --| theme = "Attention"
---| chart = {mark = {type = "line", point = true}, x = "layer:O", y = "mean_entropy_nats:Q", color = "model_id:N", column = "prompt_set:N"}
---| reading = "Each point is the mean over the heads of one layer: low where heads look at few tokens. mean_sink_weight says how much of that is the first token."
+--| reading = """
+--| Each point is the mean over the heads of one layer: low where heads look at few tokens. mean_sink_weight says how \
+--| much of that is the first token."""
+--| [chart]
+--| mark = {type = "line", point = true}
+--| x = "layer:O"
+--| y = "mean_entropy_nats:Q"
+--| color = "model_id:N"
+--| column = "prompt_set:N"
 --| [parameters]
 --| model = {}
 select

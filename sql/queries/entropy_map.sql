@@ -1,6 +1,8 @@
 --| title = "How widely does each head attend?"
 --| theme = "Attention"
---| reading = "Each cell is one head: its attention entropy as a share of what it would be if the head spread its attention evenly over all tokens that it may see. Dark heads look at few tokens; 100% is attention that chooses nothing."
+--| reading = """
+--| Each cell is one head: its attention entropy as a share of what it would be if the head spread its attention \
+--| evenly over all tokens that it may see. Dark heads look at few tokens; 100% is attention that chooses nothing."""
 --| [chart]
 --| mark = "rect"
 --| x = "layer:O"
@@ -13,13 +15,7 @@
 --| tooltip = ["model_id", "prompt_set", "layer", "head", "entropy_fraction", "n_queries"]
 --| [parameters]
 --| model = {}
-select
-    model_id, prompt_set, layer, head, entropy_fraction, n_queries,
-    -- where a model has one prompt set, its name says nothing
-    model_id || case
-        when min(prompt_set) over of_model = max(prompt_set) over of_model then '' else ', ' || prompt_set
-    end as panel
+select model_id, prompt_set, layer, head, entropy_fraction, n_queries, set_panel(model_id, prompt_set) as panel
 from head_attention
 where $model is null or model_id = $model
-window of_model as (partition by model_id)
 order by model_id, prompt_set, layer, head

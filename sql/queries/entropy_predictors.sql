@@ -1,6 +1,9 @@
 --| title = "How surely does each spectral descriptor go with attention entropy?"
 --| theme = "What predicts entropy"
---| reading = "Each point is Pearson's r over a model's heads, its bar a 95% interval from 1,000 draws of whole layers; chance is 0. permutation_p, in the tooltip and the answer, is the chance that heads given each other's entropies would reach this r with any of the ten descriptors."
+--| reading = """
+--| Each point is Pearson's r over a model's heads, its bar a 95% interval from 1,000 draws of whole layers; chance is \
+--| 0. permutation_p, in the tooltip and the answer, is the chance that heads given each other's entropies would reach \
+--| this r with any of the ten descriptors."""
 --| routine = "entropy_predictors"
 --| [chart]
 --| mark = {type = "point", filled = true, size = 40, opacity = 1}
@@ -16,10 +19,9 @@
 --| height = 280
 --| [parameters]
 --| model = {}
-select
-    model_id, operator, prompt_set, 'entropy_nats' as target, layer, head, entropy_nats as outcome,
-    op_norm, fro_norm, nuclear_norm, effective_modes, effective_rank, spectral_entropy_nats,
-    anisotropy, condition_number, stable_rank, participation_ratio
+select 'entropy_nats' as target, entropy_nats as outcome, * exclude (
+    stratum, entropy_nats, logit_std, entropy_without_sink_nats
+)
 from head_predictors
 where
     operator in ('metric', 'head_product')

@@ -1,6 +1,9 @@
 --| title = "How much of attention entropy do four spectral descriptors explain together?"
 --| theme = "What predicts entropy"
---| reading = "A bar is R², the share of the variance of entropy over a model's heads that op_norm, spectral_entropy_nats, effective_modes and anisotropy explain by least squares. The black mark is chance: the mean R² of four descriptors that have nothing to do with it, 4 / (n - 1)."
+--| reading = """
+--| A bar is R², the share of the variance of entropy over a model's heads that op_norm, spectral_entropy_nats, \
+--| effective_modes and anisotropy explain by least squares. The black mark is chance: the mean R² of four descriptors \
+--| that have nothing to do with it, 4 / (n - 1)."""
 --| routine = "entropy_regression"
 --| [chart]
 --| mark = {type = "bar", opacity = 0.75}

@@ -1,6 +1,10 @@
 --| title = "Do the MLPs read the directions that their layer's heads read?"
 --| theme = "FFN and weights"
---| reading = "By layer, the share of an MLP weight's energy that lies in a head's leading directions, as a multiple of chance (the dashed line at 1, what random directions hold); mean over heads and experts, the band one standard deviation. Dashed curves are the same weight on the same heads' directions in other layers: only where the solid curve leaves its dashed one does the layer matter."
+--| reading = """
+--| By layer, the share of an MLP weight's energy that lies in a head's leading directions, as a multiple of chance \
+--| (the dashed line at 1, what random directions hold); mean over heads and experts, the band one standard deviation. \
+--| Dashed curves are the same weight on the same heads' directions in other layers: only where the solid curve leaves \
+--| its dashed one does the layer matter."""
 --| [chart]
 --| mark = {type = "line", point = {size = 20}}
 --| band = ["low", "high"]

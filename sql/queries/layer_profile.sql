@@ -1,6 +1,9 @@
 --| title = "Weight ranks, overlaps and MLP alignment over depth, each on its own scale"
 --| theme = "Depth"
---| reading = "Four profiles of a model, each stretched so that its lowest layer is 0 and its highest 1: curves that run together suggest one cause, and profile_correlations says how far that goes beyond chance. The dashed line is the bottleneck, the layer whose weights use the smallest share of their directions."
+--| reading = """
+--| Four profiles of a model, each stretched so that its lowest layer is 0 and its highest 1: curves that run together \
+--| suggest one cause, and profile_correlations says how far that goes beyond chance. The dashed line is the \
+--| bottleneck, the layer whose weights use the smallest share of their directions."""
 --| [chart]
 --| mark = {type = "line", point = {size = 20}}
 --| x = {shorthand = "layer:Q", axis = {tickMinStep = 1, format = "d"}, scale = {nice = false}}

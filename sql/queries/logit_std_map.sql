@@ -1,6 +1,9 @@
 --| title = "How far do the attention logits of each head spread?"
 --| theme = "Attention"
---| reading = "Each cell is one head: the standard deviation of the logits that enter a query's softmax, on a logarithmic scale. Near 0 attention is even; among 100 keys, normally distributed logits with a std of 1 give the largest 8% of the weight, with 2 a quarter, with 4 more than half."
+--| reading = """
+--| Each cell is one head: the standard deviation of the logits that enter a query's softmax, on a logarithmic scale. \
+--| Near 0 attention is even; among 100 keys, normally distributed logits with a std of 1 give the largest 8% of the \
+--| weight, with 2 a quarter, with 4 more than half."""
 --| [chart]
 --| mark = "rect"
 --| x = "layer:O"
@@ -13,13 +16,7 @@
 --| tooltip = ["model_id", "prompt_set", "layer", "head", "logit_std", "n_queries"]
 --| [parameters]
 --| model = {}
-select
-    model_id, prompt_set, layer, head, logit_std, n_queries,
-    -- where a model has one prompt set, its name says nothing
-    model_id || case
-        when min(prompt_set) over of_model = max(prompt_set) over of_model then '' else ', ' || prompt_set
-    end as panel
+select model_id, prompt_set, layer, head, logit_std, n_queries, set_panel(model_id, prompt_set) as panel
 from head_attention
 where $model is null or model_id = $model
-window of_model as (partition by model_id)
 order by model_id, prompt_set, layer, head

@@ -1,6 +1,8 @@
 --| title = "How far the singular values of W_K W_Q^T are from those of the metric W_K^T W_Q"
 --| theme = "Spectra"
---| reading = "Medians over heads and ranks of |head_product - metric| / metric. The two share their non-zero eigenvalues, not their singular values: spectra of one never stand for the other."
+--| reading = """
+--| Medians over heads and ranks of |head_product - metric| / metric. The two share their non-zero eigenvalues, not \
+--| their singular values: spectra of one never stand for the other."""
 --| [chart]
 --| mark = {type = "line", point = {size = 18}}
 --| x = "layer:O"
@@ -11,27 +13,13 @@
 --| model = {}
 with
 
-spectra as (
-    select
-        models.model_id,
-        singular_values.operator,
-        singular_values.layer,
-        singular_values.head,
-        singular_values.k,
-        singular_values.sigma::double as sigma
-    from singular_values
-    inner join models on singular_values.model_key = models.model_key
-    where
-        singular_values.operator in ('metric', 'head_product')
-        and ($model is null or models.model_id = $model)
-),
-
 pairs as (
     select
         model_id, layer, head, k,
         max(sigma) filter (operator = 'metric') as metric_sigma,
         max(sigma) filter (operator = 'head_product') as product_sigma
-    from spectra
+    from spectra($model)
+    where operator in ('metric', 'head_product')
     group by model_id, layer, head, k
 )
 

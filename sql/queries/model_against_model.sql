@@ -1,6 +1,10 @@
 --| title = "Models side by side: how much of its rank a head uses, and how widely it attends"
 --| theme = "What predicts entropy"
---| reading = "Each point is a model: the medians over its heads, the lines reach from the lower to the upper quartile. To the right the metric uses more of its head_dim directions alike: the black diamond at the same height is chance, heads of that shape with random factors. At 100% of the height attention would be spread evenly over all tokens in sight."
+--| reading = """
+--| Each point is a model: the medians over its heads, the lines reach from the lower to the upper quartile. To the \
+--| right the metric uses more of its head_dim directions alike: the black diamond at the same height is chance, heads \
+--| of that shape with random factors. At 100% of the height attention would be spread evenly over all tokens in \
+--| sight."""
 --| [chart]
 --| mark = {type = "point", filled = true, size = 70, opacity = 1}
 --| x = {shorthand = "median_rank_fraction:Q", scale = {domain = [0, 1]}, axis = {format = "%"}}
@@ -27,51 +31,33 @@
 --| model = {}
 with
 
-null_shares as (
-    select *, sigma::double / sum(sigma::double) over (partition by hidden_size, head_dim, sample) as share
+sample_ranks as (
+    select hidden_size, head_dim, sample, ln(effective_rank(sigma::double)) as ln_rank
     from null_spectra
+    group by hidden_size, head_dim, sample
 ),
 
--- a mean over values of the samples' entropy is a mean over samples; exp of it, their geometric mean rank
+-- a geometric mean over the samples
 nulls as (
-    select
-        hidden_size, head_dim,
-        exp(-sum(share * ln(nullif(share, 0))) / count(distinct sample)) / least(head_dim, hidden_size) as rank_fraction
-    from null_shares
+    select hidden_size, head_dim, exp(avg(ln_rank)) / least(head_dim, hidden_size) as rank_fraction
+    from sample_ranks
     group by hidden_size, head_dim
-),
-
-ranks as (
-    select
-        head_descriptors.model_id, head_descriptors.layer, head_descriptors.head,
-        -- a head has no more singular values than these
-        head_descriptors.effective_rank
-        / least(coalesce(layers.head_dim, models.head_dim), models.hidden_size) as rank_fraction,
-        nulls.rank_fraction as chance
-    from head_descriptors
-    inner join models on head_descriptors.model_id = models.model_id
-    left join layers on models.model_key = layers.model_key and head_descriptors.layer = layers.layer
-    left join nulls
-        on models.hidden_size = nulls.hidden_size
-        and coalesce(layers.head_dim, models.head_dim) = nulls.head_dim
-    where head_descriptors.operator = 'metric' and ($model is null or head_descriptors.model_id = $model)
 )
 
 select
-    ranks.model_id, head_attention.prompt_set,
-    median(ranks.rank_fraction) as median_rank_fraction,
-    quantile_cont(ranks.rank_fraction, 0.25) as lower_rank_fraction,
-    quantile_cont(ranks.rank_fraction, 0.75) as upper_rank_fraction,
-    median(ranks.chance) as chance_rank_fraction,
-    median(head_attention.entropy_fraction) as median_entropy_fraction,
-    quantile_cont(head_attention.entropy_fraction, 0.25) as lower_entropy_fraction,
-    quantile_cont(head_attention.entropy_fraction, 0.75) as upper_entropy_fraction,
+    heads.model_id, heads.prompt_set,
+    median(heads.rank_fraction) as median_rank_fraction,
+    quantile_cont(heads.rank_fraction, 0.25) as lower_rank_fraction,
+    quantile_cont(heads.rank_fraction, 0.75) as upper_rank_fraction,
+    median(nulls.rank_fraction) as chance_rank_fraction,
+    median(heads.entropy_fraction) as median_entropy_fraction,
+    quantile_cont(heads.entropy_fraction, 0.25) as lower_entropy_fraction,
+    quantile_cont(heads.entropy_fraction, 0.75) as upper_entropy_fraction,
     count(*) as n_heads
-from ranks
-inner join head_attention
-    on ranks.model_id = head_attention.model_id
-    and ranks.layer = head_attention.layer
-    and ranks.head = head_attention.head
-where ranks.rank_fraction is not null and head_attention.entropy_fraction is not null
-group by ranks.model_id, head_attention.prompt_set
-order by ranks.model_id, head_attention.prompt_set
+from ranks_and_attention($model) as heads
+left join nulls
+    on heads.hidden_size = nulls.hidden_size
+    and heads.head_dim = nulls.head_dim
+where heads.rank_fraction is not null and heads.entropy_fraction is not null
+group by heads.model_id, heads.prompt_set
+order by heads.model_id, heads.prompt_set

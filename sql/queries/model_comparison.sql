@@ -1,5 +1,10 @@
 --| title = "The models side by side"
---| reading = "Shape is layers × heads × head_dim. The predictor is the spectral descriptor with the largest |Pearson r| with attention entropy, best of ten, with its 95 % interval. Rescaled: mean residual of every layer's spectrum to the best anchor's (0 is a copy); Gaussian spectra are near-copies too. Same operator: mean cosine of the other layers' operators to the same anchor's (0 by chance). Overlap: key-side subspaces of adjacent and of distant layers, beside chance."
+--| reading = """
+--| Shape is layers × heads × head_dim. The predictor is the spectral descriptor with the largest |Pearson r| with \
+--| attention entropy, best of ten, with its 95 % interval. Rescaled: mean residual of every layer's spectrum to the \
+--| best anchor's (0 is a copy); Gaussian spectra are near-copies too. Same operator: mean cosine of the other layers' \
+--| operators to the same anchor's (0 by chance). Overlap: key-side subspaces of adjacent and of distant layers, \
+--| beside chance."""
 --| theme = "What is there"
 --| [parameters]
 --| model = {}
@@ -13,11 +18,10 @@ ranks as (
 ),
 
 predictors as (
-    -- one prompt set a model: that with the most heads, the first by name of several
     select model_id, prompt_set, descriptor, pearson_r, pearson_low, pearson_high
     from best_descriptors
     where operator = 'metric' and target = 'entropy_nats'
-    qualify row_number() over (partition by model_id order by n desc, prompt_set) = 1
+    qualify is_largest_set(model_id, prompt_set, n)
 ),
 
 copies as (

@@ -1,6 +1,9 @@
 --| title = "The models in the warehouse"
 --| theme = "What is there"
---| reading = "worst_conformance_error: the largest relative difference between a head's own attention logits and those of its stored factors; null for an imported file. doubt: why its rows no longer count as proved, with the stages in question where others do; null where all do."
+--| reading = """
+--| worst_conformance_error: the largest relative difference between a head's own attention logits and those of its \
+--| stored factors; null for an imported file. doubt: why its rows no longer count as proved, with the stages in \
+--| question where others do; null where all do."""
 with
 
 conformances as (

@@ -1,6 +1,9 @@
 --| title = "Cosine of the attention operators of two layers, mean over heads"
 --| theme = "Same operator"
---| reading = "Each cell is a pair of layers: the mean over heads of the cosine of their operators. Orange where one is near a positive multiple of the other, blue near a negative one; chance is 0, with a std of 1 / (hidden size √heads). The diagonal, 1 by definition, is left out."
+--| reading = """
+--| Each cell is a pair of layers: the mean over heads of the cosine of their operators. Orange where one is near a \
+--| positive multiple of the other, blue near a negative one; chance is 0, with a std of 1 / (hidden size √heads). The \
+--| diagonal, 1 by definition, is left out."""
 --| [chart]
 --| mark = "rect"
 --| x = "other_layer:O"

@@ -1,6 +1,8 @@
 --| title = "Is each layer's attention operator that of the anchor layer?"
 --| theme = "Same operator"
---| reading = "Blue is the mean over heads of the cosine between a layer's operator and the anchor layer's, grey one head: 1 is the same operator up to a factor, 0 is chance. The anchor itself is left out."
+--| reading = """
+--| Blue is the mean over heads of the cosine between a layer's operator and the anchor layer's, grey one head: 1 is \
+--| the same operator up to a factor, 0 is chance. The anchor itself is left out."""
 --| [chart]
 --| mark = "line"
 --| x = "layer:O"
@@ -21,36 +23,22 @@
 --| anchor = {default = "last"}
 with
 
-anchored as (
+heads as (
     select
-        operator_cosines.model_id, operator_cosines.operator, operator_cosines.head, operator_cosines.layer,
-        operator_cosines.other_layer as anchor_layer,
+        model_id, operator, other_layer as anchor_layer, layer, head,
         -- nothing is learnt from the anchor's 1: null, which breaks the line
-        case when operator_cosines.layer <> operator_cosines.other_layer then operator_cosines.cosine end as cosine
+        if(layer = other_layer, null, cosine) as value,
+        0 as chance
     from operator_cosines
-    left join anchors
-        on operator_cosines.model_id = anchors.model_id
-        and operator_cosines.operator = anchors.operator
-        and anchors.anchor = $anchor
-        and ($model is null or anchors.model_id = $model)
     where
-        ($model is null or operator_cosines.model_id = $model)
-        and operator_cosines.operator = $operator
-        and (operator_cosines.other_layer = anchors.anchor_layer or operator_cosines.other_layer::varchar = $anchor)
-),
-
-series as (
-    select model_id, operator, anchor_layer, layer, head, 'one head' as series, cosine, 1 as n_heads
-    from anchored
-    union all
-    select model_id, operator, anchor_layer, layer, null, 'mean over heads', avg(cosine), count(cosine)
-    from anchored
-    group by model_id, operator, anchor_layer, layer
+        operator = $operator
+        and ($model is null or model_id = $model)
+        and is_anchor(model_id, operator, other_layer, $anchor, $model)
 )
 
 select
     model_id, operator, anchor_layer, layer, head, series,
     format('{}, {}, anchor {}', model_id, operator, anchor_layer) as panel,
-    cosine, n_heads
-from series
+    value as cosine, n_heads
+from lines_of_heads('heads')
 order by model_id, operator, anchor_layer, series desc, head, layer

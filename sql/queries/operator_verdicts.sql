@@ -1,6 +1,9 @@
 --| title = "Is one operator in all layers? Each layer as the anchor"
 --| theme = "Same operator"
---| reading = "Each point is a layer taken as the anchor: the mean over all other layers of the head-mean cosine with its operator. Above 0.9 the verdict is strong, above 0.5 medium, above 0.1 weak, else rejected; chance is 0. verdict counts the anchor itself too, which adds about 1 / layers."
+--| reading = """
+--| Each point is a layer taken as the anchor: the mean over all other layers of the head-mean cosine with its \
+--| operator. Above 0.9 the verdict is strong, above 0.5 medium, above 0.1 weak, else rejected; chance is 0. verdict \
+--| counts the anchor itself too, which adds about 1 / layers."""
 --| [chart]
 --| mark = {type = "line", point = true}
 --| x = {shorthand = "anchor_layer:O"}

@@ -1,6 +1,9 @@
 --| title = "How overlap decays with the distance between layers"
 --| theme = "Depth"
---| reading = "Each point is the mean over heads of a head's mean overlap with itself at that distance, the band one standard deviation over heads; the dashed line is what random directions have. A curve that falls to the line forgets; one that stays above it repeats itself over all depth."
+--| reading = """
+--| Each point is the mean over heads of a head's mean overlap with itself at that distance, the band one standard \
+--| deviation over heads; the dashed line is what random directions have. A curve that falls to the line forgets; one \
+--| that stays above it repeats itself over all depth."""
 --| [chart]
 --| mark = {type = "line", point = true}
 --| band = ["low", "high"]

@@ -1,6 +1,9 @@
 --| title = "Which layers read by the same directions"
 --| theme = "Depth"
---| reading = "Each cell is the mean over heads of the overlap (mean cos² of the principal angles) of a head's leading directions in two layers; the diagonal, 1 by definition, is left out. Random directions overlap by the chance level beside the model's name: blocks well above it are layers that repeat each other."
+--| reading = """
+--| Each cell is the mean over heads of the overlap (mean cos² of the principal angles) of a head's leading directions \
+--| in two layers; the diagonal, 1 by definition, is left out. Random directions overlap by the chance level beside \
+--| the model's name: blocks well above it are layers that repeat each other."""
 --| [chart]
 --| mark = "rect"
 --| x = "layer:O"

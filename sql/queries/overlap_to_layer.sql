@@ -1,6 +1,10 @@
 --| title = "Do the layers converge towards one of them?"
 --| theme = "Depth"
---| reading = "Each point is the mean over heads of the overlap of a layer's leading directions with those of the anchor layer (ANCHOR=last, middle, best, … or a layer's number), the band one standard deviation over heads; the dashed line is what random directions have. Overlap falls with distance around any layer, so a peak alone is no convergence: bottleneck_trends takes the decay out."
+--| reading = """
+--| Each point is the mean over heads of the overlap of a layer's leading directions with those of the anchor layer \
+--| (ANCHOR=last, middle, best, … or a layer's number), the band one standard deviation over heads; the dashed line is \
+--| what random directions have. Overlap falls with distance around any layer, so a peak alone is no convergence: \
+--| bottleneck_trends takes the decay out."""
 --| [chart]
 --| mark = {type = "line", point = true}
 --| band = ["low", "high"]
@@ -16,32 +20,18 @@
 --| [parameters]
 --| model = {}
 --| anchor = {default = "last"}
-with
-
-asked as (
-    select model_id, anchor_layer
-    from anchors
-    where operator = 'metric' and anchor = $anchor::varchar
-    union
-    select model_id, layer
-    from measured_layers
-    where layer = try_cast($anchor as integer)
-)
-
 select
-    overlaps_by_layer.model_id,
-    format('{}, anchor layer {}', overlaps_by_layer.model_id, asked.anchor_layer) as panel,
-    overlaps_by_layer.side, asked.anchor_layer, overlaps_by_layer.layer,
-    overlaps_by_layer.mean as mean_overlap,
-    overlaps_by_layer.std as std_over_heads,
+    model_id,
+    format('{}, anchor layer {}', model_id, other_layer) as panel,
+    side, other_layer as anchor_layer, layer,
+    mean as mean_overlap,
+    std as std_over_heads,
     mean_overlap - std_over_heads as low,
     mean_overlap + std_over_heads as high,
-    overlaps_by_layer.chance, overlaps_by_layer.n_heads
+    chance, n_heads
 from overlaps_by_layer
-inner join asked
-    on overlaps_by_layer.model_id = asked.model_id
-    and overlaps_by_layer.other_layer = asked.anchor_layer
 where
-    overlaps_by_layer.layer != asked.anchor_layer
-    and ($model is null or overlaps_by_layer.model_id = $model)
-order by overlaps_by_layer.model_id, overlaps_by_layer.side, overlaps_by_layer.layer
+    layer != other_layer
+    and ($model is null or model_id = $model)
+    and is_anchor(model_id, 'metric', other_layer, $anchor, $model)
+order by model_id, side, layer

@@ -1,6 +1,9 @@
 --| title = "Where heads change their directions most abruptly"
 --| theme = "Depth"
---| reading = "Each point is one of the K largest falls of a head's adjacent overlap, at the layer after which it falls: points of many heads above one layer are a boundary of the model. The largest falls of a head are below 0 by selection alone; what random directions would show is a fall of 0 everywhere."
+--| reading = """
+--| Each point is one of the K largest falls of a head's adjacent overlap, at the layer after which it falls: points \
+--| of many heads above one layer are a boundary of the model. The largest falls of a head are below 0 by selection \
+--| alone; what random directions would show is a fall of 0 everywhere."""
 --| [chart]
 --| mark = {type = "point", filled = true, size = 36, opacity = 0.6}
 --| x = {shorthand = "from_layer:Q", axis = {tickMinStep = 1, format = "d"}, scale = {nice = false}}

@@ -1,6 +1,8 @@
 --| title = "Does a head reward likeness or difference? Positive share of its eigenvalue mass"
 --| theme = "Same operator"
---| reading = "Blue is the mean over heads of the positive eigenvalues' share of the sum of all magnitudes, grey one head: above one half a random token scores itself above 0 on average, below it under 0. Random heads have one half."
+--| reading = """
+--| Blue is the mean over heads of the positive eigenvalues' share of the sum of all magnitudes, grey one head: above \
+--| one half a random token scores itself above 0 on average, below it under 0. Random heads have one half."""
 --| [chart]
 --| mark = "line"
 --| x = "layer:O"
@@ -21,23 +23,14 @@
 with
 
 heads as (
-    select model_id, operator, layer, head, positive_mass
+    select model_id, operator, null as anchor_layer, layer, head, positive_mass as value, 0.5 as chance
     from eigenvalue_balance
     where operator = $operator and ($model is null or model_id = $model)
-),
-
-series as (
-    select model_id, operator, layer, head, 'one head' as series, positive_mass, 1 as n_heads
-    from heads
-    union all
-    select model_id, operator, layer, null, 'mean over heads', avg(positive_mass), count(positive_mass)
-    from heads
-    group by model_id, operator, layer
 )
 
 select
     model_id, operator, layer, head, series,
     model_id || ', ' || operator as panel,
-    positive_mass, n_heads
-from series
+    value as positive_mass, n_heads
+from lines_of_heads('heads')
 order by model_id, operator, series desc, head, layer

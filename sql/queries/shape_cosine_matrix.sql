@@ -1,6 +1,9 @@
 --| title = "How alike the spectra of the same head are in two layers"
 --| theme = "Rescaled copies"
---| reading = "Each cell is the mean over heads of the cosine of their spectra in two layers, 1 where one is a multiple of the other. Beside each model is chance, what random heads of the same shape have: near 1, so that a cosine of 0.95 is less alike than chance, not almost equal."
+--| reading = """
+--| Each cell is the mean over heads of the cosine of their spectra in two layers, 1 where one is a multiple of the \
+--| other. Beside each model is chance, what random heads of the same shape have: near 1, so that a cosine of 0.95 is \
+--| less alike than chance, not almost equal."""
 --| [chart]
 --| mark = "rect"
 --| x = "layer:O"
@@ -19,23 +22,20 @@ means as (
     from shape_cosines
     where $model is null or model_id = $model
     group by model_id, operator, layer, other_layer
-    -- the metric, or the first operator that an imported file has
-    qualify dense_rank() over (partition by model_id order by operator <> 'metric', operator) = 1
+    qualify is_first_operator(model_id, operator)
 )
 
 select
     means.model_id, means.operator,
     concat_ws(
-        ' · ', means.model_id, nullif(means.operator, 'metric'), format('chance {:.5f}', null_cosines.null_mean)
+        ' · ', means.model_id, nullif(means.operator, 'metric'), format('chance {:.5f}', chance.null_mean)
     ) as label,
     means.layer, means.other_layer,
     means.mean_cosine,
-    null_cosines.null_mean as chance_cosine,
+    chance.null_mean as chance_cosine,
     means.n_heads
 from means
-inner join models on means.model_id = models.model_id
-left join null_cosines
-    on models.model_id = null_cosines.model_id
-    and models.head_dim = null_cosines.head_dim
+left join chance_cosines($model) as chance
+    on means.model_id = chance.model_id
     and means.operator <> 'head_product'
 order by means.model_id, means.layer, means.other_layer

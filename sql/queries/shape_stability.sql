@@ -1,6 +1,9 @@
 --| title = "Do heads keep the shape of their spectra through the layers?"
 --| theme = "Rescaled copies"
---| reading = "Each circle is the mean over heads and pairs of layers of the cosine of two spectra; the cross is chance, what heads of random factors have. To the right of 0.98 the verdict is very stable, of 0.9 approximately stable, else not stable: a circle left of its cross is less alike than chance, whatever the verdict."
+--| reading = """
+--| Each circle is the mean over heads and pairs of layers of the cosine of two spectra; the cross is chance, what \
+--| heads of random factors have. To the right of 0.98 the verdict is very stable, of 0.9 approximately stable, else \
+--| not stable: a circle left of its cross is less alike than chance, whatever the verdict."""
 --| [chart]
 --| mark = {type = "point", size = 90, filled = false, strokeWidth = 2}
 --| x = {shorthand = "mean_cosine:Q", scale = {zero = false}}
@@ -9,7 +12,10 @@
 --| height = {step = 44}
 --| facet = "operator:N"
 --| rules = [{x = 0.9, label = "0.9"}, {x = 0.98, label = "0.98"}]
---| tooltip = ["model_id", "operator", "series", "mean_cosine", "std", "lowest_head", "highest_head", "mean_log_correlation", "n_heads", "n_pairs", "verdict"]
+--| tooltip = [
+--|     "model_id", "operator", "series", "mean_cosine", "std", "lowest_head", "highest_head", "mean_log_correlation",
+--|     "n_heads", "n_pairs", "verdict",
+--| ]
 --| [parameters]
 --| model = {}
 with

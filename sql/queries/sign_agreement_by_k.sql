@@ -1,6 +1,9 @@
 --| title = "How deep do the signs of the eigenvalues agree with the anchor layer's?"
 --| theme = "Same operator"
---| reading = "Each point is the mean, over heads and the layers of one third of the model, of the share of the first k eigenvalues whose sign is that of the anchor layer's at the same rank; the anchor itself is left out. Random signs agree on 0.5; the dashed lines are what each head's own share of positive eigenvalues would give."
+--| reading = """
+--| Each point is the mean, over heads and the layers of one third of the model, of the share of the first k \
+--| eigenvalues whose sign is that of the anchor layer's at the same rank; the anchor itself is left out. Random signs \
+--| agree on 0.5; the dashed lines are what each head's own share of positive eigenvalues would give."""
 --| [chart]
 --| mark = {type = "line", point = true}
 --| x = "k:O"
@@ -17,26 +20,6 @@
 --| model = {}
 --| operator = {default = "metric"}
 --| anchor = {default = "last"}
-with
-
-anchored as (
-    select sign_agreement_by_stratum.*
-    from sign_agreement_by_stratum
-    left join anchors
-        on sign_agreement_by_stratum.model_id = anchors.model_id
-        and sign_agreement_by_stratum.operator = anchors.operator
-        and anchors.anchor = $anchor
-        and ($model is null or anchors.model_id = $model)
-    where
-        ($model is null or sign_agreement_by_stratum.model_id = $model)
-        and sign_agreement_by_stratum.operator = $operator
-        and sign_agreement_by_stratum.n_pairs > 0
-        and (
-            sign_agreement_by_stratum.anchor_layer = anchors.anchor_layer
-            or sign_agreement_by_stratum.anchor_layer::varchar = $anchor
-        )
-)
-
 select
     model_id, operator, anchor_layer, stratum,
     unnest(['measured', 'by shares alone']) as series,
@@ -44,5 +27,10 @@ select
     k,
     unnest([mean_agreement_others, mean_chance_agreement]) as agreement,
     n_layers, n_pairs
-from anchored
+from sign_agreement_by_stratum
+where
+    operator = $operator
+    and n_pairs > 0
+    and ($model is null or model_id = $model)
+    and is_anchor(model_id, operator, anchor_layer, $anchor, $model)
 order by model_id, operator, anchor_layer, list_position(['early', 'mid', 'late'], stratum), series desc, k

@@ -1,6 +1,9 @@
 --| title = "How fast the singular values of the attention operators fall"
 --| theme = "Spectra"
---| reading = "Each point is the median over a model's heads of the k-th singular value as a share of the head's largest: flat where heads use all their directions alike, steep where they use few. Dashed is chance: what heads of random factors of the same shape would have, whose spectra fall too."
+--| reading = """
+--| Each point is the median over a model's heads of the k-th singular value as a share of the head's largest: flat \
+--| where heads use all their directions alike, steep where they use few. Dashed is chance: what heads of random \
+--| factors of the same shape would have, whose spectra fall too."""
 --| [chart]
 --| mark = "line"
 --| x = "k:Q"
@@ -14,25 +17,12 @@
 --| model = {}
 with
 
-spectra as (
-    select
-        models.model_id,
-        singular_values.operator,
-        singular_values.layer,
-        singular_values.head,
-        singular_values.k,
-        singular_values.sigma::double as sigma
-    from singular_values
-    inner join models on singular_values.model_key = models.model_key
-    where $model is null or models.model_id = $model
-),
-
 shares as (
     select
         model_id, operator, k,
         -- an all-zero head has no shares: null, which the median skips
         sigma / nullif(max(sigma) over (partition by model_id, operator, layer, head), 0) as relative_sigma
-    from spectra
+    from spectra($model)
 ),
 
 null_shares as (

@@ -1,6 +1,8 @@
 --| title = "How much of its attention does each head leave on the first token?"
 --| theme = "Attention"
---| reading = "Each cell is one head: the mean weight on key 0. Attention spread evenly over n tokens would put 1/n there, 1% of a hundred; a bright head rests on the first token whatever the text says."
+--| reading = """
+--| Each cell is one head: the mean weight on key 0. Attention spread evenly over n tokens would put 1/n there, 1% of \
+--| a hundred; a bright head rests on the first token whatever the text says."""
 --| [chart]
 --| mark = "rect"
 --| x = "layer:O"
@@ -13,13 +15,7 @@
 --| tooltip = ["model_id", "prompt_set", "layer", "head", "sink_weight", "n_queries"]
 --| [parameters]
 --| model = {}
-select
-    model_id, prompt_set, layer, head, sink_weight, n_queries,
-    -- where a model has one prompt set, its name says nothing
-    model_id || case
-        when min(prompt_set) over of_model = max(prompt_set) over of_model then '' else ', ' || prompt_set
-    end as panel
+select model_id, prompt_set, layer, head, sink_weight, n_queries, set_panel(model_id, prompt_set) as panel
 from head_attention
 where $model is null or model_id = $model
-window of_model as (partition by model_id)
 order by model_id, prompt_set, layer, head

@@ -1,6 +1,9 @@
 --| title = "Do layers with a sliding window attend otherwise than full ones?"
 --| theme = "Attention"
---| reading = "Each point is the mean over the heads of one layer: how much of ln(keys in sight) its attention entropy is. A window has fewer keys in sight, which the share allows for; kinds whose points lie over one another attend alike, and with few layers of a kind a difference says little."
+--| reading = """
+--| Each point is the mean over the heads of one layer: how much of ln(keys in sight) its attention entropy is. A \
+--| window has fewer keys in sight, which the share allows for; kinds whose points lie over one another attend alike, \
+--| and with few layers of a kind a difference says little."""
 --| [chart]
 --| mark = {type = "point", filled = true, size = 60, opacity = 0.8}
 --| x = {shorthand = "mean_entropy_fraction:Q", axis = {format = "%"}}
@@ -47,7 +50,8 @@ attention as (
 )
 
 select
-    attention.model_id, attention.prompt_set, attention.layer, kinds.kind, kinds.window_size,
+    attention.model_id, attention.prompt_set, attention.layer, kinds.kind, kinds.attention_kind,
+    kinds.window_size,
     attention.mean_entropy_fraction, attention.mean_entropy_nats, attention.mean_sink_weight, attention.mean_logit_std,
     ranks.median_effective_rank, attention.n_heads
 from attention

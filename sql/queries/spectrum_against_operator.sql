@@ -1,6 +1,9 @@
 --| title = "Do spectra agree where operators do not?"
 --| theme = "Same operator"
---| reading = "Each point is the mean over heads and pairs of layers that far apart. Blue is the cosine of the two spectra, orange that of the two operators: far above orange, layers share how strong their directions are but not the directions. Dashed is chance: near 1 for spectra, 0 for operators."
+--| reading = """
+--| Each point is the mean over heads and pairs of layers that far apart. Blue is the cosine of the two spectra, \
+--| orange that of the two operators: far above orange, layers share how strong their directions are but not the \
+--| directions. Dashed is chance: near 1 for spectra, 0 for operators."""
 --| [chart]
 --| mark = "line"
 --| x = "distance:O"
@@ -27,16 +30,6 @@ distances as (
     from spectrum_against_operator
     where layer < other_layer and operator = $operator and ($model is null or model_id = $model)
     group by model_id, operator, distance
-),
-
--- shape_stability says the same, but reads the spectra once more, and then those of all models
-chances as (
-    select null_cosines.model_id, null_cosines.null_mean
-    from null_cosines
-    inner join models
-        on null_cosines.model_id = models.model_id
-        and null_cosines.head_dim = models.head_dim
-    where $model is null or null_cosines.model_id = $model
 )
 
 select
@@ -45,8 +38,9 @@ select
     unnest(['measured', 'measured', 'chance', 'chance']) as series,
     distances.model_id || ', ' || distances.operator as panel,
     distances.distance,
-    unnest([distances.spectra, distances.operators, chances.null_mean, 0]) as cosine,
+    unnest([distances.spectra, distances.operators, chance.null_mean, 0]) as cosine,
     distances.n_pairs
 from distances
-left join chances on distances.model_id = chances.model_id
+-- shape_stability says the same, but reads the spectra once more, and then those of all models
+left join chance_cosines($model) as chance on distances.model_id = chance.model_id
 order by distances.model_id, distances.operator, series desc, object desc, distances.distance

@@ -1,6 +1,9 @@
 --| title = "How many of its directions each weight matrix uses, by layer"
 --| theme = "FFN and weights"
---| reading = "Each point is the effective rank of a whole weight matrix as a share of its smaller side, the mean over experts where there are some: 1 where all singular values are equal. By chance, with Gaussian entries, it is 80 % for a square matrix, 90 % at 8:5 and 95 % at 3:1."
+--| reading = """
+--| Each point is the effective rank of a whole weight matrix as a share of its smaller side, the mean over experts \
+--| where there are some: 1 where all singular values are equal. By chance, with Gaussian entries, it is 80 % for a \
+--| square matrix, 90 % at 8:5 and 95 % at 3:1."""
 --| [chart]
 --| mark = {type = "line", point = {size = 20}}
 --| x = {shorthand = "layer:Q", axis = {tickMinStep = 1, format = "d"}, scale = {nice = false}}

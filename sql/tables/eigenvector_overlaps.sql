@@ -6,7 +6,8 @@
 --| layer = "layer, counted from 0"
 --| other_layer = "second layer of the pair, other_layer > layer"
 --| top1_overlap = "(v . v')^2 of the eigenvectors of largest magnitude, in [0, 1]; chance is 1 / hidden_size"
---| is_degenerate = "whether the largest magnitude is tied (or zero) in one of the two layers, so that rounding chose the vector"
+--| is_degenerate = """
+--| whether the largest magnitude is tied (or zero) in one of the two layers, so that rounding chose the vector"""
 create table if not exists eigenvector_overlaps (
     model_key     bigint not null,
     head          smallint not null,

@@ -5,7 +5,9 @@
 --| layer = "layer, counted from 0"
 --| head = "query head, counted from 0"
 --| k = "rank within the head, counted from 0"
---| vector = "unit vector of hidden_size numbers, its largest-magnitude component positive; k as in eigenvalues, operator metric"
+--| vector = """
+--| unit vector of hidden_size numbers, its largest-magnitude component positive; k as in eigenvalues, operator \
+--| metric"""
 create table if not exists eigenvectors (
     model_key bigint not null,
     layer     smallint not null,

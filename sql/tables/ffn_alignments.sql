@@ -9,8 +9,11 @@
 --| expert = "expert, counted from 0; 0 too where the layer has none, -1 for an expert that all tokens share"
 --| subspace_size = "directions of each subspace: the leading ones, at most what --subspace-size asks for"
 --| energy_fraction = "|W U|^2 / |W|^2, in [0, 1]; chance is subspace_size / hidden_size; null for a zero matrix"
---| other_layers_mean = "mean of the same share over the subspaces of the same head and side in all other layers; null without another layer"
---| is_degenerate = "whether the head's subspace is cut in a tie (or at zero), so that rounding chose some of its directions"
+--| other_layers_mean = """
+--| mean of the same share over the subspaces of the same head and side in all other layers; null without another \
+--| layer"""
+--| is_degenerate = """
+--| whether the head's subspace is cut in a tie (or at zero), so that rounding chose some of its directions"""
 create table if not exists ffn_alignments (
     model_key         bigint not null,
     layer             smallint not null,

@@ -6,7 +6,8 @@
 --| head = "query head, counted from 0"
 --| layer = "layer, counted from 0"
 --| other_layer = "second layer of the pair, other_layer >= layer"
---| gram = "<M_layer, M_other_layer> for the head of the same index; the squared Frobenius norm where the layers are equal"
+--| gram = """
+--| <M_layer, M_other_layer> for the head of the same index; the squared Frobenius norm where the layers are equal"""
 create table if not exists grams (
     model_key   bigint not null,
     operator    varchar not null,

@@ -11,11 +11,14 @@
 --| entropy_nats = "mean attention entropy, nats, weighted by n_queries; null where not measured"
 --| entropy_fraction = "mean entropy / ln(allowed keys), 0 to 1, weighted by n_multi_queries; null where there is none"
 --| logit_std = "mean std of a query's logits, weighted by n_multi_queries; null where there is none"
---| logit_std_pooled = "mean over prompts of the std over all allowed logits, weighted by n_queries; null where not measured"
+--| logit_std_pooled = """
+--| mean over prompts of the std over all allowed logits, weighted by n_queries; null where not measured"""
 --| top1_weight = "mean largest attention weight, 0 to 1, weighted by n_queries; null where not measured"
 --| sink_weight = "mean weight on key 0, 0 to 1, weighted by n_queries; null where not measured"
---| entropy_without_sink_nats = "mean entropy without key 0, nats, weighted by n_multi_queries; null where there is none"
---| sink_logit_weight = "mean weight of the learned sink logit, 0 to 1, weighted by n_queries; null where the model has none"
+--| entropy_without_sink_nats = """
+--| mean entropy without key 0, nats, weighted by n_multi_queries; null where there is none"""
+--| sink_logit_weight = """
+--| mean weight of the learned sink logit, 0 to 1, weighted by n_queries; null where the model has none"""
 create table if not exists head_attention_rollup (
     model_key                 bigint not null,
     prompt_set                varchar not null,

@@ -11,7 +11,9 @@
 --| subspace_size = "directions of each subspace: the leading ones, at most what --subspace-size asks for"
 --| overlap = "mean cos^2 of the principal angles with the matched head, in [0, 1], not rising with rank"
 --| mean_overlap = "mean overlap with all other heads of the model, the same for every rank"
---| is_degenerate = "whether the head's or the matched head's subspace is cut in a tie (or at zero), so that rounding chose some of its directions"
+--| is_degenerate = """
+--| whether the head's or the matched head's subspace is cut in a tie (or at zero), so that rounding chose some of its \
+--| directions"""
 create table if not exists head_matches (
     model_key     bigint not null,
     side          varchar not null,

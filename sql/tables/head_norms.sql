@@ -6,10 +6,15 @@
 --| layer = "layer, counted from 0"
 --| head = "query head, counted from 0"
 --| metric_fro_sq = "squared Frobenius norm of the operator M = W_K^T W_Q; the sum of its squared singular values"
---| trace = "trace of the operator, the sum of its signed eigenvalues; null where queries and keys live in different spaces, or an imported file has none"
+--| trace = """
+--| trace of the operator, the sum of its signed eigenvalues; null where queries and keys live in different spaces, or \
+--| an imported file has none"""
 --| w_q_fro_sq = "squared Frobenius norm of the head's query factor; null for an imported file, which does not say"
---| w_k_fro_sq = "squared Frobenius norm of the key factor that the head reads; null for an imported file, which does not say"
---| head_product_fro_sq = "squared Frobenius norm of the head_dim x head_dim product W_K W_Q^T of the same factors; null where the two sides read different spaces, or an imported file has none"
+--| w_k_fro_sq = """
+--| squared Frobenius norm of the key factor that the head reads; null for an imported file, which does not say"""
+--| head_product_fro_sq = """
+--| squared Frobenius norm of the head_dim x head_dim product W_K W_Q^T of the same factors; null where the two sides \
+--| read different spaces, or an imported file has none"""
 create table if not exists head_norms (
     model_key           bigint not null,
     operator            varchar not null,

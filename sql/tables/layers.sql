@@ -9,7 +9,9 @@
 --| attention_kind = "full, sliding, chunked, linear or other; null for an imported file"
 --| window_size = "keys that a query may see in a sliding or chunked layer; null in any other"
 --| is_measured = "whether the layer's heads have rows in the fact tables"
---| position_dim = "further dimensions that hold positions alone, as latent attention has them: operator metric_position; null where there are none"
+--| position_dim = """
+--| further dimensions that hold positions alone, as latent attention has them: operator metric_position; null where \
+--| there are none"""
 create table if not exists layers (
     model_key      bigint not null,
     layer          smallint not null check (layer >= 0),

@@ -5,7 +5,8 @@
 --| head_dim = "rows of each random factor"
 --| sample = "which random pair of factors, counted from 0"
 --| k = "rank within the sample, counted from 0"
---| sigma = "singular value of W_K^T W_Q, descending in k, where all entries of both factors are independent standard normal"
+--| sigma = """
+--| singular value of W_K^T W_Q, descending in k, where all entries of both factors are independent standard normal"""
 create table if not exists null_spectra (
     hidden_size integer not null,
     head_dim    integer not null,

@@ -8,7 +8,8 @@
 --| other_layer = "second layer of the pair, other_layer > layer"
 --| k = "rank, counted from 0"
 --| cosine = "cosine of the k-th smallest principal angle, in [0, 1], not rising with k"
---| is_degenerate = "whether one of the two subspaces is cut in a tie (or at zero), so that rounding chose some of its directions"
+--| is_degenerate = """
+--| whether one of the two subspaces is cut in a tie (or at zero), so that rounding chose some of its directions"""
 create table if not exists principal_cosines (
     model_key     bigint not null,
     head          smallint not null,

@@ -8,7 +8,8 @@
 --| other_layer = "second layer of the pair, other_layer > layer"
 --| subspace_size = "directions of each subspace: the leading ones, at most what --subspace-size asks for"
 --| overlap = "mean cos^2 of the principal angles, in [0, 1]; chance is subspace_size / hidden_size"
---| is_degenerate = "whether one of the two subspaces is cut in a tie (or at zero), so that rounding chose some of its directions"
+--| is_degenerate = """
+--| whether one of the two subspaces is cut in a tie (or at zero), so that rounding chose some of its directions"""
 create table if not exists side_overlaps (
     model_key     bigint not null,
     head          smallint not null,

@@ -10,11 +10,10 @@ sets as (
             )),
             '; ' order by target
         ) as parts
-    from best_descriptors
-    where
-        operator = 'metric' and pearson_r is not null
-        and ($model is null or model_id = $model)
+    from answer
+    where operator = 'metric' and pearson_r is not null
     group by model_id, prompt_set
+    qualify is_largest_set(model_id, prompt_set, max(n))
 )
 
 select
@@ -25,5 +24,4 @@ select
         n, parts
     ) as sentence
 from sets
-qualify row_number() over (partition by model_id order by n desc, prompt_set) = 1
 order by model_id

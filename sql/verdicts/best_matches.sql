@@ -1,4 +1,5 @@
---| about = "how often the nearest head has the same index, how often it would if the index meant nothing, and the overlaps"
+--| about = """
+--| how often the nearest head has the same index, how often it would if the index meant nothing, and the overlaps"""
 with
 
 heads as (
@@ -38,7 +39,7 @@ select
                 100 * same_index, side, 100 * expected, nearest, all_heads
             ), ', and ' order by side
         ),
-        coalesce(format('{:.3f}', any_value(chance)), 'a level that is unknown without the hidden size')
+        said_chance(any_value(chance))
     ) as sentence
 from sides
 group by model_id

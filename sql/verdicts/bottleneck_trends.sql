@@ -4,12 +4,12 @@ with
 layers as (
     select
         model_id, bottleneck_layer,
-        count(verdict) as n,
-        count(*) filter (verdict = 'convergence point') as n_points,
-        count(verdict_detrended) as n_detrended,
-        count(*) filter (verdict_detrended = 'convergence point') as n_points_detrended
-    from bottleneck_trends
-    where $model is null or model_id = $model
+        sum(n_verdicts) filter (overlap = 'as measured') as n,
+        sum(n_convergence_points) filter (overlap = 'as measured') as n_points,
+        sum(n_verdicts) filter (overlap <> 'as measured') as n_detrended,
+        sum(n_convergence_points) filter (overlap <> 'as measured') as n_points_detrended
+    from answer
+    where layers = 'before' -- each verdict stands beside both of its trends
     group by model_id, bottleneck_layer
 ),
 
@@ -31,8 +31,8 @@ select
     case
         when n > 0 and n_detrended > 0 then format(
             'Taking every layer of every head and side with both trends ({}), {:.0f} % pass for a convergence point as'
-            || ' measured and {:.0f} % without the decay with distance{}; without any trend 16 % would with three layers on'
-            || ' each side, 4 % with ten.',
+            || ' measured and {:.0f} % without the decay with distance{}; without any trend 16 % would with three'
+            || ' layers on each side, 4 % with ten.',
             n, 100 * n_points / n, 100 * n_points_detrended / n_detrended,
             if(
                 n_points_detrended = 0, '',

@@ -1,14 +1,17 @@
---| about = "the mean cosine between heads of a layer, its lowest and highest layer, and in how many it is below that of random heads"
+--| about = """
+--| the mean cosine between heads of a layer, its lowest and highest layer, and in how many it is below that of random \
+--| heads"""
 with
 
 layer_shapes as (
-    select *
-    from cross_head_shape
-    where
-        ($model is null or model_id = $model)
-        and mean_cosine is not null
-    -- the metric, or the first operator that an imported file has
-    qualify dense_rank() over (partition by model_id order by operator <> 'metric', operator) = 1
+    select
+        model_id, operator, layer,
+        max(mean_cosine) filter (series = 'measured') as mean_cosine,
+        max(mean_cosine) filter (series = 'chance') as null_mean
+    from answer
+    group by model_id, operator, layer
+    having max(mean_cosine) filter (series = 'measured') is not null
+    qualify is_first_operator(model_id, operator)
 )
 
 select
@@ -17,9 +20,7 @@ select
         'Heads of one layer have spectra ({}) of mean cosine {:.4f} over {} layers, from {:.4f} in layer {} to {:.4f}'
         || ' in layer {}',
         any_value(operator), avg(mean_cosine), count(*),
-        -- of layers that tie within rounding, the first
-        min(mean_cosine), arg_min(layer, (round(mean_cosine, 6), layer)),
-        max(mean_cosine), arg_max(layer, (round(mean_cosine, 6), -layer)) filter (mean_cosine is not null)
+        min(mean_cosine), where_least(mean_cosine, layer), max(mean_cosine), where_most(mean_cosine, layer)
     )
     || coalesce(
         format(

@@ -1,4 +1,6 @@
---| about = "How many descriptors have an interval that leaves out chance over all layers, and how many of these keep their sign in every third."
+--| about = """
+--| How many descriptors have an interval that leaves out chance over all layers, and how many of these keep their \
+--| sign in every third."""
 with
 
 thirds as (
@@ -8,13 +10,8 @@ thirds as (
         any_value(n_layers) filter (stratum = 'all') as n_layers,
         any_value(pearson_r) filter (stratum = 'all') as r,
         any_value(pearson_low * pearson_high > 0) filter (stratum = 'all') as is_sure,
-        coalesce(bool_and(sign(pearson_r) = sign(r)), false) and count(pearson_r) = 4 as keeps_sign
-    from (
-        select *, any_value(pearson_r) filter (stratum = 'all')
-            over (partition by model_id, prompt_set, descriptor) as r
-        from descriptor_correlations
-        where operator = 'metric' and target = 'entropy_nats' and ($model is null or model_id = $model)
-    )
+        count(pearson_r) = 4 and min(sign(pearson_r)) = max(sign(pearson_r)) as keeps_sign
+    from answer
     group by model_id, prompt_set, descriptor
 ),
 
@@ -40,5 +37,5 @@ select
     ) as sentence
 from counts
 where n_intervals > 0
-qualify row_number() over (partition by model_id order by n desc, prompt_set) = 1
+qualify is_largest_set(model_id, prompt_set, n)
 order by model_id

@@ -1,41 +1,34 @@
 --| about = "how near the other layers' leading eigenspaces are to the anchor's, and what random spans give"
 with
 
-anchored as (
+lines as (
     select
-        eigenspace_angles.model_id, eigenspace_angles.anchor_layer, eigenspace_angles.layer,
-        any_value(eigenspace_angles.n_directions) as n_directions,
-        any_value(eigenspace_angles.chance_mean_cosine) as chance,
-        avg(eigenspace_angles.mean_cosine) as mean_cosine
-    from eigenspace_angles
-    left join anchors
-        on eigenspace_angles.model_id = anchors.model_id
-        and anchors.operator = 'metric'
-        and anchors.anchor = $anchor
-        and ($model is null or anchors.model_id = $model)
-    where
-        ($model is null or eigenspace_angles.model_id = $model)
-        and eigenspace_angles.layer <> eigenspace_angles.anchor_layer
-        and (
-            eigenspace_angles.anchor_layer = anchors.anchor_layer
-            or eigenspace_angles.anchor_layer::varchar = $anchor
-        )
-    group by eigenspace_angles.model_id, eigenspace_angles.anchor_layer, eigenspace_angles.layer
+        *,
+        if(series = 'mean over heads', mean_cosine, null) as value,
+        if(series = 'chance', mean_cosine, null) as chance
+    from answer
+),
+
+spans as (
+    select models.model_id, max(principal_cosines.k) + 1 as n_directions
+    from principal_cosines
+    inner join models on principal_cosines.model_key = models.model_key
+    where principal_cosines.basis = 'eigen' and ($model is null or models.model_id = $model)
+    group by models.model_id
 )
 
 select
-    model_id,
+    lines.model_id,
     format(
         'Against layer {} the spans of a head''s {} leading eigenvectors have a mean cosine of {:.3f} over the {} other'
         || ' layers, from {:.3f} (layer {}) to {:.3f} (layer {}); random spans have {}.',
-        anchor_layer, any_value(n_directions), avg(mean_cosine), count(mean_cosine),
-        min(mean_cosine),
-        arg_min(layer, (round(mean_cosine, 9), layer)),
-        max(mean_cosine),
-        arg_max(layer, (round(mean_cosine, 9), -layer)) filter (mean_cosine is not null),
-        coalesce(format('{:.3f}', any_value(chance)), 'an unknown value, as the hidden size is not known')
+        lines.anchor_layer, any_value(spans.n_directions),
+        avg(lines.value), count(lines.value),
+        min(lines.value), where_least(lines.value, lines.layer), max(lines.value), where_most(lines.value, lines.layer),
+        coalesce(format('{:.3f}', any_value(lines.chance)), 'an unknown value, as the hidden size is not known')
     ) as sentence
-from anchored
-group by model_id, anchor_layer
-having count(mean_cosine) > 0
-order by model_id
+from lines
+inner join spans on lines.model_id = spans.model_id
+group by lines.model_id, lines.anchor_layer
+having count(lines.value) > 0
+order by lines.model_id

@@ -1,35 +1,5 @@
---| about = "The median angle between a head's span and that in the anchor layer, over heads and other layers, beside chance."
---| routine = "eigenvector_angles"
-with
-
-anchored as (
-    select model_id, layer as anchor_layer
-    from measured_layers
-    where
-        layer::varchar = $anchor
-        or ($anchor = 'last' and position = n_measured - 1)
-        or ($anchor = 'middle' and position = n_measured // 2)
-    union
-    select model_id, anchor_layer
-    from anchors
-    where operator = 'metric' and anchor = $anchor
-)
-
-select
-    models.model_id, eigenvectors.head, eigenvectors.layer, eigenvectors.k, anchored.anchor_layer,
-    -- the eigenvectors of nothing are whatever rounding made them
-    if(head_descriptors.layer is not null and head_descriptors.op_norm is null, null, eigenvectors.vector) as vector
-from eigenvectors
-inner join models on eigenvectors.model_key = models.model_key
-inner join anchored on models.model_id = anchored.model_id
-left join head_descriptors
-    on models.model_id = head_descriptors.model_id
-    and eigenvectors.layer = head_descriptors.layer
-    and eigenvectors.head = head_descriptors.head
-    and head_descriptors.operator = 'metric'
-where eigenvectors.k < $k and ($model is null or models.model_id = $model)
-order by models.model_id, eigenvectors.head, eigenvectors.layer, eigenvectors.k;
-
+--| about = """
+--| The median angle between a head's span and that in the anchor layer, over heads and other layers, beside chance."""
 select
     model_id,
     format(

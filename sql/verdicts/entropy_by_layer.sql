@@ -1,33 +1,17 @@
 --| about = "The layers with the lowest and the highest mean entropy, and the weight on the first token in the lowest."
 with
 
-by_layer as (
-    select
-        model_id, prompt_set, layer,
-        avg(entropy_nats) as mean_entropy,
-        avg(sink_weight) as mean_sink,
-        count(entropy_nats) as n_heads
-    from head_attention
-    where $model is null or model_id = $model
-    group by model_id, prompt_set, layer
-),
-
 sets as (
     select
         model_id, prompt_set,
-        count(mean_entropy) as n_layers,
+        count(mean_entropy_nats) as n_layers,
         sum(n_heads) as n_heads,
-        min(mean_entropy) as lowest,
-        max(mean_entropy) as highest,
-        min(layer) filter (mean_entropy = lowest_of_set) as lowest_layer,
-        min(layer) filter (mean_entropy = highest_of_set) as highest_layer,
-        any_value(mean_sink) filter (mean_entropy = lowest_of_set) as sink
-    from (
-        select *, min(mean_entropy) over of_set as lowest_of_set, max(mean_entropy) over of_set as highest_of_set
-        from by_layer
-        window of_set as (partition by model_id, prompt_set)
-    )
+        min_by(answer, (mean_entropy_nats, layer)) as lowest,
+        max_by(answer, (mean_entropy_nats, -layer)) filter (mean_entropy_nats is not null) as highest
+    from answer
     group by model_id, prompt_set
+    having count(mean_entropy_nats) > 0
+    qualify is_largest_set(model_id, prompt_set, sum(n_heads))
 )
 
 select
@@ -35,10 +19,9 @@ select
     format(
         'Over {} layers with {} heads, mean attention entropy is lowest in layer {}, {:.2f} nats{}, '
         || 'and highest in layer {}, {:.2f} nats.',
-        n_layers, n_heads, lowest_layer, lowest,
-        coalesce(format(' with {:.0f}% of the weight on the first token', 100 * sink), ''), highest_layer, highest
+        n_layers, n_heads, lowest.layer, lowest.mean_entropy_nats,
+        coalesce(format(' with {:.0f}% of the weight on the first token', 100 * lowest.mean_sink_weight), ''),
+        highest.layer, highest.mean_entropy_nats
     ) as sentence
 from sets
-where n_layers > 0
-qualify row_number() over (partition by model_id order by n_heads desc, prompt_set) = 1
 order by model_id

@@ -1,15 +1,6 @@
---| about = "The strongest of ten correlations with entropy, its bootstrap interval and its p, and how many of the ten have a small p."
---| routine = "entropy_predictors"
-select
-    model_id, operator, prompt_set, 'entropy_nats' as target, layer, head, entropy_nats as outcome,
-    op_norm, fro_norm, nuclear_norm, effective_modes, effective_rank, spectral_entropy_nats,
-    anisotropy, condition_number, stable_rank, participation_ratio
-from head_predictors
-where
-    operator = 'metric'
-    and ($model is null or model_id = $model)
-order by model_id, operator, prompt_set, layer, head;
-
+--| about = """
+--| The strongest of ten correlations with entropy, its bootstrap interval and its p, and how many of the ten have a \
+--| small p."""
 with
 
 placed as (
@@ -18,6 +9,7 @@ placed as (
         count(*) filter (permutation_p < 0.05) over descriptors as n_small,
         row_number() over (descriptors order by abs(pearson_r) desc nulls last, descriptor) as place
     from answer
+    where operator = 'metric'
     window descriptors as (partition by model_id, prompt_set)
 )
 
@@ -35,5 +27,5 @@ select
     ) as sentence
 from placed
 where place = 1 and pearson_r is not null
-qualify row_number() over (partition by model_id order by n desc, prompt_set) = 1
+qualify is_largest_set(model_id, prompt_set, n)
 order by model_id

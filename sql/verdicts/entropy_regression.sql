@@ -1,10 +1,4 @@
 --| about = "What share of entropy's variance four descriptors explain, beside what four of pure noise would."
---| routine = "entropy_regression"
-select model_id, operator, prompt_set, entropy_nats, op_norm, spectral_entropy_nats, effective_modes, anisotropy
-from head_predictors
-where operator = 'metric' and ($model is null or model_id = $model)
-order by model_id, operator, prompt_set, layer, head;
-
 select
     model_id,
     format(
@@ -13,6 +7,6 @@ select
         100 * r_squared, n, 100 * chance_r_squared
     ) as sentence
 from answer
-where r_squared is not null
-qualify row_number() over (partition by model_id order by n desc, prompt_set) = 1
+where operator = 'metric' and r_squared is not null
+qualify is_largest_set(model_id, prompt_set, n)
 order by model_id

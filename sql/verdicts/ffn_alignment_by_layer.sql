@@ -1,4 +1,5 @@
---| about = "the mean alignment of each side and weight as a multiple of chance, beside that of other layers' directions"
+--| about = """
+--| the mean alignment of each side and weight as a multiple of chance, beside that of other layers' directions"""
 with
 
 weights as (

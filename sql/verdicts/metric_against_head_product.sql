@@ -3,15 +3,12 @@ with
 
 pairs as (
     select
-        models.model_id, singular_values.layer, singular_values.head, singular_values.k,
-        max(singular_values.sigma::double) filter (singular_values.operator = 'metric') as metric_sigma,
-        max(singular_values.sigma::double) filter (singular_values.operator = 'head_product') as product_sigma
-    from singular_values
-    inner join models on singular_values.model_key = models.model_key
-    where
-        singular_values.operator in ('metric', 'head_product')
-        and ($model is null or models.model_id = $model)
-    group by models.model_id, singular_values.layer, singular_values.head, singular_values.k
+        model_id, layer, head, k,
+        max(sigma) filter (operator = 'metric') as metric_sigma,
+        max(sigma) filter (operator = 'head_product') as product_sigma
+    from spectra($model)
+    where operator in ('metric', 'head_product')
+    group by model_id, layer, head, k
 )
 
 select

@@ -5,12 +5,11 @@ select
         'Over {} pairs of layers the mean cosine of their metrics is {:.3f}, from {:.3f} to {:.3f} (layers {} and {});'
         || ' chance is 0{}.',
         count(mean_cosine), avg(mean_cosine), min(mean_cosine), max(mean_cosine),
-        arg_max(layer, (round(mean_cosine, 9), -layer, -other_layer)) filter (mean_cosine is not null),
-        arg_max(other_layer, (round(mean_cosine, 9), -layer, -other_layer)) filter (mean_cosine is not null),
+        where_most(mean_cosine, layer, other_layer)[1], where_most(mean_cosine, layer, other_layer)[2],
         coalesce(format(' ± {:.4f} for a pair', avg(chance_std_cosine)), '')
     ) as sentence
-from operator_cosines_by_layer
-where operator = 'metric' and layer < other_layer and ($model is null or model_id = $model)
+from answer
+where operator = 'metric' and layer < other_layer
 group by model_id
 having count(mean_cosine) > 0
 order by model_id

@@ -1,27 +1,16 @@
---| about = "the mean overlap of neighbouring layers and of those furthest apart, with its spread over heads, and chance"
+--| about = """
+--| the mean overlap of neighbouring layers and of those furthest apart, with its spread over heads, and chance"""
 with
-
-distances as (
-    select
-        model_id, side, distance,
-        avg(mean) as overlap,
-        stddev_pop(mean) as spread,
-        count(mean) as n_heads,
-        any_value(chance) as chance
-    from overlap_by_distance
-    where $model is null or model_id = $model
-    group by model_id, side, distance
-    having count(mean) > 0
-),
 
 ends as (
     select
         model_id, side,
-        min_by(distances, distance) as nearest,
-        max_by(distances, distance) as furthest,
+        min_by(answer, distance) as nearest,
+        max_by(answer, distance) as furthest,
         max(n_heads) as n_heads,
         any_value(chance) as chance
-    from distances
+    from answer
+    where n_heads > 0
     group by model_id, side
 )
 
@@ -33,11 +22,11 @@ select
         string_agg(
             format(
                 '{:.3f} ± {:.3f} at distance {} and {:.3f} ± {:.3f} at distance {} on the {} side',
-                nearest.overlap, nearest.spread, nearest.distance,
-                furthest.overlap, furthest.spread, furthest.distance, side
+                nearest.mean_overlap, nearest.std_over_heads, nearest.distance,
+                furthest.mean_overlap, furthest.std_over_heads, furthest.distance, side
             ), ', ' order by side
         ),
-        coalesce(format('{:.3f}', any_value(chance)), 'a level that is unknown without the hidden size')
+        said_chance(any_value(chance))
     ) as sentence
 from ends
 group by model_id

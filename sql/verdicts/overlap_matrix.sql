@@ -4,17 +4,15 @@ with
 sides as (
     select
         model_id, side,
-        count(mean) as n_pairs,
-        avg(mean) as overlap,
-        max(mean) as highest,
-        arg_max({'layer': layer, 'other_layer': other_layer}, (round(mean, 9), -layer, -other_layer)) filter (mean is not null) as nearest,
+        count(overlap) as n_pairs,
+        avg(overlap) as overlap,
+        max(answer.overlap) as highest,
+        where_most(answer.overlap, layer, other_layer) as nearest,
         any_value(chance) as chance
-    from overlaps_by_layer
-    where
-        layer < other_layer
-        and ($model is null or model_id = $model)
+    from answer
+    where layer < other_layer
     group by model_id, side
-    having count(mean) > 0
+    having count(answer.overlap) > 0
 )
 
 select
@@ -25,10 +23,10 @@ select
         string_agg(
             format(
                 '{:.3f} on the {} side (layers {} and {} are most alike: {:.3f})',
-                overlap, side, nearest.layer, nearest.other_layer, highest
+                overlap, side, nearest[1], nearest[2], highest
             ), ' and ' order by side
         ),
-        coalesce(format('{:.3f}', any_value(chance)), 'a level that is unknown without the hidden size')
+        said_chance(any_value(chance))
     ) as sentence
 from sides
 group by model_id

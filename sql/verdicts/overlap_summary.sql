@@ -9,8 +9,7 @@ sides as (
         count(*) filter (verdict = 'redundant') as n_redundant,
         avg(gap) as mean_gap,
         stddev_pop(gap) as spread
-    from overlap_summary
-    where $model is null or model_id = $model
+    from answer
     group by model_id, side
 )
 

@@ -6,15 +6,13 @@ select
         || ' head {}) to {:.1f}% (layer {}, head {}); {} heads are above the 50% of random heads.',
         count(positive_mass), 100 * avg(positive_mass), 100 * stddev_pop(positive_mass),
         100 * min(positive_mass),
-        arg_min(layer, (round(positive_mass, 9), layer, head)),
-        arg_min(head, (round(positive_mass, 9), layer, head)),
+        where_least(positive_mass, layer, head)[1], where_least(positive_mass, layer, head)[2],
         100 * max(positive_mass),
-        arg_max(layer, (round(positive_mass, 9), -layer, -head)) filter (positive_mass is not null),
-        arg_max(head, (round(positive_mass, 9), -layer, -head)) filter (positive_mass is not null),
+        where_most(positive_mass, layer, head)[1], where_most(positive_mass, layer, head)[2],
         count(*) filter (positive_mass > 0.5)
     ) as sentence
-from eigenvalue_balance
-where operator = 'metric' and ($model is null or model_id = $model)
+from answer
+where operator = 'metric' and series = 'one head'
 group by model_id
 having count(positive_mass) > 0
 order by model_id

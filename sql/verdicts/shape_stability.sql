@@ -3,10 +3,9 @@ with
 
 stabilities as (
     select *
-    from shape_stability
-    where $model is null or model_id = $model
-    -- the metric, or the first operator that an imported file has
-    qualify row_number() over (partition by model_id order by operator <> 'metric', operator) = 1
+    from answer
+    where series = 'measured'
+    qualify is_first_operator(model_id, operator)
 )
 
 select
@@ -15,12 +14,12 @@ select
         format(
             'The spectra of the {} are {} through the layers, by the bounds of the definitions: mean cosine {:.4f},'
             || ' heads from {:.4f} to {:.4f} ({} heads, {} pairs of layers)',
-            operator, verdict, mean, min, max, n_heads, n_pairs
+            operator, verdict, mean_cosine, lowest_head, highest_head, n_heads, n_pairs
         )
         || coalesce(
             format(
                 '; random heads of the shape have {:.5f}, so these are {} alike than chance.',
-                null_mean, if(mean < null_mean, 'less', 'no less')
+                chance_cosine, if(mean_cosine < chance_cosine, 'less', 'no less')
             ),
             '; there is no chance level to hold that against.'
         ),

@@ -1,34 +1,5 @@
---| about = "the median largest singular value, how many times that of random heads it is, and the head that has the largest"
-with
-
-norms as (
-    select model_id, operator, layer, head, op_norm
-    from head_descriptors
-    where
-        op_norm is not null
-        and ($model is null or model_id = $model)
-    -- the metric, or the first operator that an imported file has
-    qualify dense_rank() over (partition by model_id order by operator <> 'metric', operator) = 1
-),
-
-null_norms as (
-    select model_id, operator, layer, head, mean_sigma
-    from null_head_spectra
-    where
-        k = 0
-        and ($model is null or model_id = $model)
-),
-
-ratios as (
-    select norms.*, norms.op_norm / nullif(null_norms.mean_sigma, 0) as times_chance
-    from norms
-    left join null_norms
-        on norms.model_id = null_norms.model_id
-        and norms.operator = null_norms.operator
-        and norms.layer = null_norms.layer
-        and norms.head = null_norms.head
-)
-
+--| about = """
+--| the median largest singular value, how many times that of random heads it is, and the head that has the largest"""
 select
     model_id,
     format(
@@ -41,6 +12,7 @@ select
         format('; the median head has {:.2f} times what random factors of its norms would give.', median(times_chance)),
         '.'
     ) as sentence
-from ratios
+from answer
+where op_norm is not null
 group by model_id
 order by model_id

@@ -1,21 +1,16 @@
---| about = "how much of its largest singular value the median head of the metric keeps half-way down, beside random heads"
+--| about = """
+--| how much of its largest singular value the median head of the metric keeps half-way down, beside random heads"""
 with
 
 -- the singular value at half the rank, and the largest
 halves as (
     select
-        models.model_id, singular_values.operator, singular_values.layer, singular_values.head,
+        model_id, operator, layer, head,
         count(*) // 2 as half,
-        list(singular_values.sigma::double order by singular_values.k)[count(*) // 2 + 1]
-            / nullif(max(singular_values.sigma::double), 0) as share
-    from singular_values
-    inner join models on singular_values.model_key = models.model_key
-    where $model is null or models.model_id = $model
-    group by models.model_id, singular_values.operator, singular_values.layer, singular_values.head
-    -- the metric, or the first operator that an imported file has
-    qualify dense_rank() over (
-        partition by models.model_id order by singular_values.operator <> 'metric', singular_values.operator
-    ) = 1
+        list(sigma order by k)[count(*) // 2 + 1] / nullif(max(sigma), 0) as share
+    from spectra($model)
+    group by model_id, operator, layer, head
+    qualify is_first_operator(model_id, operator)
 ),
 
 null_halves as (

@@ -1,29 +1,15 @@
 --| about = "mean entropy of the layers of each kind, with their spread and number"
 with
 
-layer_means as (
-    select
-        head_attention.model_id, head_attention.prompt_set, head_attention.layer,
-        avg(head_attention.entropy_fraction) as entropy_fraction
-    from head_attention
-    where $model is null or head_attention.model_id = $model
-    group by head_attention.model_id, head_attention.prompt_set, head_attention.layer
-),
-
 kinds as (
     select
-        layer_means.model_id, layer_means.prompt_set, layers.attention_kind,
-        avg(layer_means.entropy_fraction) as mean_fraction,
-        stddev_pop(layer_means.entropy_fraction) as std_fraction,
-        count(layer_means.entropy_fraction) as n_layers
-    from layer_means
-    inner join models on layer_means.model_id = models.model_id
-    inner join layers
-        on models.model_key = layers.model_key
-        and layer_means.layer = layers.layer
-    where layers.attention_kind is not null
-    group by layer_means.model_id, layer_means.prompt_set, layers.attention_kind
-    having count(layer_means.entropy_fraction) > 0
+        model_id, prompt_set, attention_kind,
+        avg(mean_entropy_fraction) as mean_fraction,
+        stddev_pop(mean_entropy_fraction) as std_fraction,
+        count(*) as n_layers
+    from answer
+    where mean_entropy_fraction is not null and attention_kind is not null
+    group by model_id, prompt_set, attention_kind
 ),
 
 sentences as (

@@ -14,8 +14,9 @@ lowest as (
 select
     bottlenecks.model_id,
     format(
-        'Of {} layers, layer {} has the lowest mean rank fraction, {:.0f} % over {} weights against {:.0f} % in the mean'
-        || ' layer; the lowest of a single matrix is {:.0f} %, of {} in layer {} (a square Gaussian matrix has 80 %).',
+        'Of {} layers, layer {} has the lowest mean rank fraction, {:.0f} % over {} weights against {:.0f} % in the'
+        || ' mean layer; the lowest of a single matrix is {:.0f} %, of {} in layer {} (a square Gaussian matrix has'
+        || ' 80 %).',
         bottlenecks.n_layers, bottlenecks.layer, 100 * bottlenecks.mean_rank_fraction, bottlenecks.n_weights,
         100 * bottlenecks.mean_rank_fraction_of_layers, 100 * lowest.fraction, lowest.place.weight, lowest.place.layer
     ) as sentence

@@ -1,10 +1,15 @@
 --| question = "Which layer do the others get compared with?"
 --| grain = ["model_id", "operator", "anchor"]
 --| [keys]
---| anchor = "last, middle, best (all measured layers), or best_early, best_mid, best_late (within the stratum alone); no row for an empty stratum"
+--| anchor = """
+--| last, middle, best (all measured layers), or best_early, best_mid, best_late (within the stratum alone); no row \
+--| for an empty stratum"""
 --| [columns]
---| anchor_layer = "the layer: the last; the one at position L//2; or the one with the largest total_cosine, the first of several"
---| total_cosine = "sum over heads of the layer's shape cosines to the other layers (of its stratum for best_early, best_mid and best_late)"
+--| anchor_layer = """
+--| the layer: the last; the one at position L//2; or the one with the largest total_cosine, the first of several"""
+--| total_cosine = """
+--| sum over heads of the layer's shape cosines to the other layers (of its stratum for best_early, best_mid and \
+--| best_late)"""
 create or replace view anchors as
 with
 

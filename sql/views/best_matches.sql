@@ -3,7 +3,8 @@
 --| [columns]
 --| other_layer = "layer of the nearest head, maybe the same; null, like its head and overlap, for a zero head"
 --| other_head = "the nearest head, counted from 0"
---| overlap = "mean cos^2 of the principal angles with it, 0 to 1: the largest of many, so above the mean by selection alone"
+--| overlap = """
+--| mean cos^2 of the principal angles with it, 0 to 1: the largest of many, so above the mean by selection alone"""
 --| mean_overlap = "mean overlap with all other heads of the model, 0 to 1; null for a zero head"
 --| chance = "subspace_size / hidden_size: the mean overlap of two random subspaces; null where hidden_size is unknown"
 --| is_degenerate = "whether rounding chose some directions of one of the two: they are cut in a tie or at zero"
@@ -22,10 +23,7 @@ facts as (
     where head_matches.rank = 0
     union all by name
     -- not joined: a filter on the model would reach only one side of a join
-    select models.model_id, head_norms.layer, head_norms.head, true as is_zero
-    from head_norms
-    inner join models on head_norms.model_key = models.model_key
-    where head_norms.operator = 'metric' and head_norms.metric_fro_sq = 0
+    from zero_heads()
 ),
 
 nearest as (

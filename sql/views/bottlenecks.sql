@@ -2,9 +2,11 @@
 --| grain = ["model_id"]
 --| [columns]
 --| layer = "the measured layer with the lowest mean rank fraction; the first on a tie"
---| mean_rank_fraction = "mean of effective_rank / min(n_rows, n_cols) over the layer's weights, every expert one, in (0, 1]"
+--| mean_rank_fraction = """
+--| mean of effective_rank / min(n_rows, n_cols) over the layer's weights, every expert one, in (0, 1]"""
 --| mean_effective_rank = "mean effective rank of the same weights"
---| mean_rank_fraction_of_layers = "the same mean fraction, averaged over the measured layers: what an ordinary layer has"
+--| mean_rank_fraction_of_layers = """
+--| the same mean fraction, averaged over the measured layers: what an ordinary layer has"""
 --| n_weights = "weights of that layer in the means; zero matrices are left out"
 --| n_layers = "measured layers that were compared"
 create or replace view bottlenecks as

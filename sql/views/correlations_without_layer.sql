@@ -9,18 +9,19 @@
 --| [columns]
 --| n = "heads of the stratum that have both numbers"
 --| n_in_layer = "those of them in the layer"
---| pearson_r = "Pearson r over the n heads, -1 to 1, the same for every layer; null where one of the two is constant or n < 2"
---| pearson_without = "Pearson r over the heads of the other layers; null as pearson_r, or where their spread is below a millionth of all"
+--| pearson_r = """
+--| Pearson r over the n heads, -1 to 1, the same for every layer; null where one of the two is constant or n < 2"""
+--| pearson_without = """
+--| Pearson r over the heads of the other layers; null as pearson_r, or where their spread is below a millionth of \
+--| all"""
 create or replace view correlations_without_layer as
 with
 
 pairs as (
-    select model_id, operator, prompt_set, layer, unnest(['all', stratum]) as stratum, descriptor, x, target, y
-    from head_predictors
-        unpivot include nulls (x for descriptor in (
-            op_norm, fro_norm, nuclear_norm, effective_modes, effective_rank, spectral_entropy_nats,
-            anisotropy, condition_number, stable_rank, participation_ratio
-        ))
+    select
+        model_id, operator, prompt_set, layer, unnest(['all', stratum]) as stratum, descriptor,
+        descriptor_value as x, target, y
+    from (from by_descriptor('head_predictors'))
         unpivot include nulls (y for target in (entropy_nats, logit_std, entropy_without_sink_nats))
 ),
 

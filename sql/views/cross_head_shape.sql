@@ -1,8 +1,10 @@
 --| question = "Do the heads of a layer have spectra of one shape?"
 --| grain = ["model_id", "operator", "layer"]
 --| [columns]
---| mean_cosine = "mean cosine of the spectra over pairs of heads, 0 to 1; zero heads stay out; null with fewer than two others"
---| null_mean = "mean cosine of random heads of the shape, 0 to 1; null for head_product, and where there are no null spectra"
+--| mean_cosine = """
+--| mean cosine of the spectra over pairs of heads, 0 to 1; zero heads stay out; null with fewer than two others"""
+--| null_mean = """
+--| mean cosine of random heads of the shape, 0 to 1; null for head_product, and where there are no null spectra"""
 --| n_heads = "heads that are not zero"
 --| n_pairs = "pairs of them"
 create or replace view cross_head_shape as

@@ -10,7 +10,9 @@
 --| n = "heads with both numbers"
 --| n_layers = "layers with such a head: what the interval rests on, since heads of one layer are not independent"
 --| pearson_r = "Pearson r over the heads, -1 to 1, 0 by chance; null where one of the two is constant or n < 2"
---| pearson_low = "lower end of a 95 % interval: delete-one-layer jackknife of Fisher's z, t with n_layers - 1 degrees; null as pearson_r, under 3 layers, and where a layer left out leaves a constant"
+--| pearson_low = """
+--| lower end of a 95 % interval: delete-one-layer jackknife of Fisher's z, t with n_layers - 1 degrees; null as \
+--| pearson_r, under 3 layers, and where a layer left out leaves a constant"""
 --| pearson_high = "upper end of that interval"
 create or replace view descriptor_correlations as
 with

@@ -1,17 +1,25 @@
 --| question = "Do a head's leading eigenvectors span the same space as in an anchor layer?"
 --| grain = ["model_id", "head", "layer", "anchor_layer"]
---| source = "Wachter 1980, The limiting empirical measure of multiple discriminant ratios; Collins 2005, Product of random projections (chance)"
+--| source = """
+--| Wachter 1980, The limiting empirical measure of multiple discriminant ratios; Collins 2005, Product of random \
+--| projections (chance)"""
 --| [keys]
 --| anchor_layer = "layer compared with; every ordered pair is there, layer = anchor_layer too (all cosines 1)"
 --| [columns]
---| mean_cosine = "mean cosine of the principal angles between the spans of the n_directions eigenvectors of largest magnitude, 0 to 1; null beside a zero head"
+--| mean_cosine = """
+--| mean cosine of the principal angles between the spans of the n_directions eigenvectors of largest magnitude, 0 to \
+--| 1; null beside a zero head"""
 --| min_cosine = "cosine of the largest principal angle, 0 to 1; null beside a zero head"
 --| top1_overlap = "(v . v')^2 of the eigenvectors of largest magnitude, 0 to 1; null beside a zero head"
---| chance_mean_cosine = "mean_cosine of two random subspaces, the limit law for n_directions / hidden_size, which is 1% high for 16 directions and 6% for one; null without hidden_size"
+--| chance_mean_cosine = """
+--| mean_cosine of two random subspaces, the limit law for n_directions / hidden_size, which is 1% high for 16 \
+--| directions and 6% for one; null without hidden_size"""
 --| chance_top1_overlap = "mean top1_overlap of two random vectors, 1 / hidden_size; null without hidden_size"
 --| n_directions = "dimensions of either span"
---| is_degenerate = "whether one of the two spans is cut in a tie (or at zero), so that rounding chose some of its directions"
---| is_top1_degenerate = "whether the largest magnitude is tied (or zero) in one of the two layers, so that rounding chose the vector"
+--| is_degenerate = """
+--| whether one of the two spans is cut in a tie (or at zero), so that rounding chose some of its directions"""
+--| is_top1_degenerate = """
+--| whether the largest magnitude is tied (or zero) in one of the two layers, so that rounding chose the vector"""
 create or replace view eigenspace_angles as
 with
 
@@ -40,12 +48,10 @@ leaders as (
     inner join models on eigenvector_overlaps.model_key = models.model_key
 ),
 
-zero_heads as (
-    select models.model_id, head_norms.head, list(head_norms.layer) as layers
-    from head_norms
-    inner join models on head_norms.model_key = models.model_key
-    where head_norms.operator = 'metric' and head_norms.metric_fro_sq = 0
-    group by models.model_id, head_norms.head
+zeros as (
+    select model_id, head, list(layer) as layers
+    from zero_heads()
+    group by model_id, head
 ),
 
 pairs as (
@@ -68,13 +74,13 @@ ordered as (
 
 select
     ordered.model_id, ordered.head, ordered.layer, ordered.other_layer as anchor_layer,
-    case when zero_heads.head is null then ordered.mean_cosine end as mean_cosine,
-    case when zero_heads.head is null then ordered.min_cosine end as min_cosine,
-    case when zero_heads.head is null then ordered.top1_overlap end as top1_overlap,
+    case when zeros.head is null then ordered.mean_cosine end as mean_cosine,
+    case when zeros.head is null then ordered.min_cosine end as min_cosine,
+    case when zeros.head is null then ordered.top1_overlap end as top1_overlap,
     ordered.chance_mean_cosine, ordered.chance_top1_overlap, ordered.n_directions,
     ordered.is_degenerate, ordered.is_top1_degenerate
 from ordered
-left join zero_heads
-    on ordered.model_id = zero_heads.model_id
-    and ordered.head = zero_heads.head
-    and list_has_any(zero_heads.layers, [ordered.layer, ordered.other_layer]);
+left join zeros
+    on ordered.model_id = zeros.model_id
+    and ordered.head = zeros.head
+    and list_has_any(zeros.layers, [ordered.layer, ordered.other_layer]);

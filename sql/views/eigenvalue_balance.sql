@@ -1,8 +1,12 @@
 --| question = "Does a head reward likeness or difference: how much of its symmetric part is positive?"
 --| grain = ["model_id", "operator", "layer", "head"]
 --| [columns]
---| positive_fraction = "share of the eigenvalues that are above 0; exactly 1/2 where the 2 head_dim rows of the factors are independent, so it says little; null for a zero head"
---| positive_mass = "sum of the positive eigenvalues / sum of all magnitudes, 0 to 1; 1/2 by chance and above where the trace is positive; null for a zero head"
+--| positive_fraction = """
+--| share of the eigenvalues that are above 0; exactly 1/2 where the 2 head_dim rows of the factors are independent, \
+--| so it says little; null for a zero head"""
+--| positive_mass = """
+--| sum of the positive eigenvalues / sum of all magnitudes, 0 to 1; 1/2 by chance and above where the trace is \
+--| positive; null for a zero head"""
 --| n_eigenvalues = "eigenvalues of the head: min(2 head_dim, hidden_size)"
 create or replace view eigenvalue_balance as
 with

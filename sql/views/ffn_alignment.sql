@@ -2,10 +2,13 @@
 --| grain = ["model_id", "layer", "head", "side", "weight", "expert"]
 --| [columns]
 --| subspace_size = "leading directions of the head"
---| energy_fraction = "share of the weight's energy within them, |W U|^2 / |W|^2, 0 to 1; null for a zero head or matrix"
+--| energy_fraction = """
+--| share of the weight's energy within them, |W U|^2 / |W|^2, 0 to 1; null for a zero head or matrix"""
 --| chance = "subspace_size / hidden_size: the share that random directions hold; null where hidden_size is unknown"
 --| ratio = "energy_fraction / chance, 0 and up, 1 by chance; null where one of them is"
---| other_layers_mean = "mean of the same share over the head's directions in all other layers: what a layer of its own must beat; null without another"
+--| other_layers_mean = """
+--| mean of the same share over the head's directions in all other layers: what a layer of its own must beat; null \
+--| without another"""
 --| is_degenerate = "whether rounding chose some of the head's directions: they are cut in a tie or at zero"
 create or replace view ffn_alignment as
 with
@@ -23,10 +26,7 @@ facts as (
     inner join models on ffn_alignments.model_key = models.model_key
     union all by name
     -- not joined: a filter on the model would reach only one side of a join
-    select models.model_id, head_norms.layer, head_norms.head, true as is_zero
-    from head_norms
-    inner join models on head_norms.model_key = models.model_key
-    where head_norms.operator = 'metric' and head_norms.metric_fro_sq = 0
+    from zero_heads()
 ),
 
 shares as (

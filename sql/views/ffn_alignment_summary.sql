@@ -9,8 +9,9 @@
 --| max_layer = "its layer, the first on a tie"
 --| chance = "subspace_size / hidden_size: the share that random directions hold; null where hidden_size is unknown"
 --| ratio = "mean / chance, 0 and up, 1 by chance; null where one of them is"
---| verdict = "coupled: ratio > 1.5; avoids: ratio < 0.7; else near chance; null where ratio is"
---| other_layers_mean = "mean over layers of ffn_alignment's other_layers_mean: the same weights on the head's directions of other layers"
+--| verdict = "verdict_alignment of ratio: coupled, avoids or near chance; null where ratio is"
+--| other_layers_mean = """
+--| mean over layers of ffn_alignment's other_layers_mean: the same weights on the head's directions of other layers"""
 --| layers_above_chance = "layers with energy_fraction > chance; null where chance is"
 --| layers_below_chance = "layers with energy_fraction < chance; null where chance is"
 --| n_layers = "layers in the mean"
@@ -39,11 +40,7 @@ summaries as (
 select
     model_id, head, side, weight, expert, mean, std, min, min_layer, max, max_layer, chance,
     mean / chance as ratio,
-    case
-        when ratio > 1.5 then 'coupled'
-        when ratio < 0.7 then 'avoids'
-        when ratio is not null then 'near chance'
-    end as verdict,
+    verdict_alignment(ratio) as verdict,
     other_layers_mean,
     if(chance is null, null, n_above) as layers_above_chance,
     if(chance is null, null, n_below) as layers_below_chance,

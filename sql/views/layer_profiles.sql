@@ -1,27 +1,23 @@
 --| question = "How do weight ranks, overlaps and MLP alignment run together over depth?"
 --| grain = ["model_id", "side", "layer"]
 --| [columns]
---| mean_effective_rank = "mean effective rank of the layer's weight matrices, every expert one, the same for both sides; null without them"
+--| mean_effective_rank = """
+--| mean effective rank of the layer's weight matrices, every expert one, the same for both sides; null without them"""
 --| adjacent_overlap = "mean overlap over heads with the next measured layer, 0 to 1; null in the last"
---| bottleneck_overlap = "mean overlap over heads with the layer of view bottlenecks, 0 to 1; null in that layer itself and where there is none"
---| ffn_alignment = "mean energy_fraction over heads and experts, gate where there is one, else up, 0 to 1; null without an MLP"
---| chance = "subspace_size / hidden_size, what overlaps and alignment are for random directions; null where hidden_size is unknown"
+--| bottleneck_overlap = """
+--| mean overlap over heads with the layer of view bottlenecks, 0 to 1; null in that layer itself and where there is \
+--| none"""
+--| ffn_alignment = """
+--| mean energy_fraction over heads and experts, gate where there is one, else up, 0 to 1; null without an MLP"""
+--| chance = """
+--| subspace_size / hidden_size, what overlaps and alignment are for random directions; null where hidden_size is \
+--| unknown"""
 create or replace view layer_profiles as
 with
 
 facts as (
-    select
-        overlaps_by_layer.model_id, overlaps_by_layer.side, overlaps_by_layer.layer, overlaps_by_layer.other_layer,
-        overlaps_by_layer.mean as overlap,
-        overlaps_by_layer.chance,
-        there.position - here.position as distance
-    from overlaps_by_layer
-    inner join measured_layers as here
-        on overlaps_by_layer.model_id = here.model_id
-        and overlaps_by_layer.layer = here.layer
-    inner join measured_layers as there
-        on overlaps_by_layer.model_id = there.model_id
-        and overlaps_by_layer.other_layer = there.layer
+    select model_id, side, layer, other_layer, mean as overlap, chance, distance
+    from with_distance('overlaps_by_layer')
     union all by name
     select
         model_id, side, layer,
@@ -30,9 +26,8 @@ facts as (
         chance
     from ffn_alignment
     union all by name
-    select weight_effective_ranks.model_id, sides.side, weight_effective_ranks.layer, weight_effective_ranks.effective_rank
+    select model_id, unnest(['key', 'query']) as side, layer, effective_rank
     from weight_effective_ranks
-    cross join (select unnest(['key', 'query']) as side) as sides
     union all by name
     select model_id, layer as bottleneck_layer from bottlenecks
 ),

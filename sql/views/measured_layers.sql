@@ -1,7 +1,8 @@
 --| question = "Which layers of each model are measured, and where does each stand among them?"
 --| grain = ["model_id", "layer"]
 --| [columns]
---| position = "place among the measured layers, counted from 0: what last, middle, adjacency, distance and strata count"
+--| position = """
+--| place among the measured layers, counted from 0: what last, middle, adjacency, distance and strata count"""
 --| n_measured = "measured layers of the model, L in the strata's bounds"
 --| stratum = "early, mid or late: positions [0, L//3), [L//3, 2L//3), [2L//3, L)"
 create or replace view measured_layers as

@@ -1,10 +1,14 @@
 --| question = "How alike are the spectra of two random heads of a model's shape?"
 --| grain = ["model_id", "head_dim"]
 --| [keys]
---| head_dim = "head_dim of the model, or of one of its layers where they differ; no row where there are no null spectra of the shape"
+--| head_dim = """
+--| head_dim of the model, or of one of its layers where they differ; no row where there are no null spectra of the \
+--| shape"""
 --| [columns]
---| null_mean = "mean shape cosine over pairs of null spectra, 0 to 1: what chance alone gives; null with a single sample"
---| null_residual = "mean over those pairs of sqrt(1 - cosine^2), 0 to 1: what a rescaled copy would leave; null with a single sample"
+--| null_mean = """
+--| mean shape cosine over pairs of null spectra, 0 to 1: what chance alone gives; null with a single sample"""
+--| null_residual = """
+--| mean over those pairs of sqrt(1 - cosine^2), 0 to 1: what a rescaled copy would leave; null with a single sample"""
 --| n_samples = "null spectra of the shape"
 create or replace view null_cosines as
 with

@@ -1,8 +1,12 @@
 --| question = "What would a head's spectrum be if its factors were random, with the norms that they have?"
 --| grain = ["model_id", "operator", "layer", "head", "k"]
---| source = "Gaussian factors of the layer's hidden_size and the operator's features, mostly head_dim, times |W_Q| |W_K| / (features hidden_size)"
+--| source = """
+--| Gaussian factors of the layer's hidden_size and the operator's features, mostly head_dim, times |W_Q| |W_K| / \
+--| (features hidden_size)"""
 --| [columns]
---| mean_sigma = "mean of the scaled k-th singular value over samples, >= 0; 0 for a zero head. No rows for head_product, nor without null spectra of the shape"
+--| mean_sigma = """
+--| mean of the scaled k-th singular value over samples, >= 0; 0 for a zero head. No rows for head_product, nor \
+--| without null spectra of the shape"""
 --| lowest_sigma = "smallest over samples, >= 0"
 --| highest_sigma = "largest over samples, >= 0"
 --| n_samples = "null spectra of the shape"

@@ -3,30 +3,24 @@
 --| [keys]
 --| anchor_layer = "layer that every measured layer is compared with; every measured layer is offered"
 --| [columns]
---| mean_cosine_to_anchor = "mean over layers, the anchor itself included, of the head mean of operator_cosines.cosine, -1 to 1; unrelated layers give 1 / n_layers; null where every head of the anchor is zero"
+--| mean_cosine_to_anchor = """
+--| mean over layers, the anchor itself included, of the head mean of operator_cosines.cosine, -1 to 1; unrelated \
+--| layers give 1 / n_layers; null where every head of the anchor is zero"""
 --| mean_cosine_to_others = "the same with the anchor left out, 0 by chance; null with one layer"
---| adjacent_mean = "mean of the head-mean cosine over pairs of adjacent measured layers, the same for every anchor, -1 to 1; null with one layer"
+--| adjacent_mean = """
+--| mean of the head-mean cosine over pairs of adjacent measured layers, the same for every anchor, -1 to 1; null with \
+--| one layer"""
 --| adjacent_min = "least head-mean cosine of adjacent measured layers; null with one layer"
 --| adjacent_max = "largest head-mean cosine of adjacent measured layers; null with one layer"
 --| n_layers = "layers of mean_cosine_to_anchor, the anchor included"
---| verdict = "strong: mean_cosine_to_anchor > 0.9, medium: > 0.5, weak: > 0.1, else rejected; null where the mean is"
+--| verdict = "verdict_operator of mean_cosine_to_anchor: strong, medium, weak or rejected; null where the mean is"
 --| verdict_others = "the same of mean_cosine_to_others"
 create or replace view operator_verdicts as
 with
 
 pairs as (
-    select
-        operator_cosines_by_layer.model_id, operator_cosines_by_layer.operator,
-        operator_cosines_by_layer.layer, operator_cosines_by_layer.other_layer as anchor_layer,
-        operator_cosines_by_layer.mean_cosine,
-        here.position = there.position + 1 as is_next
-    from operator_cosines_by_layer
-    inner join measured_layers here
-        on operator_cosines_by_layer.model_id = here.model_id
-        and operator_cosines_by_layer.layer = here.layer
-    inner join measured_layers there
-        on operator_cosines_by_layer.model_id = there.model_id
-        and operator_cosines_by_layer.other_layer = there.layer
+    select model_id, operator, layer, other_layer as anchor_layer, mean_cosine, distance = -1 as is_next
+    from with_distance('operator_cosines_by_layer')
 ),
 
 anchored as (
@@ -46,17 +40,7 @@ select
     min(cosine_to_next) over per_model as adjacent_min,
     max(cosine_to_next) over per_model as adjacent_max,
     n_layers,
-    case
-        when mean_cosine_to_anchor > 0.9 then 'strong'
-        when mean_cosine_to_anchor > 0.5 then 'medium'
-        when mean_cosine_to_anchor > 0.1 then 'weak'
-        when mean_cosine_to_anchor is not null then 'rejected'
-    end as verdict,
-    case
-        when mean_cosine_to_others > 0.9 then 'strong'
-        when mean_cosine_to_others > 0.5 then 'medium'
-        when mean_cosine_to_others > 0.1 then 'weak'
-        when mean_cosine_to_others is not null then 'rejected'
-    end as verdict_others
+    verdict_operator(mean_cosine_to_anchor) as verdict,
+    verdict_operator(mean_cosine_to_others) as verdict_others
 from anchored
 window per_model as (partition by model_id, operator);

@@ -10,52 +10,17 @@
 --| distant_mean = "mean overlap over pairs more than L//3 measured layers apart; null without one"
 --| distant_std = "population std over those pairs"
 --| gap = "adjacent_mean - distant_mean, -1 to 1; null where one of them is"
---| verdict = "phase structure: gap > 0.05; else redundant: off_diagonal_mean > 0.7; else moderate; null where gap is"
---| chance = "subspace_size / hidden_size, what random subspaces have at any distance (gap 0); null where hidden_size is unknown"
+--| verdict = "verdict_overlap of gap and off_diagonal_mean: phase structure, redundant or moderate; null where gap is"
+--| chance = """
+--| subspace_size / hidden_size, what random subspaces have at any distance (gap 0); null where hidden_size is \
+--| unknown"""
 --| n_pairs = "pairs in off_diagonal_mean; those with a zero head are left out"
 create or replace view overlap_summary as
-with
-
-pairs as (
-    select
-        subspace_overlaps.model_id, subspace_overlaps.head, subspace_overlaps.side, subspace_overlaps.overlap,
-        subspace_overlaps.chance, here.n_measured,
-        there.position - here.position as distance
-    from subspace_overlaps
-    inner join measured_layers as here
-        on subspace_overlaps.model_id = here.model_id
-        and subspace_overlaps.layer = here.layer
-    inner join measured_layers as there
-        on subspace_overlaps.model_id = there.model_id
-        and subspace_overlaps.other_layer = there.layer
-    where subspace_overlaps.layer < subspace_overlaps.other_layer
-),
-
-summaries as (
-    select
-        model_id, head, side,
-        avg(overlap) as off_diagonal_mean,
-        stddev_pop(overlap) as off_diagonal_std,
-        min(overlap) as off_diagonal_min,
-        max(overlap) as off_diagonal_max,
-        avg(overlap) filter (distance = 1) as adjacent_mean,
-        stddev_pop(overlap) filter (distance = 1) as adjacent_std,
-        avg(overlap) filter (distance > n_measured // 3) as distant_mean,
-        stddev_pop(overlap) filter (distance > n_measured // 3) as distant_std,
-        any_value(chance) as chance,
-        count(overlap) as n_pairs
-    from pairs
-    group by model_id, head, side
-)
-
 select
-    model_id, head, side, off_diagonal_mean, off_diagonal_std, off_diagonal_min, off_diagonal_max, adjacent_mean, adjacent_std,
-    distant_mean, distant_std,
-    adjacent_mean - distant_mean as gap,
-    case
-        when gap > 0.05 then 'phase structure'
-        when gap is not null and off_diagonal_mean > 0.7 then 'redundant'
-        when gap is not null then 'moderate'
-    end as verdict,
-    chance, n_pairs
-from summaries;
+    model_id, head, side,
+    unnest(overlap_phases(overlap, distance, n_measured)),
+    any_value(chance) as chance,
+    count(overlap) as n_pairs
+from with_distance('subspace_overlaps')
+where layer < other_layer
+group by model_id, head, side;

@@ -13,19 +13,9 @@ with
 
 boundaries as (
     select
-        subspace_overlaps.model_id, subspace_overlaps.head, subspace_overlaps.side, here.position,
-        subspace_overlaps.layer as from_layer,
-        subspace_overlaps.other_layer as to_layer,
-        subspace_overlaps.overlap,
-        subspace_overlaps.chance
-    from subspace_overlaps
-    inner join measured_layers as here
-        on subspace_overlaps.model_id = here.model_id
-        and subspace_overlaps.layer = here.layer
-    inner join measured_layers as there
-        on subspace_overlaps.model_id = there.model_id
-        and subspace_overlaps.other_layer = there.layer
-    where there.position = here.position + 1
+        model_id, head, side, position, layer as from_layer, other_layer as to_layer, overlap, chance
+    from with_distance('subspace_overlaps')
+    where distance = 1
 ),
 
 changes as (

@@ -2,7 +2,9 @@
 --| grain = ["model_id", "side", "pair"]
 --| source = "Fisher 1921 (the interval)"
 --| [keys]
---| pair = "two columns of layer_profiles: effective_rank~bottleneck_overlap, effective_rank~ffn_alignment, bottleneck_overlap~ffn_alignment"
+--| pair = """
+--| two columns of layer_profiles: effective_rank~bottleneck_overlap, effective_rank~ffn_alignment, \
+--| bottleneck_overlap~ffn_alignment"""
 --| [columns]
 --| n = "layers that have both"
 --| pearson_r = "Pearson correlation over those layers, -1 to 1; null under three, or where one is constant"
@@ -26,8 +28,7 @@ correlations as (
     select
         model_id, side, pair,
         count(*) filter (one is not null and other is not null) as n,
-        -- corr of a constant is NaN, and of two points 1 or -1
-        if(n < 3, null, nullif(corr(one, other), 'nan')) as pearson_r
+        pearson_r(one, other, least := 3) as pearson_r
     from pairs
     group by model_id, side, pair
 ),

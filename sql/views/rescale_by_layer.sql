@@ -5,7 +5,8 @@
 --| [columns]
 --| mean_residual = "mean over heads of the residual, 0 (rescaled copies) to 1; null where every pair has a zero head"
 --| max_residual = "largest residual of a head, 0 to 1; null where every pair has a zero head"
---| mean_temperature = "mean over heads of the factor from the anchor's spectrum to the layer's; null where every pair has a zero head"
+--| mean_temperature = """
+--| mean over heads of the factor from the anchor's spectrum to the layer's; null where every pair has a zero head"""
 --| n_heads = "heads that both layers have and that are zero in neither"
 create or replace view rescale_by_layer as
 select

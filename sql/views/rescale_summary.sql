@@ -9,11 +9,13 @@
 --| max_residual = "largest residual, 0 to 1; null where all are null"
 --| fraction_below_010 = "share of the residuals below 0.1; null where all are null"
 --| fraction_below_020 = "share of the residuals below 0.2; null where all are null"
---| corr_temperature_entropy = "Pearson r of temperature and entropy_nats over layers and heads, -1 to 1; null where one is constant or missing"
---| corr_op_norm_entropy = "Pearson r of op_norm and entropy_nats over layers and heads, -1 to 1; null where one is constant or missing"
+--| corr_temperature_entropy = """
+--| Pearson r of temperature and entropy_nats over layers and heads, -1 to 1; null where one is constant or missing"""
+--| corr_op_norm_entropy = """
+--| Pearson r of op_norm and entropy_nats over layers and heads, -1 to 1; null where one is constant or missing"""
 --| n = "heads (layer, head) with a temperature and an entropy; 0 without attention rows"
 --| n_fits = "heads (layer, head) with a residual"
---| verdict = "supported (mean_residual < 0.1), partially supported (< 0.3), rejected; null without residuals"
+--| verdict = "verdict_rescale of mean_residual: supported, partially supported or rejected; null without residuals"
 create or replace view rescale_summary as
 with
 
@@ -67,14 +69,9 @@ select
     model_id, operator, prompt_set, anchor, anchor_layer,
     any_value(mean_residual) as mean_residual, any_value(max_residual) as max_residual,
     any_value(fraction_below_010) as fraction_below_010, any_value(fraction_below_020) as fraction_below_020,
-    -- corr of a constant is NaN, which sorts above every number
-    nullif(corr(temperature, entropy_nats), 'nan'::double) as corr_temperature_entropy,
-    nullif(corr(op_norm, entropy_nats), 'nan'::double) as corr_op_norm_entropy,
+    pearson_r(temperature, entropy_nats) as corr_temperature_entropy,
+    pearson_r(op_norm, entropy_nats) as corr_op_norm_entropy,
     count(temperature + entropy_nats) as n, any_value(n_fits) as n_fits,
-    case
-        when any_value(mean_residual) < 0.1 then 'supported'
-        when any_value(mean_residual) < 0.3 then 'partially supported'
-        when any_value(mean_residual) is not null then 'rejected'
-    end as verdict
+    verdict_rescale(any_value(mean_residual)) as verdict
 from residuals
 group by model_id, operator, prompt_set, anchor, anchor_layer;

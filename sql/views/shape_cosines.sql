@@ -8,36 +8,12 @@
 create or replace view shape_cosines as
 with
 
--- one list a head: a self-join would look up each pair in the rows of every model
-heads as (
-    select
-        models.model_id, spectral_grams.operator, spectral_grams.head,
-        list({
-            'layer': spectral_grams.layer,
-            'other_layer': spectral_grams.other_layer,
-            'gram': spectral_grams.gram
-        }) as pairs,
-        map_from_entries(
-            list((spectral_grams.layer, spectral_grams.gram)) filter (spectral_grams.layer = spectral_grams.other_layer)
-        ) as energies
-    from spectral_grams
-    inner join models on spectral_grams.model_key = models.model_key
-    group by models.model_id, spectral_grams.operator, spectral_grams.head
-),
-
-pairs as (
-    select model_id, operator, head, energies, unnest(pairs, recursive := true)
-    from heads
-),
-
 sized_pairs as (
     select
-        model_id, operator, head, layer, other_layer, gram,
-        energies[layer] as energy,
-        energies[other_layer] as other_energy,
+        *,
         -- a zero head has no shape, and nothing can be scaled to it
-        energies[layer] > 0 and energies[other_layer] > 0 as has_shapes
-    from pairs
+        energy > 0 and other_energy > 0 as has_shapes
+    from gram_pairs('spectral_grams')
 ),
 
 cosines as (

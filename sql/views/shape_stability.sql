@@ -5,11 +5,16 @@
 --| std = "population std of the heads' means; null without pairs"
 --| min = "lowest of the heads' means; null without pairs"
 --| max = "highest of the heads' means; null without pairs"
---| null_mean = "mean shape cosine of random heads of the model's shape; null for head_product, and where there are no null spectra"
---| mean_log_correlation = "mean over heads of the mean over pairs of layers of Pearson r of ln(sigma), -1 to 1; null without pairs"
+--| null_mean = """
+--| mean shape cosine of random heads of the model's shape; null for head_product, and where there are no null \
+--| spectra"""
+--| mean_log_correlation = """
+--| mean over heads of the mean over pairs of layers of Pearson r of ln(sigma), -1 to 1; null without pairs"""
 --| n_heads = "heads with a pair of layers in which they are not zero"
 --| n_pairs = "pairs of layers, of all heads"
---| verdict = "very stable (mean > 0.98), approximately stable (> 0.9), not stable; null without pairs. Read it beside null_mean"
+--| verdict = """
+--| verdict_shape of mean: very stable, approximately stable or not stable; null without pairs. Read it beside \
+--| null_mean"""
 create or replace view shape_stability as
 with
 
@@ -48,15 +53,8 @@ stabilities as (
 select
     stabilities.model_id, stabilities.operator,
     stabilities.mean, stabilities.std, stabilities.min, stabilities.max,
-    case when stabilities.operator <> 'head_product' then null_cosines.null_mean end as null_mean,
+    case when stabilities.operator <> 'head_product' then chance.null_mean end as null_mean,
     stabilities.mean_log_correlation, stabilities.n_heads, stabilities.n_pairs,
-    case
-        when stabilities.mean > 0.98 then 'very stable'
-        when stabilities.mean > 0.9 then 'approximately stable'
-        when stabilities.mean is not null then 'not stable'
-    end as verdict
+    verdict_shape(stabilities.mean) as verdict
 from stabilities
-inner join models on stabilities.model_id = models.model_id
-left join null_cosines
-    on stabilities.model_id = null_cosines.model_id
-    and models.head_dim = null_cosines.head_dim;
+left join chance_cosines() as chance on stabilities.model_id = chance.model_id;

@@ -1,11 +1,16 @@
 --| question = "Do a head's leading eigenvalues have the same signs in the same order as in an anchor layer?"
 --| grain = ["model_id", "operator", "anchor_layer", "layer", "head", "k"]
 --| [keys]
---| anchor_layer = "layer that the others are compared with; every layer that has the head is offered, itself too (agreement 1)"
+--| anchor_layer = """
+--| layer that the others are compared with; every layer that has the head is offered, itself too (agreement 1)"""
 --| k = "how many leading eigenvalues are compared: 2, 4, 8, … 256, at most as many as both layers' heads have"
 --| [columns]
---| agreement = "share of the first k signed eigenvalues, by falling magnitude, whose sign equals the anchor's at the same rank, 0 to 1; 1/2 by chance, since a random head and its negative are as likely; null beside a zero head"
---| chance_agreement = "the agreement to expect were each head's own positives anywhere among its first k: p p' + (1 - p)(1 - p') of their shares of positives; near 1 where both are of one sign; null beside a zero head"
+--| agreement = """
+--| share of the first k signed eigenvalues, by falling magnitude, whose sign equals the anchor's at the same rank, 0 \
+--| to 1; 1/2 by chance, since a random head and its negative are as likely; null beside a zero head"""
+--| chance_agreement = """
+--| the agreement to expect were each head's own positives anywhere among its first k: p p' + (1 - p)(1 - p') of their \
+--| shares of positives; near 1 where both are of one sign; null beside a zero head"""
 create or replace view sign_agreement as
 with
 

@@ -3,8 +3,12 @@
 --| [keys]
 --| other_layer = "second layer of the pair; every ordered pair is there, layer = other_layer too"
 --| [columns]
---| mean_shape_cosine = "mean over heads of the cosine of the two spectra, 0 to 1; near 1 for unrelated heads too, since their spectra have one shape; null where every head is zero in a layer"
---| mean_operator_cosine = "mean over heads of the cosine of the two operators, -1 to 1, 0 by chance; null where every head is zero in a layer"
+--| mean_shape_cosine = """
+--| mean over heads of the cosine of the two spectra, 0 to 1; near 1 for unrelated heads too, since their spectra have \
+--| one shape; null where every head is zero in a layer"""
+--| mean_operator_cosine = """
+--| mean over heads of the cosine of the two operators, -1 to 1, 0 by chance; null where every head is zero in a \
+--| layer"""
 --| shape_minus_operator = "mean_shape_cosine - mean_operator_cosine, 0 to 2: what the layers share in spectrum alone"
 --| distance = "measured layers from one to the other, 0 to L - 1"
 --| n_heads = "heads of both means: in both layers and zero in neither"
@@ -29,15 +33,8 @@ means as (
 )
 
 select
-    means.model_id, means.operator, means.layer, means.other_layer,
-    means.mean_shape_cosine, means.mean_operator_cosine,
-    means.mean_shape_cosine - means.mean_operator_cosine as shape_minus_operator,
-    abs(here.position - there.position) as distance,
-    means.n_heads
-from means
-inner join measured_layers here
-    on means.model_id = here.model_id
-    and means.layer = here.layer
-inner join measured_layers there
-    on means.model_id = there.model_id
-    and means.other_layer = there.layer;
+    model_id, operator, layer, other_layer, mean_shape_cosine, mean_operator_cosine,
+    mean_shape_cosine - mean_operator_cosine as shape_minus_operator,
+    abs(distance) as distance,
+    n_heads
+from with_distance('means');

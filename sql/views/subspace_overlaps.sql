@@ -6,7 +6,8 @@
 --| subspace_size = "directions of each subspace"
 --| overlap = "mean cos^2 of the principal angles, 0 to 1, and 1 on the diagonal; null beside a zero head"
 --| chance = "subspace_size / hidden_size: the mean overlap of two random subspaces; null where hidden_size is unknown"
---| is_degenerate = "whether rounding chose some directions of one of the two subspaces: they are cut in a tie or at zero"
+--| is_degenerate = """
+--| whether rounding chose some directions of one of the two subspaces: they are cut in a tie or at zero"""
 create or replace view subspace_overlaps as
 with
 
@@ -43,10 +44,8 @@ facts as (
     inner join models on head_matches.model_key = models.model_key
     where head_matches.rank = 0
     union all
-    select models.model_id, head_norms.head, null, head_norms.layer
-    from head_norms
-    inner join models on head_norms.model_key = models.model_key
-    where head_norms.operator = 'metric' and head_norms.metric_fro_sq = 0
+    select model_id, head, null, layer
+    from zero_heads()
 ),
 
 -- one list a head: a filter on the model would reach only one side of a join

@@ -13,21 +13,16 @@ with
 spectra as (
     select
         models.model_id, weight_singular_values.layer, weight_singular_values.weight, weight_singular_values.expert,
-        weight_singular_values.sigma::double as sigma,
-        -- 0 ln 0 is 0: nullif drops those terms, since sum() skips nulls
-        ln(nullif(weight_singular_values.sigma::double, 0)) as ln_sigma
+        weight_singular_values.sigma::double as sigma
     from weight_singular_values
     inner join models on weight_singular_values.model_key = models.model_key
 ),
 
--- one pass over the values: with p = sigma / S, -sum(p ln p) = ln S - sum(sigma ln sigma) / S
-sums as (
+facts as (
     select
         model_id, layer, weight, expert,
-        max(sigma) as largest,
-        sum(sigma) as total,
-        sum(sigma * sigma) as energy,
-        sum(sigma * ln_sigma) as sigma_ln_sigma
+        effective_rank(sigma) as effective_rank,
+        stable_rank(sigma) as stable_rank
     from spectra
     group by model_id, layer, weight, expert
     union all by name
@@ -35,24 +30,14 @@ sums as (
     select models.model_id, weights.layer, weights.weight, weights.expert, weights.n_rows, weights.n_cols
     from weights
     inner join models on weights.model_key = models.model_key
-),
-
-matrices as (
-    select
-        model_id, layer, weight, expert,
-        max(n_rows) as n_rows,
-        max(n_cols) as n_cols,
-        nullif(max(largest), 0) as largest,
-        nullif(max(total), 0) as total,
-        max(energy) as energy,
-        max(sigma_ln_sigma) as sigma_ln_sigma
-    from sums
-    group by model_id, layer, weight, expert
 )
 
 select
-    model_id, layer, weight, expert, n_rows, n_cols,
-    exp(ln(total) - sigma_ln_sigma / total) as effective_rank,
-    effective_rank / least(n_rows, n_cols) as rank_fraction,
-    energy / (largest * largest) as stable_rank
-from matrices;
+    model_id, layer, weight, expert,
+    max(n_rows) as n_rows,
+    max(n_cols) as n_cols,
+    max(facts.effective_rank) as effective_rank,
+    max(facts.effective_rank) / least(max(facts.n_rows), max(facts.n_cols)) as rank_fraction,
+    max(facts.stable_rank) as stable_rank
+from facts
+group by model_id, layer, weight, expert;
