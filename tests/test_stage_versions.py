@@ -5,6 +5,7 @@ import json
 import pytest
 import stage_values
 
+from eigenhouse.analyses.answers import saved
 from eigenhouse.ingest.stages import declaration
 from eigenhouse.ingest.stages.declaration import Stage, declared, stage
 
@@ -91,3 +92,11 @@ def test_a_decorator_leaves_the_function_as_it_is():
         return 2 * inputs
 
     assert stage(version=3)(double) is double
+
+
+def test_models_says_which_rows_are_stale(run, monkeypatch):
+    """Every model of the warehouse has spectra of version 1; two have attention."""
+    assert " stale" in run("models")[1].decode() and "version 1, now" not in run("models")[1].decode()
+    monkeypatch.setattr(saved, "versions", lambda: {"spectra": 3, "spectra_of_others": 9, "attention": 1})
+    said = run("models")[1].decode()
+    assert said.count("spectra (version 1, now 3)") == said.count("spectra (") == 3

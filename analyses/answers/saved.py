@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.stages.declaration import versions
 from eigenhouse.ingest.warehouse import sqlfiles
 
+STAGES = "program_stages"  # a parameter that the program fills: each stage's name, and the version that it measures
 THEMES = (  # what `theme` in a header may say, in the order of the report
     "What is there",
     "Spectra",
@@ -38,12 +40,17 @@ class SavedQuery:
         if surplus := [name.upper() for name in given if name not in self.parameters]:
             has = ", ".join(name.upper() for name in self.parameters) or "none"
             raise EigenhouseError(f"query {self.name} takes no {surplus[0]}; its parameters: {has}")
-        return {**self.parameters, **given}
+        filled = {STAGES: _stages()} if f"${STAGES}" in self.sql else {}
+        return {**self.parameters, **filled, **given}
 
     def usage(self) -> str:
         """What to type after `make query`, defaults filled in: Q=conformance_worst MODEL=… K=10."""
         shown = [f"{name.upper()}={'…' if value is None else value}" for name, value in self.parameters.items()]
         return " ".join([f"Q={self.name}", *shown])
+
+
+def _stages() -> list[dict[str, Any]]:
+    return [{"name": name, "version": number} for name, number in versions().items()]
 
 
 def read(path: Path) -> SavedQuery:

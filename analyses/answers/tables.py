@@ -21,7 +21,7 @@ from eigenhouse.analyses.answers.plain_types import ROWS_AT_ONCE
 MOST_ROWS = 40
 MOST_COUNTED = 1_000_000
 MOST_LETTERS = 60
-SENTENCES = ("doubt", "reason")  # columns that are read to the end
+SENTENCES = ("doubt", "reason", "stale")  # columns that are read to the end
 UNLIMITED = 100_000
 GAP = 3  # between two columns
 

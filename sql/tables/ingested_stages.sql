@@ -6,7 +6,7 @@
 --| fingerprint = """
 --| hash of the weights, the stage's version and its options; equal where measuring again would change nothing"""
 --| version = """
---| version of the stage that wrote the rows; its author raises it when measured values change, and older rows are stale"""
+--| of the stage that wrote the rows; its author raises it when measured values change, and older rows are stale"""
 --| config_sha256 = """
 --| hash of the config and code beside the weights, and of the tokenizer where text was measured; \
 --| null where it was not kept"""
