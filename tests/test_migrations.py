@@ -20,8 +20,8 @@ from eigenhouse.analyses.report import facts
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.runs.run import ingest
 from eigenhouse.ingest.sources import locate as sources
-from eigenhouse.ingest.warehouse import file as warehouse_file
-from eigenhouse.ingest.warehouse import migrations, sqlfiles, store
+from eigenhouse.ingest.warehouse import building, migrations, sqlfiles, store
+from eigenhouse.ingest.warehouse.backends import duckdb_file
 from eigenhouse.options import Ingest
 
 REPOSITORY = sqlfiles.SQL_DIR.parent
@@ -153,14 +153,14 @@ def test_killed_right_after_the_commit(old, unpacked):
     """With everything still in the WAL: it is read back, doubts and comments too."""
     killed = (
         "import os, sys; from pathlib import Path\n"
-        "from eigenhouse.ingest.warehouse import file as warehouse_file, store\n"
-        "warehouse_file._built_from = lambda con: None\n"
-        "real = warehouse_file.transaction\n"
+        "from eigenhouse.ingest.warehouse import building, store\n"
+        "building.built_from = lambda con: None\n"
+        "real = building.transaction\n"
         "class Kill:\n"
         "    def __init__(self, con): self.within = real(con)\n"
         "    def __enter__(self): return self.within.__enter__()\n"
         "    def __exit__(self, *error): self.within.__exit__(*error); os._exit(9)\n"
-        "warehouse_file.transaction = Kill\n"
+        "building.transaction = Kill\n"
         "store.connect(Path(sys.argv[1]), read_only=False)"
     )
     assert subprocess.run([sys.executable, "-c", killed, old], cwd=REPOSITORY).returncode == 9
@@ -257,9 +257,9 @@ class FullAtSecondCheckpoint:
 
 
 def test_a_disk_that_is_full_after_the_commit_is_said_and_all_is_kept(old, unpacked, monkeypatch):
-    real = warehouse_file._open
+    real = duckdb_file._open
     with monkeypatch.context() as patch:
-        patch.setattr(warehouse_file, "_open", lambda *args: FullAtSecondCheckpoint(real(*args)))
+        patch.setattr(duckdb_file, "_open", lambda *args: FullAtSecondCheckpoint(real(*args)))
         with pytest.raises(EigenhouseError, match=r"disk is full, what is new waits in warehouse\.duckdb\.wal"):
             bring(old)
     assert (old.parent / COPY).read_bytes() == unpacked.read_bytes()
@@ -306,8 +306,8 @@ def test_an_error_that_was_swallowed_is_noticed(old, monkeypatch):
             with pytest.raises(duckdb.Error, match="swallowed"):
                 con.execute("select error('swallowed')")
 
-    before, real = contents(old), warehouse_file.transaction
-    monkeypatch.setattr(warehouse_file, "transaction", spoilt)
+    before, real = contents(old), building.transaction
+    monkeypatch.setattr(building, "transaction", spoilt)
     with pytest.raises(EigenhouseError, match="the commit kept nothing"):
         bring(old)
     assert contents(old) == before and os.listdir(old.parent) == ["warehouse.duckdb"]
@@ -408,7 +408,7 @@ def test_make_models_shows_doubts_to_the_end(with_checkpoints, capfdbinary, monk
     bring(with_checkpoints)
     changed(with_checkpoints, "update ingested_stages set doubt = null where stage not in ('spectra', 'grams')")
     found = json.loads(shown(with_checkpoints, capfdbinary, "models", "--format", "json"))
-    assert list(found[0])[-1] == "doubt"
+    assert list(found[0])[-2:] == ["doubt", "stale"]
     said = {model["model_id"]: model["doubt"] for model in found}
     assert said.pop("plain") is None and said.pop("import") is None and said.keys() == DOUBTED.keys()
     assert all(doubt.startswith("grams, spectra: ") for doubt in said.values())

@@ -18,8 +18,8 @@ import warehouse_fixture as fixture
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.stages.declaration import declared
 from eigenhouse.ingest.stages.writer import Writer
-from eigenhouse.ingest.warehouse import file as warehouse_file
-from eigenhouse.ingest.warehouse import sqlfiles, store
+from eigenhouse.ingest.warehouse import building, sqlfiles, store
+from eigenhouse.ingest.warehouse.backends import duckdb_file
 from eigenhouse.ingest.warehouse.store import Entry, StagedTable
 
 REPOSITORY = sqlfiles.SQL_DIR.parent
@@ -500,7 +500,7 @@ def test_a_refused_load_leaves_no_new_file(tmp_path, kind):
 
 
 def test_a_warehouse_that_cannot_be_built_leaves_no_new_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(warehouse_file, "_comment", no_room)
+    monkeypatch.setattr(building, "comment_all", no_room)
     with pytest.raises(EigenhouseError, match="disk is full, nothing was written"):
         store.connect(tmp_path / "warehouse.duckdb", read_only=False)
     assert os.listdir(tmp_path) == []
@@ -524,23 +524,24 @@ sys.path.insert(0, sys.argv[1])
 import warehouse_fixture as fixture
 from eigenhouse.ingest.warehouse import sqlfiles
 from eigenhouse.ingest.warehouse import store
-from eigenhouse.ingest.warehouse import file as warehouse_file
+from eigenhouse.ingest.warehouse import building
+from eigenhouse.ingest.warehouse.backends import duckdb_file
 _, _, folder, path, after, suffix = sys.argv
 texts = sqlfiles.comments()
 sqlfiles.comments = lambda: {key: text + suffix for key, text in texts.items()}
-declared = warehouse_file._declared()
-warehouse_file._declared = lambda: declared + suffix
+declared = building.declared_hash()
+building.declared_hash = lambda: declared + suffix
 kill = lambda *args: os._exit(9)
 if after == "load":
     store._want_committed = kill
 else:
-    real = warehouse_file.transaction
+    real = building.transaction
     @contextmanager
     def transaction(con):
         with real(con):
             yield
         kill()
-    warehouse_file.transaction = transaction
+    building.transaction = transaction
 store.load(Path(path), [fixture.full_load(Path(folder), "org/new", 9)], {}, force=False)
 """
 
@@ -580,8 +581,8 @@ class FullAtCheckpoint:
 @pytest.mark.parametrize("there", [False, True])
 def test_full_disk_after_the_commit_is_told_and_the_rows_kept(loaded, tmp_path, monkeypatch, there):
     path = loaded if there else tmp_path / "fresh.duckdb"
-    real = warehouse_file.connect
-    monkeypatch.setattr(warehouse_file, "connect", lambda *args, **named: FullAtCheckpoint(real(*args, **named)))
+    real = duckdb_file.connect
+    monkeypatch.setattr(duckdb_file, "connect", lambda *args, **named: FullAtCheckpoint(real(*args, **named)))
     with pytest.raises(EigenhouseError, match=rf"disk is full, the new rows wait in {path.name}\.wal"):
         store.load(path, [fixture.full_load(tmp_path / "new", "org/new", 9)], {}, force=False)
     assert rows(path, "select count(*) from models where model_id = 'org/new'") == [(1,)]

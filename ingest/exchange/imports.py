@@ -26,7 +26,7 @@ from eigenhouse.ingest.runs.run import shared_files, staged_tables
 from eigenhouse.ingest.sources.catalog import cache_dir
 from eigenhouse.ingest.sources.locate import refuse_bad_key
 from eigenhouse.ingest.stages.declaration import declared
-from eigenhouse.ingest.warehouse import sqlfiles, store
+from eigenhouse.ingest.warehouse import backend, sqlfiles, store
 from eigenhouse.ingest.warehouse.store import Entry, StackLoad
 from eigenhouse.options import Ingest
 
@@ -38,6 +38,7 @@ def import_file(options: Ingest) -> dict[str, int]:
     """Rows written by table; empty where this very file is in the warehouse already."""
     started_at = datetime.now(UTC)
     options.check()
+    backend.of(options.warehouse).want_place(options.warehouse)
     path, name = _located(options)
     found = files.read(path, options.operator)
     stage = declared("exchange")["import:spectra" if isinstance(found, SpectraFile) else "import:grams"]

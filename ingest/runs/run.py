@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +19,7 @@ from eigenhouse.ingest.sources.prompts import STANDARD, read_prompts
 from eigenhouse.ingest.stages.declaration import GATE, Stage, declared
 from eigenhouse.ingest.stages.inputs import Inputs
 from eigenhouse.ingest.stages.writer import Manifest, StackFacts, tables_of
-from eigenhouse.ingest.warehouse import sqlfiles, store
+from eigenhouse.ingest.warehouse import backend, sqlfiles, store
 from eigenhouse.ingest.warehouse.store import StackLoad, StagedTable
 from eigenhouse.options import Ingest
 
@@ -35,8 +34,7 @@ def ingest(options: Ingest) -> dict[str, int]:
     """Rows written by table; empty where everything asked for was in the warehouse already."""
     started_at = datetime.now(UTC)
     options.check()
-    if not os.access(options.warehouse.absolute().parent, os.W_OK):
-        raise EigenhouseError(f"want a folder to write {options.warehouse} in; it doesn't exist, or is read-only")
+    backend.of(options.warehouse).want_place(options.warehouse)
     if options.operator:
         raise EigenhouseError(f"OPERATOR goes with a measurement .json; got OPERATOR={options.operator} for a model")
     prompts = read_prompts(options.prompts or STANDARD)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,19 +15,8 @@ import duckdb
 
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.warehouse import sqlfiles
-from eigenhouse.ingest.warehouse.file import (
-    SCHEMA_VERSION,
-    WAIT_SECONDS,
-    Connection,
-    Say,
-    bring_up_to_date,
-    connect,
-    reading,
-    refusals,
-    say_on_stderr,
-    transaction,
-    writing,
-)
+from eigenhouse.ingest.warehouse.backend import WAIT_SECONDS, Say, of, say_on_stderr
+from eigenhouse.ingest.warehouse.building import SCHEMA_VERSION, Connection, refusals, transaction
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -42,6 +33,40 @@ __all__ = [
     "say_on_stderr",
     "stack_ids",
 ]
+
+
+def connect(
+    path: Path,
+    *,
+    read_only: bool,
+    wait_seconds: float = WAIT_SECONDS,
+    say: Say = say_on_stderr,
+    renew: bool = False,
+) -> Connection:
+    """Open the warehouse; for writing, make it where there is none and bring its tables and views up to date.
+
+    renew: declare every view again, even where the files are those that it was built from. A warehouse of an older
+    schema is refused to a reader; a writer gets it brought up to date, and a copy of it is kept beside it.
+    """
+    return of(path).connect(path, read_only=read_only, wait_seconds=wait_seconds, say=say, renew=renew)
+
+
+@contextmanager
+def reading(path: Path, *, wait_seconds: float = WAIT_SECONDS, say: Say = say_on_stderr) -> Iterator[Connection]:
+    """The warehouse open for reading; no load can begin while it is."""
+    con = connect(path, read_only=True, wait_seconds=wait_seconds, say=say)
+    try:
+        yield con
+    finally:
+        con.close()
+
+
+def bring_up_to_date(path: Path, *, wait_seconds: float = WAIT_SECONDS, say: Say = say_on_stderr) -> bool:
+    """Whether there is a warehouse to read: not where there is nothing, or something without tables.
+
+    One of an older schema is brought up to date first; what is no warehouse is refused.
+    """
+    return of(path).bring_up_to_date(path, wait_seconds=wait_seconds, say=say)
 
 
 @dataclass(frozen=True)
@@ -144,7 +169,7 @@ def load(
     shared: tables that belong to no model (prompts, null_spectra) → files; rows that are there already are kept.
     """
     written: Counter[str] = Counter()
-    with writing(path, wait_seconds, say) as con:
+    with of(path).writing(path, wait_seconds, say) as con:
         with refusals(path), transaction(con):
             for table, files in shared.items():
                 written[table] = _insert_shared(con, table, files)
