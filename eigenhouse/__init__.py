@@ -4,7 +4,7 @@ from pathlib import Path
 
 __version__ = "0.2.0"
 
-_CHECKOUT = Path(__file__).resolve().parent.parent
-if (_CHECKOUT / "pyproject.toml").is_file():
+_HERE = Path(__file__).resolve().parent
+if not (_HERE / "ingest").is_dir():
     # Installed, `ingest`, `analyses` and `sql` lie in this folder; in a checkout they stand beside it.
-    __path__.append(str(_CHECKOUT))
+    __path__.append(str(_HERE.parent))
