@@ -11,10 +11,24 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from eigenhouse import __doc__ as about
-from eigenhouse import process
+from eigenhouse import __version__, process
 from eigenhouse.options import VERBS, Verb, variable
+from eigenhouse.variables import OURS
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=about)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+def _tell_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"eigenhouse {__version__}")
+        raise typer.Exit
+
+
+VERSION = typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit.")
+
+
+@app.callback(help=about)
+def _before_any_verb(version: Annotated[bool, VERSION] = False) -> None: ...
 
 
 def _command(verb: Verb) -> Callable[..., None]:
@@ -23,8 +37,8 @@ def _command(verb: Verb) -> Callable[..., None]:
 
     def run(**told: Any) -> None:
         module, _, name = verb.work.partition(":")
-        values = {name: None if value == "" and hints[name] is not str else value for name, value in told.items()}
-        getattr(import_module(module), name)(verb.options(**values))
+        given = {option: value for option, value in told.items() if value != ""}  # `--name ""` is as none at all
+        getattr(import_module(module), name)(verb.options(**given))
 
     run.__doc__ = verb.options.__doc__
     run.__annotations__ = {
@@ -32,7 +46,7 @@ def _command(verb: Verb) -> Callable[..., None]:
             hints[each.name],
             typer.Option(
                 f"--{each.name.replace('_', '-')}",
-                envvar=process.OURS + variable(each.name),
+                envvar=OURS + variable(each.name),
                 help=each.metadata["help"],
                 show_envvar=False,
                 **each.metadata["limits"],
