@@ -58,7 +58,12 @@ TREES = sources()
 def imports(tree):
     """Every module that is imported, by its full name: of `from a import b`, a.b where that is a module."""
     found = set()
-    for node in ast.walk(tree):
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and getattr(node.test, "id", None) == "TYPE_CHECKING":
+            continue  # for the checker's eyes: nothing is imported
+        waiting += ast.iter_child_nodes(node)
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
