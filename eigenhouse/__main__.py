@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import Field, fields
 from importlib import import_module
 from typing import Annotated, Any, get_type_hints
 
@@ -33,35 +33,26 @@ def _before_any_verb(version: Annotated[bool, VERSION] = False) -> None: ...
 
 def _command(verb: Verb) -> Callable[..., None]:
     """A function whose parameters are the verb's options, as typer reads them; its work is imported when it runs."""
-    hints = get_type_hints(verb.options)
 
     def run(**told: Any) -> None:
         module, _, name = verb.work.partition(":")
         given = {option: value for option, value in told.items() if value != ""}  # `--name ""` is as none at all
         getattr(import_module(module), name)(verb.options(**given))
 
+    kinds = get_type_hints(verb.options)
+    parameters = [_parameter(option, kinds[option.name]) for option in fields(verb.options)]
     run.__doc__ = verb.options.__doc__
-    run.__annotations__ = {
-        each.name: Annotated[
-            hints[each.name],
-            typer.Option(
-                f"--{each.name.replace('_', '-')}",
-                envvar=OURS + variable(each.name),
-                help=each.metadata["help"],
-                show_envvar=False,
-                **each.metadata["limits"],
-            ),
-        ]
-        for each in fields(verb.options)
-    }
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [
-            inspect.Parameter(each.name, keyword, default=each.default, annotation=run.__annotations__[each.name])
-            for each in fields(verb.options)
-        ]
-    )
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return run
+
+
+def _parameter(option: Field[Any], kind: Any) -> inspect.Parameter:
+    flag = f"--{option.name.replace('_', '-')}"
+    text, limits = option.metadata["help"], option.metadata["limits"]
+    told = typer.Option(flag, envvar=OURS + variable(option.name), help=text, show_envvar=False, **limits)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(option.name, keyword, default=option.default, annotation=Annotated[kind, told])
 
 
 for _name, _verb in VERBS.items():
