@@ -1,4 +1,4 @@
-"""The verbs of the read side, each a function of its options."""
+"""The verbs of the read side, each a function of its options. What only one of them needs is imported there."""
 
 import itertools
 import sys
@@ -7,8 +7,6 @@ from typing import Any
 
 from eigenhouse.analyses.answers import asking, formats, saved, tables
 from eigenhouse.analyses.answers.destinations import destination
-from eigenhouse.analyses.charts import charts as drawing
-from eigenhouse.analyses.charts import gallery, pictures
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.warehouse import store
 from eigenhouse.options import Chart, Charts, Export, Format, Models, Query, Report, Views
@@ -39,6 +37,9 @@ def query(options: Query) -> None:
 
 def chart(options: Chart) -> None:
     """Draw a saved query, as its header says."""
+    from eigenhouse.analyses.charts import charts as drawing
+    from eigenhouse.analyses.charts import pictures
+
     known = drawing.find(options.q)
     paths = drawing.targets(options.q, options.out)
     with store.reading(options.warehouse) as con:
@@ -54,13 +55,15 @@ def chart(options: Chart) -> None:
 
 def charts(options: Charts) -> None:
     """Draw every saved query that has a chart, as .html, .png and .svg in a folder."""
+    from eigenhouse.analyses.charts import gallery
+
     with store.reading(options.warehouse) as con:
         gallery.draw_all(con, asking.known_model(con, options.model), options.out, _say)
 
 
 def report(options: Report) -> None:
     """Write every model's charts, verdicts and data as pages to read without a network, and as Markdown."""
-    from eigenhouse.analyses.report import report as pages  # jinja2 takes a tenth of the second that a query has
+    from eigenhouse.analyses.report import report as pages
 
     with store.reading(options.warehouse) as con:
         pages.write(con, options.warehouse.name, options.out, asking.known_model(con, options.model), _say)
@@ -83,7 +86,7 @@ def queries(_: object) -> None:
 
 def export(options: Export) -> None:
     """Write a model's measurements as files for other tools: spectra, grams, effective ranks."""
-    from eigenhouse.analyses import export as files  # numpy and polars take their time
+    from eigenhouse.analyses import export as files
 
     if not options.model or options.out is None:
         raise EigenhouseError(

@@ -1,17 +1,20 @@
 """Every option, once. The command line, the variables that make hands over and both helps are made of these classes.
 
-Only the standard library is imported here, so that `make help` can ask for the variables before anything is installed.
+Only the standard library is imported here, so that `make help` can list the variables before anything is installed.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eigenhouse.errors import EigenhouseError
+from eigenhouse.errors import EigenhouseError, not_installed
 from eigenhouse.ingest.geometry import operators
+
+READ_MODELS = ("torch", "transformers", "accelerate")  # what a plain install leaves out first of all
 
 
 def option(default: Any, text: str, **limits: Any) -> Any:
@@ -84,12 +87,14 @@ class Ingest(House):
         return settled.get(name, getattr(self, name))
 
     def check(self) -> None:
-        """Raise EigenhouseError for what can't be meant, before anything is fetched."""
+        """Raise EigenhouseError for what can't be meant or done, before anything is fetched."""
         self.max_experts, self.variant_names  # noqa: B018  (they raise)
         if self.static_only and self.dynamic_only:
             raise EigenhouseError("want STATIC_ONLY or DYNAMIC_ONLY, got both, which leaves nothing to do")
         if self.eigenvectors not in ("auto", "all", "none"):
             raise EigenhouseError(f"want EIGENVECTORS=auto, all or none, got {self.eigenvectors!r}")
+        if missing := [name for name in READ_MODELS if not self.model.endswith(".json") and not find_spec(name)]:
+            raise not_installed(missing[0])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +119,7 @@ class Query(_Parameters):
 
     sql: str = option("", "A question; $model, $anchor, $operator, $head, $k are filled from the options.")
     q: str = option("", "A saved query by name; `queries` lists them.")
-    format: Format = option(Format.table, "How the answer is written.")
+    format: Format = option(Format.table, f"How the answer is written: {', '.join(Format)}.")
     out: Path | None = option(None, "The file to write; standard output without it.")
 
 
@@ -146,7 +151,7 @@ class Report(House):
 class Models(House):
     """List the models, their worst conformance error, and what of them is doubted or stale."""
 
-    format: Format = option(Format.table, "How the answer is written.")
+    format: Format = option(Format.table, f"How the answer is written: {', '.join(Format)}.")
     out: Path | None = option(None, "The file to write; standard output without it.")
 
 

@@ -14,10 +14,8 @@ from typing import Any, BinaryIO
 import typer
 from typer.core import TyperCommand
 
-from eigenhouse.errors import EigenhouseError, Stopped
-
-OURS = "EIGENHOUSE_"
-ANYWHERE = ("EIGENHOUSE_CACHE", "EIGENHOUSE_WAREHOUSE", "EIGENHOUSE_SEVERAL_GOALS")
+from eigenhouse.errors import EigenhouseError, Stopped, not_installed
+from eigenhouse.variables import OURS, refuse_untaken
 
 
 class Stream(io.RawIOBase):
@@ -111,23 +109,19 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         with _refusals():
-            self._want_options()
+            refuse_untaken(str(self.name), os.environ)
             return super().invoke(ctx)
-
-    def _want_options(self) -> None:
-        """make hands over whatever was typed, whether the command takes it or not."""
-        takes = {str(option.envvar) for option in self.params if getattr(option, "envvar", None)}
-        typed = sorted(name for name, value in os.environ.items() if name.startswith(OURS) and value)
-        surplus = [name.removeprefix(OURS) for name in typed if name not in (*takes, *ANYWHERE)]
-        if surplus and "EIGENHOUSE_SEVERAL_GOALS" not in os.environ:
-            has = ", ".join(sorted(name.removeprefix(OURS) for name in takes)) or "none"
-            raise EigenhouseError(f"{self.name} takes no {surplus[0]}, which would do nothing; its variables: {has}")
 
 
 @contextmanager
 def _refusals() -> Iterator[None]:
     try:
-        yield
+        try:
+            yield
+        except ModuleNotFoundError as error:  # what only some work needs is imported when it is due
+            if not error.name or error.name.startswith("eigenhouse"):
+                raise
+            raise not_installed(error.name) from error
     except EigenhouseError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(130 if isinstance(error, Stopped) else 1) from error

@@ -7,17 +7,21 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import typer.main
+from packaging.requirements import Requirement
 
-import eigenhouse
+from eigenhouse import variables
 from eigenhouse.__main__ import app
+from eigenhouse.errors import EigenhouseError
+from eigenhouse.options import VERBS
 
 ROOT = Path(__file__).resolve().parent.parent
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-PASSED = re.search(r"^PASSED = ((?:.*\\\n)*.*)", MAKEFILE, re.MULTILINE)[1].replace("\\\n", " ").split()
+PASSED = sorted({name for verb in VERBS for name in variables.taken_by(verb)})
 NASTY = """select $1, "a""b", `touch {trap}`, 'it''s' as "x y", $$t$$ # ; \\ $(shell touch {trap})
  ${{HOME}} $(MAKE) | & > {trap} MODLE=3 %s *  -- end"""
 
@@ -64,7 +68,7 @@ def test_every_variable_arrives_as_typed(echo, tmp_path, name):
     typed = NASTY.format(trap=trap)
     command, handed_over, _ = echo("query", f"{name}={typed}")
     assert command == ["-m", "eigenhouse", "query"]
-    assert handed_over == {name: typed}
+    assert handed_over == {name: typed, "GOALS": "query"}
     assert not trap.exists()
 
 
@@ -81,22 +85,46 @@ def test_sql_is_answered_as_typed(tmp_path, warehouse):
 def test_only_the_command_line_and_a_warehouse_count(echo):
     typed = "/a $(shell x) b.duckdb"
     _, handed_over, seen = echo("models", "K=3", NAME="wsl", MODEL="stray", WAREHOUSE=typed)
-    assert handed_over == {"K": "3", "WAREHOUSE": typed}
+    assert handed_over == {"K": "3", "WAREHOUSE": typed, "GOALS": "models"}
     assert seen["NAME"] == "wsl"
     _, handed_over, _ = echo("models", "WAREHOUSE=typed.duckdb", WAREHOUSE="outside.duckdb")
-    assert handed_over == {"WAREHOUSE": "typed.duckdb"}
+    assert handed_over == {"WAREHOUSE": "typed.duckdb", "GOALS": "models"}
 
 
-@pytest.mark.parametrize(("typo", "near"), [("MODLE", "MODEL"), ("model", "MODEL"), ("FROMAT", "FORMAT")])
-def test_an_unknown_variable_is_refused(tmp_path, typo, near):
+@pytest.mark.parametrize(
+    ("goals", "typo", "near"),
+    [
+        (["ingest"], "MODLE", "MODEL"),
+        (["ingest"], "model", "MODEL"),
+        (["ingest"], "ZZZ", None),
+        (["query"], "FROMAT", "FORMAT"),
+        (["queries", "models"], "MODLE", "MODEL"),
+        (["test", "models"], "FROMAT", "FORMAT"),
+    ],
+)
+def test_an_unknown_variable_is_refused(tmp_path, goals, typo, near):
+    """By the program, which knows its options, before it imports or fetches anything."""
     trap = tmp_path / "trap"
-    done = make("ingest", f"{typo}=$(shell touch {trap})")
+    blocked = tmp_path / "blocked"
+    program(blocked / "bin" / "python", f'case "$*" in "-m eigenhouse "*) exec {sys.executable} "$@" ;; esac')
+    done = make(*goals, f"VENV={blocked}", f"{typo}=$(shell touch {trap})")
     assert done.returncode == 2
-    assert f"no variable {typo} (did you mean {near}?); there are MODEL " in done.stderr
+    hint = f" (did you mean {near}?)\n" if near else "; ingest has WAREHOUSE, MODEL, "
+    assert f"error: no variable {typo}{hint}" in done.stderr
     assert not trap.exists()
 
 
-def test_every_variable_is_an_option_and_the_other_way_round():
+def test_a_variable_counts_where_one_of_the_goals_takes_it(monkeypatch):
+    told = {"EIGENHOUSE_GOALS": "queries models", "EIGENHOUSE_FORMAT": "csv", "EIGENHOUSE_CACHE": "/c"}
+    variables.refuse_untaken("queries", told)
+    with pytest.raises(EigenhouseError, match=r"queries takes no K, which would do nothing; its variables: none"):
+        variables.refuse_untaken("queries", told | {"EIGENHOUSE_K": "3"})
+    variables.refuse_untaken("queries", {"EIGENHOUSE_K": ""})
+    with pytest.raises(EigenhouseError, match=r"no variable KK \(did you mean K\?\)"):
+        variables.refuse_untaken("query", {"EIGENHOUSE_KK": ""})
+
+
+def test_every_option_is_a_variable():
     """`--static-only` reads EIGENHOUSE_STATIC_ONLY, which make fills from STATIC_ONLY."""
     commands = typer.main.get_command(app).commands.values()
     options = {option for command in commands for option in command.params if option.name != "help"}
@@ -104,11 +132,31 @@ def test_every_variable_is_an_option_and_the_other_way_round():
     assert names == {name: f"EIGENHOUSE_{name}" for name in PASSED}
 
 
+def test_the_makefile_knows_every_verb_and_no_option():
+    assert re.search(r"^VERBS  = (.*)", MAKEFILE, re.MULTILINE)[1].split() == list(VERBS)
+    own = {"WAREHOUSE", "NAME", "MODEL", "Q", "K"}  # of these its comments speak
+    words = set(re.findall(r"\b[A-Z_]+\b", MAKEFILE))
+    assert words & set(PASSED) <= own
+
+
 def test_help_is_the_default_and_tells_of_everything():
     done = make()
-    targets = re.search(r"^\.PHONY: (.*)", MAKEFILE, re.MULTILINE)[1].split()
+    targets = [*VERBS, *re.search(r"^OTHERS = (.*)", MAKEFILE, re.MULTILINE)[1].split()]
     assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("make ")] == targets
-    assert [name for name in PASSED if not re.search(rf"\b{name}\b", done.stdout)] == []
+    assert [name for name in PASSED if not re.search(rf"^{name}\b", done.stdout, re.MULTILINE)] == []
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_help_needs_nothing_installed(tmp_path):
+    """A Python without packages; and an older one, with which the targets are listed all the same."""
+    bare = program(tmp_path / "bare", f'exec {sys.executable} -E -S "$@"')
+    assert make("help", f"PYTHON={bare}").stdout == make("help").stdout
+    old = program(tmp_path / "old", "echo SyntaxError >&2; exit 1")
+    done = make("help", f"PYTHON={old}")
+    targets = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("make ")]
+    assert targets[: len(VERBS)] == list(VERBS) and "clean" in targets
+    assert "listed by Python 3.11 or later" in done.stdout
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 # --- the environment ---
@@ -152,6 +200,20 @@ def test_venv_is_made_once_for_each_lock(project):
     assert project("queries")[1] == 0
 
 
+def test_a_misspelt_variable_is_refused_before_an_environment_is_made(project):
+    for room in ("eigenhouse", "ingest"):
+        (project.folder / room).symlink_to(ROOT / room)
+    stand_in = (project.folder / "python").read_text()
+    check = f'case "$*" in "-m eigenhouse.variables "*) exec {sys.executable} "$@" ;; esac\n'
+    (project.folder / "python").write_text(stand_in.replace("#!/bin/sh\n", f"#!/bin/sh\n{check}"))
+    done, installs, _ = project("models", "MODLE=x")
+    assert (done.returncode, installs, done.stderr.splitlines()[0]) == (
+        2, 0, "error: no variable MODLE (did you mean MODEL?)",
+    )  # fmt: skip
+    assert not (project.folder / ".venv").exists()
+    assert project("models")[1] == 1
+
+
 def test_a_broken_install_is_not_taken_for_done(project):
     done, installs, log = project("models", BROKEN="1")
     assert (done.returncode, installs) == (2, 1)
@@ -190,17 +252,23 @@ def test_clean_keeps_the_warehouse(project):
 # --- what is installed ---
 
 
-def test_the_lock_holds_what_is_asked_for_and_no_machine():
-    """Exact versions; none of one machine's paths, addresses or builds."""
+def test_the_lock_holds_what_is_declared_and_no_machine():
+    """Exact versions, each of them allowed by pyproject.toml; none of one machine's paths, addresses or builds."""
     lines = (ROOT / "requirements.lock").read_text().splitlines()
     pins = [line for line in lines if line and not line.startswith("#")]
     assert [pin for pin in pins if not re.fullmatch(r"[\w.-]+==[\w.]+( ; [\w \"=]+)?", pin)] == []
-    names = {pin.split("==")[0].lower() for pin in pins}
-    asked = [line.split("#")[0].strip() for line in (ROOT / "requirements.in").read_text().splitlines()]
-    assert {line.split("==")[0].lower() for line in asked if line} <= names
-    assert [line for line in asked if "==" in line and line not in pins] == []
-
-
-def test_one_version():
+    locked = dict(pin.lower().split(" ;")[0].split("==") for pin in pins)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["version"] == eigenhouse.__version__
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    declared = [Requirement(text) for group in groups for text in group]
+    wanted = [each for each in declared if each.name != "pip"]  # a new environment brings its own
+    assert [str(each) for each in wanted if not each.specifier.contains(locked.get(each.name.lower(), "0"))] == []
+
+
+def test_what_is_pinned_is_what_runs():
+    """The tests ran with the very versions of the lock."""
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    pins = [
+        line.split(" ;")[0].split("==") for line in lines if line and not line.startswith("#") and " ; " not in line
+    ]
+    assert [name for name, pin in pins if metadata.version(name).split("+")[0] != pin] == []

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 import test_makefile
 
+from eigenhouse import __version__
+from eigenhouse.options import VERBS
+
 ROOT = Path(__file__).resolve().parent.parent
 BIG = "from range(300_000)"  # far more than a pipe holds
 PRINTING = {
@@ -22,7 +25,7 @@ PRINTING = {
     "export": ["export", "--model", "org/one", "--prompt-set", "std@0a1b2c3d", "--out", "files"],
 }
 
-ASKING = ("ingest", "models", "query", "queries", "chart", "charts", "report", "export", "views")
+ASKING = tuple(VERBS)
 
 
 @pytest.fixture
@@ -108,6 +111,15 @@ def test_make_ends_quietly_too(warehouse, told):
             ["bash", "-c", f"{script} {then}", "bash", *told], cwd=ROOT, env=outside, capture_output=True, timeout=60
         )
         assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_the_front_door(shell):
+    assert shell(["--version"], "").stdout.decode() == f"eigenhouse {__version__}\n"
+    told = shell(["--help"], "")
+    assert (told.returncode, told.stderr) == (0, b"")
+    assert [verb for verb in VERBS if f"│ {verb} ".encode() not in told.stdout] == []
+    nothing = ["query", "--sql", "select 7 as n", "--format", "csv", "--q", "", "--model", "", "--anchor", ""]
+    assert shell(nothing, "").stdout == b"n\n7\n"  # an option that is given as '' is as one that isn't
 
 
 # --- bytes that are no text ---

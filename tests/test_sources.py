@@ -399,6 +399,11 @@ def header_of(content, n_bytes=None):
         (header_of({"__metadata__": {}}), "without tensors"),
         (header_of({"x": {"data_offsets": [0, 12]}}) + b"12345678901", "wanted 52 bytes .* got 51"),
         (header_of({"x": {"data_offsets": [0, 12]}}) + b"1234567890123", "wanted 52 bytes .* got 53"),
+        (header_of({"x": {"dtype": "F32", "shape": [3], "data_offsets": [0, 4]}}) + b"1234", "invalid shape.*corrupt"),
+        (
+            header_of({name: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]} for name in "xy"}) + b"1234",
+            "invalid offset.*corrupt",
+        ),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "git lfs pull"),
     ],
 )
@@ -641,8 +646,8 @@ def test_every_exception_of_the_hub_client(monkeypatch, kind, told, where):
 
 def test_nothing_heavy_is_imported_to_refuse(tmp_path):
     program = (
-        "import sys; from ingest import sources, errors\n"
-        "try: sources.resolve('./gone')\n"
+        "import sys; from eigenhouse import errors; from eigenhouse.ingest.sources import locate\n"
+        "try: locate.resolve('./gone')\n"
         "except errors.EigenhouseError: pass\n"
         "print({'torch', 'transformers', 'huggingface_hub', 'gguf', 'numpy'} & set(sys.modules))"
     )

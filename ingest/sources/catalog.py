@@ -56,11 +56,12 @@ class Entry:
 
 
 def cache_dir() -> Path:
-    """Where fetched models and runs are kept: EIGENHOUSE_CACHE, else the user's cache folder."""
+    """Where fetched models and runs are kept: EIGENHOUSE_CACHE, else the user's cache folder, ~/.cache on Linux."""
     if chosen := os.environ.get("EIGENHOUSE_CACHE"):
         return Path(os.path.abspath(os.path.expanduser(chosen)))
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(os.path.abspath(home)) / "eigenhouse"
+    from platformdirs import user_cache_path  # late: a query needs no cache
+
+    return user_cache_path("eigenhouse", appauthor=False)
 
 
 def names() -> tuple[str, ...]:

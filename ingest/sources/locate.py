@@ -382,4 +382,11 @@ def _safetensors_names(path: Path) -> set[str]:
         _refuse_size(path, n_wanted)
     if not header:
         raise EigenhouseError(f"wanted weights in {path}; got a safetensors file without tensors")
-    return set(header)
+    from safetensors import SafetensorError, safe_open  # late: what only reads a warehouse goes without it
+
+    try:
+        with safe_open(path, "np"):  # it also sees tensors that overlap, and shapes that don't fit their bytes
+            return set(header)
+    except SafetensorError as error:
+        told = str(error).removeprefix("Error while deserializing header: ")
+        raise EigenhouseError(f"wanted safetensors in {path}; got {told} (corrupt?)") from error
