@@ -32,8 +32,8 @@ import transformers.models.llama.modeling_llama  # what most types import: once,
 from eigenhouse.ingest.capture.sites import Site, Unreadable
 from eigenhouse.ingest.capture.workbench import Workbench
 from eigenhouse.ingest.models.loading import load_model
-from eigenhouse.ingest.proof import surroundings as probing
 from eigenhouse.ingest.proof.basis_vectors import read_factors
+from eigenhouse.ingest.proof.surroundings import read_rope_scale
 from eigenhouse.ingest.runs import pipeline
 from eigenhouse.ingest.sources.locate import resolve
 
@@ -214,7 +214,7 @@ def site_sigma(site: Site, single: Site) -> dict[tuple[str, int], np.ndarray]:
 
     Latent attention's features for positions alone, which come last, are an operator of their own.
     """
-    read = read_factors(single, probing.read_rope_scale(site))
+    read = read_factors(single, read_rope_scale(site))
     w_q, w_k = read.w_q.astype(np.float64), read.w_k.astype(np.float64)
     group = len(w_q) // len(w_k)
     n_content = w_q.shape[1] - getattr(site.module, "qk_rope_head_dim", 0)

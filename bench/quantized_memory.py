@@ -87,13 +87,14 @@ def make(name: str, folder: str) -> None:
 
 
 def _model(name: str) -> Any:
+    from eigenhouse.ingest.capture import kernel  # noqa: F401  (registers the attention that a loaded model runs)
     from eigenhouse.ingest.models import loading
-    from eigenhouse.ingest.sources import locate as sources
+    from eigenhouse.ingest.sources.locate import resolve
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     if name == "random":
         return Qwen3ForCausalLM(Qwen3Config(**LARGE, tie_word_embeddings=True))
-    return loading.load_model(sources.resolve(name), False, whole=True).model
+    return loading.load_model(resolve(name), False, whole=True).model
 
 
 def _megabytes(module: nn.Module) -> float:

@@ -7,7 +7,7 @@ import pytest
 import tiny_models
 import torch
 from eigenhouse.ingest.models import codes, dequantize, loading
-from eigenhouse.ingest.models.codes import Method
+from eigenhouse.ingest.models.methods import Method
 from eigenhouse.ingest.sources.stored import Stored
 from safetensors.torch import load_file, save_file
 

@@ -5,7 +5,7 @@ import pytest
 import tiny_ggufs
 import torch
 import transformers
-from eigenhouse.ingest.models import gguf_facts, gguf_reading
+from eigenhouse.ingest.models import gguf_facts, gguf_reading, gguf_witness
 from tiny_ggufs import assert_same, load, zeros
 
 from bench.tiny_configs import randomize
@@ -103,7 +103,7 @@ def test_a_hybrid_by_conversions(tmp_path):
     for name in ("attn_q", "attn_k", "attn_q_norm", "attn_norm"):
         read = {reading.stored[0]: reading for reading in gguf_reading.readers(path, model).values()}
         name = f"blk.1.{name}.weight"
-        torch.testing.assert_close(gguf_reading.witness(path, name), read[name].read(), rtol=0, atol=0)
+        torch.testing.assert_close(gguf_witness.witness(path, name), read[name].read(), rtol=0, atol=0)
 
 
 # --- biases

@@ -7,7 +7,7 @@ import gguf
 import pytest
 import tiny_ggufs
 import tiny_models
-from eigenhouse.ingest.models import gguf_config, gguf_facts, loading
+from eigenhouse.ingest.models import gguf_config, gguf_facts, gguf_rules, loading
 from tiny_ggufs import assert_same, load, zeros
 
 from eigenhouse.errors import EigenhouseError
@@ -124,7 +124,7 @@ def test_no_key_that_gguf_knows_is_ignored(name, tmp_path, monkeypatch):
     """Each, with a value that says something, changes the config or a rotation, or is refused, or is on a list."""
     path = tiny_ggufs.save(tmp_path / "tiny.gguf", name, tiny_ggufs.build(name))
     header, known = gguf_facts.read_header(path), sorted(set(sections()))
-    plain, lists = gguf_config.load_config(path).to_dict(), (*gguf_facts.BESIDE, *gguf_facts.TOLD)
+    plain, lists = gguf_config.load_config(path).to_dict(), (*gguf_rules.BESIDE, *gguf_rules.TOLD)
     ignored = []
     for key in known:
         changed = {f"{header.architecture}.{key}": "novel" if key.endswith(("type", "layout")) else 0.37}

@@ -10,7 +10,7 @@ import pytest
 import tiny_models
 import torch
 import transformers
-from eigenhouse.ingest.capture import sites as capture
+from eigenhouse.ingest.capture import kernel as capture
 from eigenhouse.ingest.runs import pipeline
 from eigenhouse.ingest.stages import factors as factor_stage
 from eigenhouse.ingest.stages import spectra as stages
@@ -205,7 +205,7 @@ def test_a_stage_of_other_code_is_not_taken_up(ingest, tmp_path, monkeypatch):
 
 
 def test_two_ingests_of_the_same_weights_do_not_mix(ingest, tmp_path, own_cache):
-    from eigenhouse.ingest.sources.locate import weights_sha256
+    from eigenhouse.ingest.sources.source import weights_sha256
 
     folder = tiny_models.save("grouped heads", tmp_path / "tiny")
     run = own_cache / "runs" / weights_sha256(tiny_models.local_source(folder))[:16]

@@ -15,7 +15,7 @@ import schema3_fixture
 import tiny_models
 from eigenhouse.analyses.report import facts
 from eigenhouse.ingest.runs.pipeline import ingest
-from eigenhouse.ingest.sources import locate as sources
+from eigenhouse.ingest.sources import source as sources
 from eigenhouse.ingest.warehouse import file as warehouse_file
 from eigenhouse.ingest.warehouse import migrations, sqlfiles, store
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny_models
 import torch
-from eigenhouse.ingest.capture import sites as capture
+from eigenhouse.ingest.capture import kernel
 from eigenhouse.ingest.capture.tracing import tracing
 from eigenhouse.ingest.proof.conformance import TOLERANCE, Evidence, proven_factors
 from eigenhouse.ingest.runs import pipeline
@@ -95,10 +95,10 @@ def test_torchs_own_kernel_is_heard_and_ours_is_not_traced():
     class Kernels(nn.Linear):
         def forward(self, _hidden):
             theirs = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=0.3)
-            return theirs, capture.attention_function(self, q, k, v, causal, scaling=0.3)[0].transpose(1, 2)
+            return theirs, kernel.attention_function(self, q, k, v, causal, scaling=0.3)[0].transpose(1, 2)
 
     calls = []
-    with torch.no_grad(), capture.listening(calls.append, traced_batch=1):
+    with torch.no_grad(), kernel.listening(calls.append, traced_batch=1):
         theirs, ours = Kernels(1, 1)(torch.zeros(1, 7, 1))
     assert [call.value is None for call in calls] == [True, False]
     assert torch.equal(calls[0].mask, causal) and calls[0].scaling == 0.3

@@ -16,8 +16,9 @@ import gguf
 import numpy as np
 import pytest
 from eigenhouse.ingest.sources import catalog, gguf_header
-from eigenhouse.ingest.sources import locate as sources
-from eigenhouse.ingest.sources.locate import resolve, revision_order
+from eigenhouse.ingest.sources.locate import resolve
+from eigenhouse.ingest.sources.source import revision_order, weights_sha256
+from eigenhouse.ingest.sources.weight_files import check_gguf
 from safetensors.numpy import save_file
 
 from eigenhouse.errors import EigenhouseError
@@ -130,12 +131,12 @@ def test_shards_are_sorted_and_hashed_together(sharded):
         capture_output=True,
         check=True,
     )
-    assert sources.weights_sha256(source) == listed.stdout.split()[0].decode()
+    assert weights_sha256(source) == listed.stdout.split()[0].decode()
 
 
 def test_one_file_is_hashed_alone(folder):
     expected = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    assert sources.weights_sha256(resolve(str(folder))) == expected
+    assert weights_sha256(resolve(str(folder))) == expected
 
 
 @pytest.mark.parametrize("is_legacy", [False, True])
@@ -183,9 +184,9 @@ def test_gguf_ends_where_its_reader_says(tmp_path, alignment):
     path = write_gguf(tmp_path / "tiny.gguf", alignment)
     last = max(gguf.GGUFReader(path).tensors, key=lambda tensor: tensor.data_offset)
     end = int(last.data_offset) + int(last.n_bytes)
-    sources.check_gguf(path)
+    check_gguf(path)
     os.truncate(path, end)  # what follows is padding
-    sources.check_gguf(path)
+    check_gguf(path)
     os.truncate(path, end - 1)
     refusal(path, f"wanted {end} bytes .* got {end - 1} ")
 
@@ -457,10 +458,15 @@ def test_a_part_of_a_gguf(tmp_path):
 
 
 def test_a_file_that_may_not_be_read(folder, monkeypatch):
-    def refuse(path, names):
-        raise PermissionError(13, "Permission denied", str(path))
+    """root may read every file, so it is open() that refuses here."""
+    real = open
 
-    monkeypatch.setattr(sources, "_safetensors_names", lambda path: refuse(path, ()))
+    def refusing(path, *args, **options):
+        if str(path).endswith("model.safetensors"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *args, **options)
+
+    monkeypatch.setattr("builtins.open", refusing)
     refusal(folder, "model.safetensors; got: Permission denied")
 
 
@@ -549,7 +555,8 @@ def resolve_in_a_process(tmp_path, endpoint, *wanted):
     program = """
         import json, sys
         from eigenhouse.errors import EigenhouseError
-        from eigenhouse.ingest.sources.locate import resolve, revision_order
+        from eigenhouse.ingest.sources.locate import resolve
+        from eigenhouse.ingest.sources.source import revision_order
         for model, revision in json.loads(sys.argv[1]):
             try:
                 source = resolve(model, revision=revision)
@@ -641,9 +648,11 @@ def test_every_exception_of_the_hub_client(monkeypatch, kind, told, where):
 
 def test_nothing_heavy_is_imported_to_refuse(tmp_path):
     program = (
-        "import sys; from ingest import sources, errors\n"
-        "try: sources.resolve('./gone')\n"
-        "except errors.EigenhouseError: pass\n"
+        "import sys\n"
+        "from eigenhouse.errors import EigenhouseError\n"
+        "from eigenhouse.ingest.sources.locate import resolve\n"
+        "try: resolve('./gone')\n"
+        "except EigenhouseError: pass\n"
         "print({'torch', 'transformers', 'huggingface_hub', 'gguf', 'numpy'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -6,9 +6,10 @@ import pytest
 import tiny_models
 import torch
 import transformers
-from eigenhouse.ingest.capture import forward
-from eigenhouse.ingest.capture import recording as probes
-from eigenhouse.ingest.capture import sites as capture
+from eigenhouse.ingest.capture import forward, made_up_inputs
+from eigenhouse.ingest.capture.recording import record
+from eigenhouse.ingest.capture.sites import Unreadable
+from eigenhouse.ingest.models.loading import KERNEL
 from torch import nn
 from typer.testing import CliRunner
 
@@ -255,7 +256,7 @@ def test_a_stack_that_cannot_be_read_takes_no_other_along(ingest, monkeypatch):
 
     def refusing(site, single):
         if site.path.startswith("vision"):
-            raise capture.Unreadable("planted")
+            raise Unreadable("planted")
         return real(site, single)
 
     monkeypatch.setattr(factor_stage, "proven_factors", refusing)
@@ -269,8 +270,8 @@ def test_lengths_of_probes():
     """Sites of one length where the part can be so short, in the same order at every length."""
     for build in (whisper, llava, lambda: heard("Wav2Vec2"), spectrogram, lambda: qwen_vl("Qwen2VL"), sam):
         model = tiny_models.randomize(build())
-        model.set_attn_implementation(capture.NAME)
-        many, one = (probes.record(model, model.base_model, n) for n in (13, 1))
+        model.set_attn_implementation(KERNEL)
+        many, one = (record(model, model.base_model, n) for n in (13, 1))
         assert [site.path for site in many.sites] == [site.path for site in one.sites] != []
         assert {site.n_positions for site in many.sites} == {13}
         assert {site.n_positions for site in one.sites} == {1}
@@ -278,7 +279,7 @@ def test_lengths_of_probes():
 
 def test_a_waveform_makes_as_many_frames():
     frames = nn.Sequential(nn.Conv1d(1, 2, 5, 3), nn.Conv1d(2, 2, 3, 2))(
-        torch.zeros(1, 1, probes._samples(11, [5, 3], [3, 2]))
+        torch.zeros(1, 1, made_up_inputs._samples(11, [5, 3], [3, 2]))
     )
     assert frames.shape[-1] == 11
 
@@ -366,7 +367,7 @@ def test_a_decoder_that_runs_alone_only_has_no_statistics(ingest, tmp_path, monk
     """Without the encoder's states it would attend to something else."""
     (tmp_path / "tiny").mkdir()
     tiny_models.save_tokenizer(tmp_path / "tiny")
-    monkeypatch.setitem(probes._MAKERS, "pixel_values", lambda part, n: iter(()))
+    monkeypatch.setitem(made_up_inputs._MAKERS, "pixel_values", lambda part, n: iter(()))
     ask = ingest(seen_and_told(), "--no-weights")
     told = "select distinct reason from skipped_modules where module = 'attention_stats'"
     assert ask(told) == [("prompts are text, and the decoder that takes it can't be run beside its encoder",)]

@@ -5,8 +5,8 @@ import json
 import pytest
 import tiny_models
 import torch
-from eigenhouse.ingest.models import codes, dequantize, loading, witness
-from eigenhouse.ingest.models.codes import Method
+from eigenhouse.ingest.models import bit_by_bit, codes, dequantize, loading, witness
+from eigenhouse.ingest.models.methods import Method
 from safetensors.torch import load_file, save_file
 from test_codes import in_blocks, stored
 
@@ -103,10 +103,10 @@ FORMS = {
         },
         Method("mxfp4"),
     ),
-    "nf4": (four_bits("nf4", witness._nf4), Method("bitsandbytes")),
-    "fp4": (four_bits("fp4", witness._fp4_of_bitsandbytes), Method("bitsandbytes")),
+    "nf4": (four_bits("nf4", bit_by_bit._nf4), Method("bitsandbytes")),
+    "fp4": (four_bits("fp4", bit_by_bit._fp4_of_bitsandbytes), Method("bitsandbytes")),
     "nf4 twice": (
-        four_bits("nf4", witness._nf4, **NESTED)
+        four_bits("nf4", bit_by_bit._nf4, **NESTED)
         | {
             "a.weight.absmax": integers(ROWS * COLUMNS // 64, dtype=torch.uint8, low=0, high=256),
             "a.weight.nested_absmax": scales(1),

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 from eigenhouse.ingest.capture.attention import AttentionCall, head_stats
-from eigenhouse.ingest.capture.sites import Site, listening, own_kernel
+from eigenhouse.ingest.capture.kernel import listening, own_kernel
+from eigenhouse.ingest.capture.sites import Site
 from eigenhouse.ingest.models.loading import LoadedModel, first_line
 from eigenhouse.ingest.sources.prompts import PromptSet
 

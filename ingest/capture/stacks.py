@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from eigenhouse.ingest.capture.sites import Site
-from eigenhouse.ingest.proof.layouts import FUSED, SEPARATE
+from eigenhouse.ingest.models.parameter_names import FUSED, SEPARATE
 from transformers import PretrainedConfig, PreTrainedModel
 
 _KINDS = {"sliding": "sliding", "chunked": "chunked", "linear": "linear", "full": "full"}

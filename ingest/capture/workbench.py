@@ -9,13 +9,13 @@ from typing import Any
 import psutil
 from eigenhouse.ingest import console
 from eigenhouse.ingest.capture.forward import longest_text, usable_device
-from eigenhouse.ingest.capture.recording import Recording, main_input, record, takes_text
-from eigenhouse.ingest.capture.sites import Site
+from eigenhouse.ingest.capture.made_up_inputs import main_input, takes_text
+from eigenhouse.ingest.capture.recording import Recording, record
+from eigenhouse.ingest.capture.sites import KEY_POSITION, QUERY_POSITION, Site
 from eigenhouse.ingest.capture.stacks import Stack, find_stacks, position_encoding, tower, unreached
 from eigenhouse.ingest.geometry import operators
 from eigenhouse.ingest.models.loading import LoadedModel, fits_in_memory, load_skeleton, load_tokenizer, load_whole
-from eigenhouse.ingest.proof.conformance import KEY_POSITION, QUERY_POSITION
-from eigenhouse.ingest.sources.locate import Source
+from eigenhouse.ingest.sources.source import Source
 
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.options import Ingest

@@ -13,7 +13,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
-from eigenhouse.ingest.sources.locate import json_object
+from eigenhouse.ingest.sources.weight_files import json_object
 
 from eigenhouse.errors import EigenhouseError
 

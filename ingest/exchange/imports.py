@@ -24,7 +24,7 @@ from eigenhouse.ingest.geometry import grams, null_spectra, subspaces
 from eigenhouse.ingest.geometry.spectra import N_EIGENVECTORS
 from eigenhouse.ingest.runs.pipeline import run_row
 from eigenhouse.ingest.sources.catalog import cache_dir
-from eigenhouse.ingest.sources.locate import refuse_bad_key
+from eigenhouse.ingest.sources.source import refuse_bad_key
 from eigenhouse.ingest.stages import staging
 from eigenhouse.ingest.stages.staging import RunFolder, growing_table, long_frame, pair_frame, vector_frame, write_table
 from eigenhouse.ingest.warehouse import sqlfiles, store

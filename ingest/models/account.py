@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from eigenhouse.ingest.models.codes import Weight
+from eigenhouse.ingest.models.weights import Weight
 from torch import nn
 
 from eigenhouse.errors import EigenhouseError

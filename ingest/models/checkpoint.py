@@ -15,10 +15,12 @@ from math import prod
 from typing import Any
 
 import torch
-from eigenhouse.ingest.models import account, gguf_facts, gguf_reading
-from eigenhouse.ingest.models.codes import Weight, declared, weights_of
+from eigenhouse.ingest.models import account, gguf_facts, gguf_reading, gguf_witness
+from eigenhouse.ingest.models.codes import weights_of
+from eigenhouse.ingest.models.methods import declared
+from eigenhouse.ingest.models.weights import Weight
 from eigenhouse.ingest.models.witness import Testimony, testify
-from eigenhouse.ingest.sources.locate import Source
+from eigenhouse.ingest.sources.source import Source
 from eigenhouse.ingest.sources.stored import Stored, stored_tensors
 from torch import nn
 from transformers.conversion_mapping import get_model_conversion_mapping
@@ -195,8 +197,8 @@ class Checkpoint:
             stored = Stored(parameter, torch.float32, reading.shape, reading.read, path, "+".join(reading.stored))
             is_plain = reading.type_name in GGUF_FLOATS or not reading.stored
             kind, second = "" if is_plain else reading.type_name, None
-            if kind and gguf_reading.has_witness(reading):
-                second = partial(gguf_reading.second_reading, path, reading)
+            if kind and gguf_witness.has_witness(reading):
+                second = partial(gguf_witness.second_reading, path, reading)
             form = GGUF_FLOATS.get(reading.type_name, reading.type_name)
             weight = Weight(parameter, reading.shape, {"codes": stored}, reading.read, kind, format=form, second=second)
             placed[parameter] = Placed((weight,), reading.read, reading.shape)

@@ -11,153 +11,20 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from eigenhouse.ingest.models import dequantize
-from eigenhouse.ingest.sources.locate import Source, json_object
+from eigenhouse.ingest.models.methods import Method
+from eigenhouse.ingest.models.weights import FLOATS, FP8, Weight
 from eigenhouse.ingest.sources.stored import Stored
 
 from eigenhouse.errors import EigenhouseError
 
-FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-FP8 = (torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz)
 EXPONENTS = (torch.float8_e8m0fnu, torch.uint8)
 SCALES = (*FLOATS, *FP8, *EXPONENTS)
 MX_GROUP, NV_GROUP = 32, 16  # codes that share a scale in the OCP MX formats, and in NVFP4
-KNOWN = (
-    "fp8", "mxfp8", "fbgemm_fp8", "compressed-tensors", "modelopt", "bitsandbytes", "gptq", "awq", "mxfp4",
-)  # fmt: skip
 BNB_STATE = "quant_state.bitsandbytes__"
-
-
-@dataclass(frozen=True)
-class Method:
-    """What a checkpoint says of its quantization. name: '' where it says nothing."""
-
-    name: str = ""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def schemes(self) -> list[Mapping[str, Any]]:
-        """What it says of weights, a mapping for each kind of them: compressed-tensors may have several."""
-        groups = self.settings.get("config_groups")
-        inner = [group.get("weights") or {} for group in groups.values()] if isinstance(groups, dict) else []
-        return [self.settings, *inner]
-
-    def told(self, *names: str) -> set[int]:
-        """The numbers that it says under these names."""
-        values = [scheme.get(name) for scheme in self.schemes for name in names]
-        return {value for value in values if isinstance(value, int) and value > 0}
-
-    @property
-    def bits(self) -> set[int]:
-        return self.told("bits", "w_bit", "num_bits")
-
-    @property
-    def blocks(self) -> list[dequantize.Block]:
-        """Rows and columns that share a scale."""
-        pairs = [scheme.get(name) for scheme in self.schemes for name in ("weight_block_size", "block_structure")]
-        return [(int(pair[0]), int(pair[1])) for pair in pairs if isinstance(pair, list | tuple) and len(pair) == 2]
-
-    def group(self, size: int, n_groups: int) -> int:
-        """How many of an axis share a scale. Raises ValueError where what it says makes another number of groups."""
-        told = self.told("group_size", "q_group_size")
-        fits = {group for group in told if -(-size // group) == n_groups}
-        if n_groups == 1 or len(fits) == 1:
-            return size if n_groups == 1 else fits.pop()
-        if told:
-            raise ValueError(f"{n_groups} groups along an axis of {size}, where groups of {min(told)} are told")
-        return dequantize.length(size, n_groups)
-
-
-@dataclass(frozen=True)
-class Weight:
-    """A weight under the name it would have unquantized: stored as it is, or made of codes and what belongs to them.
-
-    parts: role → stored tensor, role 'codes' for the weight itself · read: float32 of codes, else as stored ·
-    kind: '' where nothing is dequantized, else the packing · bits: of one code · settings: what was dequantized with ·
-    also: stored tensors that were consumed beside the parts · is_turned: `read` gives its transpose · format: that of
-    the codes, mostly their dtype · second: another reading, and whose it is, where the witness has none of its own.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    parts: Mapping[str, Stored]
-    read: Callable[[], torch.Tensor]
-    kind: str = ""
-    bits: int = 0
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    also: tuple[Stored, ...] = ()
-    is_turned: bool = False
-    format: str = ""
-    second: Callable[[], tuple[str, torch.Tensor]] | None = None
-
-    def __post_init__(self) -> None:
-        if not self.format:
-            object.__setattr__(self, "format", str(self.dtype).removeprefix("torch."))
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.parts["codes"].dtype
-
-    @property
-    def is_code(self) -> bool:
-        """Stored in what is no 16-, 32- or 64-bit float, and by no known method: never to be taken for a value."""
-        return not self.kind and self.dtype not in FLOATS
-
-    @property
-    def is_linear(self) -> bool:
-        """Whether its codes are (outputs, inputs) whichever way its module has them: made of an nn.Linear."""
-        return self.kind in ("gptq", "awq", "pack-quantized", "NVFP4", "nf4", "fp4", "int8")
-
-
-def declared(source: Source) -> Method:
-    """The method that config.json or a file beside it names. Raises EigenhouseError for one that is not known here."""
-    if source.config_file is None:
-        return Method()
-    config = json_object(source.config_file)
-    inner = [value for value in config.values() if isinstance(value, dict) and "model_type" in value]
-    found = [part.get(name) for part in (config, *inner) for name in ("quantization_config", "compression_config")]
-    beside = source.quantization_files
-    settings = next((told for told in found if isinstance(told, dict) and told), None)
-    if settings is None and beside:
-        settings = json_object(beside[0])
-        settings = settings.get("quantization", settings) | {"quant_method": _method_beside(beside[0], settings)}
-    return Method() if settings is None else _known(source, settings)
-
-
-def _method_beside(path: Path, settings: Mapping[str, Any]) -> str:
-    told = settings.get("quant_method")
-    return str(told or {"hf_quant_config.json": "modelopt", "quant_config.json": "awq"}.get(path.name, "gptq"))
-
-
-def _known(source: Source, settings: Mapping[str, Any]) -> Method:
-    loads = [name for name in ("load_in_8bit", "load_in_4bit") if settings.get(name)]
-    name = str(settings.get("quant_method") or ("bitsandbytes" if loads else "")).lower()
-    name = "compressed-tensors" if name == "compressed_tensors" else name
-    layout = str(settings.get("checkpoint_format") or settings.get("format") or "").lower()
-    sparse = (settings.get("sparsity_config") or {}).get("format")
-    why = ""
-    if name not in KNOWN:
-        why = f"{name or 'an unnamed method'}, which can't be read here"
-    elif name == "gptq" and layout not in ("", "gptq", "gptq_v2"):
-        why = f"gptq in the layout {layout}"
-    elif name == "awq" and str(settings.get("version", "gemm")).lower() != "gemm":
-        why = f"awq in the layout {settings['version']}"
-    elif settings.get("transform_config"):
-        why = f"{name} with transforms, so that its weights are rotated"
-    elif any(word in layout for word in ("sparse", "marlin")) or sparse not in ("dense", None):
-        why = f"{name} in a sparse layout"
-    if why:
-        raise EigenhouseError(
-            f"want floats, or codes of a method that is known here ({', '.join(KNOWN)}); {source.origin} is quantized "
-            f"by {why}. Ingest the model it was made from; where its weights are floats after all, take "
-            "quantization_config out of config.json"
-        )
-    return Method(name, settings)
 
 
 def weights_of(tensors: Mapping[str, Stored], method: Method) -> dict[str, Weight]:

@@ -5,17 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from eigenhouse.ingest.models.gguf_facts import (
-    NO_ROTARY,
-    SETS,
-    SWITCHES,
-    WINDOW_PERIODS,
-    WINDOWED,
-    Facts,
-    read_facts,
-    require_rules,
-)
+from eigenhouse.ingest.models.gguf_facts import Facts, read_facts, require_rules
 from eigenhouse.ingest.models.gguf_rope import original_context, parameters
+from eigenhouse.ingest.models.gguf_rules import NO_ROTARY, SETS, SWITCHES, WINDOW_PERIODS, WINDOWED
 from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, PretrainedConfig
 from transformers.integrations.ggml import GGUF_CONFIG_DEFAULTS_MAPPING, GGUF_CONFIG_MAPPING

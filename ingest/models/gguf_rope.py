@@ -14,7 +14,8 @@ from typing import Any
 import gguf
 import numpy as np
 import torch
-from eigenhouse.ingest.models.gguf_facts import NO_ROTARY, Facts, read_facts
+from eigenhouse.ingest.models.gguf_facts import Facts, read_facts
+from eigenhouse.ingest.models.gguf_rules import NO_ROTARY
 from torch import nn
 
 RELATIVE_ERROR = 1e-5  # transformers computes its frequencies in float32

@@ -19,15 +19,22 @@ import psutil
 import torch
 import transformers
 from accelerate import init_empty_weights
-from eigenhouse.ingest.capture import sites as capture
 from eigenhouse.ingest.models import account, gguf_config, gguf_rope
 from eigenhouse.ingest.models.checkpoint import Checkpoint, require_finite
-from eigenhouse.ingest.sources.locate import Source
+from eigenhouse.ingest.sources.source import Source
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
+from transformers import (
+    AttentionInterface,
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+)
 
 from eigenhouse.errors import EigenhouseError
 
+KERNEL = "eigenhouse"  # capture/kernel.py registers the attention of this name with transformers
 MEMORY_SHARE = 0.7  # of the free memory that a whole float32 model may take; the rest is for activations
 _SILENCED = ("transformers", "accelerate", "huggingface_hub")
 
@@ -109,6 +116,8 @@ def load_skeleton(source: Source, trust_remote_code: bool) -> LoadedModel:
 
     Raises EigenhouseError where transformers can't build it, or where what is stored isn't what the model wants.
     """
+    if KERNEL not in AttentionInterface():
+        raise RuntimeError("want ingest.capture.kernel imported before a model is built: it registers the attention")
     config = load_config(source, trust_remote_code)
     model_class, options = _model_class(source, config), _options(trust_remote_code)
     with _readable(source), init_empty_weights(include_buffers=False):
@@ -163,7 +172,7 @@ def _put_right(source: Source, model: Any) -> None:
 
 def _options(trust_remote_code: bool) -> dict[str, Any]:
     return {
-        "attn_implementation": capture.NAME,
+        "attn_implementation": KERNEL,
         "dtype": torch.float32,
         "trust_remote_code": trust_remote_code,
         "experts_implementation": "eager",  # the grouped kernels refuse a skeleton's strides, and many devices
@@ -217,7 +226,7 @@ def with_a_kernel(build: Callable[..., Any], options: dict[str, Any]) -> Any:
     try:
         return build(**options)
     except KeyError as error:
-        if error.args != (capture.NAME,):
+        if error.args != (KERNEL,):
             raise
         return build(**options | {"attn_implementation": "eager"})
 

@@ -15,21 +15,21 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from math import prod
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import torch
-from eigenhouse.ingest.models.codes import FP8, Method, Weight
+from eigenhouse.ingest.models import bit_by_bit
+from eigenhouse.ingest.models.bit_by_bit import Parts
+from eigenhouse.ingest.models.methods import Method
+from eigenhouse.ingest.models.weights import Weight
 from eigenhouse.ingest.sources.stored import Stored
 
 from eigenhouse.errors import EigenhouseError
 
 TOLERANCE = 5e-3  # of the largest weight: some libraries compute in bfloat16; a zero off by one of 8 bits is 8e-3
-MOST_WEIGHTS = 8  # of a layer: its attention has no more, its experts do
 BIT_BY_BIT = "bit by bit"
-
-Parts = Mapping[str, torch.Tensor]
+MOST_WEIGHTS = 8  # of a layer: its attention has no more, its experts do
 
 
 @dataclass(frozen=True)
@@ -172,118 +172,14 @@ LIBRARIES = (
 )
 
 
-def _bits(words: torch.Tensor, bits: int) -> np.ndarray:
-    """(…, word) int32 → (…, number): the bits of all words in a row, lowest first, dealt out to numbers."""
-    stream = np.unpackbits(words.contiguous().numpy().view(np.uint8), axis=-1, bitorder="little")
-    n_numbers = stream.shape[-1] // bits
-    dealt = stream[..., : n_numbers * bits].reshape(*stream.shape[:-1], n_numbers, bits)
-    return dealt.astype(np.int64) @ (1 << np.arange(bits))
-
-
-def _gptq(weight: Weight, parts: Parts) -> np.ndarray:
-    bits, group = weight.settings["bits"], weight.settings["group"]
-    codes = _bits(parts["codes"].T, bits)  # (outputs, inputs)
-    scale = parts["scale"].double().numpy()
-    zeros = _bits(parts["zero"], bits)[:, : scale.shape[1]] + weight.settings["offset"]
-    groups = parts["g_idx"].numpy() if "g_idx" in parts else np.arange(codes.shape[1]) // group
-    return (codes - zeros[groups].T) * scale[groups].T
-
-
-def _awq(weight: Weight, parts: Parts) -> np.ndarray:
-    order, group = weight.settings["order"], weight.settings["group"]
-
-    def put_back(words: torch.Tensor) -> np.ndarray:
-        stream = _bits(words, weight.bits)
-        numbers = np.empty_like(stream)
-        for place, output in enumerate(order):
-            numbers[:, output :: len(order)] = stream[:, place :: len(order)]
-        return numbers
-
-    codes, zeros, scale = put_back(parts["codes"]), put_back(parts["zero"]), parts["scale"].double().numpy()
-    return np.stack([(row - zeros[i // group]) * scale[i // group] for i, row in enumerate(codes)], axis=1)
-
-
-def _pack_quantized(weight: Weight, parts: Parts) -> np.ndarray:
-    half = 2 ** (weight.bits - 1)
-    rows, columns = weight.settings["shape"][-2:]
-    codes = _bits(parts["codes"], weight.bits)[..., :columns] - half
-    scale = parts["scale"].double().numpy()
-    scale = scale if scale.ndim == codes.ndim else scale.reshape(*scale.shape, *[1] * (codes.ndim - scale.ndim))
-    zero = np.zeros(1)
-    if "zero" in parts:
-        zero = np.moveaxis(_bits(parts["zero"].transpose(-1, -2), weight.bits), -1, -2)[..., :rows, :] - half
-    groups = np.arange(columns) // weight.settings["group"]
-    if "g_idx" in parts and int(parts["g_idx"].min()) >= 0:
-        groups = parts["g_idx"].numpy()
-    return (codes - (zero[..., groups] if zero.ndim > 1 else 0)) * scale[..., groups if scale.shape[-1] > 1 else [0]]
-
-
-def _int8(weight: Weight, parts: Parts) -> np.ndarray:
-    codes, scale = parts["codes"].double().numpy(), parts["scale"].double().numpy()
-    if weight.parts["scale"].name.endswith("SCB"):
-        return codes * scale.reshape(-1, 1) / 127
-    block = weight.settings["block"] or (1, codes.shape[-1])
-    zero = parts["zero"].double().numpy() if "zero" in parts else np.zeros_like(scale)
-    scale, zero = (side.reshape(-1, 1) if side.ndim < 2 else side for side in (scale, zero))
-    row, column = (np.arange(n) // b for n, b in zip(codes.shape, block, strict=True))
-    at = (np.minimum(row, len(scale) - 1)[:, None], np.minimum(column, scale.shape[1] - 1)[None])
-    return (codes - zero[at]) * scale[at]
-
-
-def _four_bit(weight: Weight, parts: Parts) -> np.ndarray:
-    """nf4 and fp4 of bitsandbytes, by their tables as they are defined rather than stored."""
-    settings, shape = weight.settings, weight.settings["shape"]
-    largest = parts["largest"].double().numpy()
-    if "nested_table" in parts:
-        table, outer = parts["nested_table"].double().numpy(), parts["nested_largest"].double().numpy()
-        places = np.arange(len(largest)) // settings["nested_block"]
-        largest = table[largest.astype(int)] * outer[places] + settings["offset"]
-    data = parts["codes"].contiguous().view(torch.uint8).flatten().numpy()
-    codes = np.unpackbits(data).reshape(-1, 4) @ [8, 4, 2, 1]
-    values = (_nf4() if weight.kind == "nf4" else _fp4_of_bitsandbytes())[codes[: prod(shape)]]
-    return (values * largest[np.arange(len(values)) // settings["block"]]).reshape(shape)
-
-
-def _nf4() -> np.ndarray:
-    """Quantiles of the normal distribution, 8 above 0 and 7 below, scaled to 1 (QLoRA, appendix E)."""
-    offset, normal = 0.9677083, NormalDist()
-    above = [normal.inv_cdf(p) for p in np.linspace(offset, 0.5, 9)[:-1]]
-    below = [-normal.inv_cdf(p) for p in np.linspace(offset, 0.5, 8)[:-1]]
-    values = np.sort([*above, 0.0, *below])
-    return values / values.max()
-
-
-def _fp4_of_bitsandbytes() -> np.ndarray:
-    """A sign, two bits of exponent and one of mantissa, scaled to 1 (its kernels.cu, dDequantizeFP4Tree)."""
-    halves = np.array([0.0, 0.0625, 8.0, 12.0, 4.0, 6.0, 2.0, 3.0]) / 12
-    return np.concatenate([halves, -halves])
-
-
-def _fp4(weight: Weight, parts: Parts) -> np.ndarray:
-    """NVFP4 and MXFP4: E2M1 by its fields, times a scale a group, which is E4M3 or an exponent."""
-    data = parts["codes"].numpy()
-    codes = np.stack([data % 16, data // 16], axis=-1).reshape(*data.shape[:-1], -1)
-    sign, exponent, mantissa = codes // 8, codes // 2 % 4, codes % 2
-    values = np.where(exponent == 0, mantissa / 2, (1 + mantissa / 2) * 2.0 ** (exponent - 1.0)) * (1 - 2.0 * sign)
-    scale = parts["scale"].view(torch.uint8).numpy().astype(int)
-    if weight.parts["scale"].dtype in FP8:
-        top, low = scale // 8 % 16, scale % 8
-        factor = np.where(top == 0, low / 8 * 2.0**-6, (1 + low / 8) * 2.0 ** (top - 7.0)) * (1 - 2.0 * (scale // 128))
-    else:
-        factor = 2.0 ** (scale - 127.0)
-    of_all = float(parts["multiplier"]) if "multiplier" in parts else 1.0
-    of_all = of_all / float(parts["divisor"]) if "divisor" in parts else of_all
-    return values * factor[..., np.arange(values.shape[-1]) // weight.settings["group"]] * of_all
-
-
 TRANSFORMERS = f"transformers {version('transformers')}"
 ELSE: dict[str, tuple[str, Callable[[Weight, Parts], torch.Tensor | np.ndarray]]] = {
     "fp8": (TRANSFORMERS, _by_transformers_fp8),
     "mxfp4": (TRANSFORMERS, _by_transformers_mxfp4),
-    **dict.fromkeys(("nf4", "fp4"), (BIT_BY_BIT, _four_bit)),
-    **dict.fromkeys(("NVFP4", "MXFP4"), (BIT_BY_BIT, _fp4)),
-    "gptq": (BIT_BY_BIT, _gptq),
-    "awq": (BIT_BY_BIT, _awq),
-    "pack-quantized": (BIT_BY_BIT, _pack_quantized),
-    "int8": (BIT_BY_BIT, _int8),
+    **dict.fromkeys(("nf4", "fp4"), (BIT_BY_BIT, bit_by_bit.four_bit)),
+    **dict.fromkeys(("NVFP4", "MXFP4"), (BIT_BY_BIT, bit_by_bit.fp4)),
+    "gptq": (BIT_BY_BIT, bit_by_bit.gptq),
+    "awq": (BIT_BY_BIT, bit_by_bit.awq),
+    "pack-quantized": (BIT_BY_BIT, bit_by_bit.pack_quantized),
+    "int8": (BIT_BY_BIT, bit_by_bit.int8),
 }

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from eigenhouse.ingest.capture.attention import attention_weights
-from eigenhouse.ingest.capture.sites import Site, Unreadable
+from eigenhouse.ingest.capture.sites import KEY_POSITION, QUERY_POSITION, Site, Unreadable
 from eigenhouse.ingest.proof.basis_vectors import further_scales, read_factors
 from eigenhouse.ingest.proof.factors import HeadFactors
 from eigenhouse.ingest.proof.layouts import layouts
@@ -29,7 +29,6 @@ from eigenhouse.ingest.proof.surroundings import (
 TOLERANCE = 1e-3  # of the largest logit over the pairs; float32 modules land near 1e-6
 N_PAIRS = 16  # x's, and as many y's: every x meets every y
 Pair = tuple[np.ndarray, np.ndarray]  # of queries and keys: W_Q and W_K, or what is made of them
-KEY_POSITION, QUERY_POSITION = 3, 8  # the last one there is, where a site has fewer
 
 
 class Evidence:

@@ -11,21 +11,9 @@ from dataclasses import replace
 from itertools import product
 
 import numpy as np
+from eigenhouse.ingest.models.parameter_names import FUSED, LATENT, SEPARATE
 from eigenhouse.ingest.proof.factors import HeadFactors, Latent
 
-SEPARATE = (
-    ("q_proj", "k_proj"),
-    ("query", "key"),
-    ("q_lin", "k_lin"),
-    ("wq", "wk"),
-    ("q", "k"),
-    ("query_proj", "key_proj"),
-    ("to_q", "to_k"),
-    ("Wq", "Wk"),
-    ("project_q", "project_k"),
-)
-FUSED = ("c_attn", "qkv_proj", "query_key_value", "Wqkv", "qkv", "in_proj", "att_proj")
-LATENT = ("q_a_proj", "q_a_layernorm", "q_b_proj"), ("kv_a_proj_with_mqa", "kv_a_layernorm", "kv_b_proj")
 Cut = tuple[str, np.ndarray, np.ndarray]  # layout name, weight (head, feature, hidden), bias (head, feature)
 
 

@@ -14,9 +14,9 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from eigenhouse.ingest.capture.sites import Site, Unreadable
+from eigenhouse.ingest.capture.sites import KEY_POSITION, Site, Unreadable
 from eigenhouse.ingest.geometry import operators
-from eigenhouse.ingest.proof.conformance import KEY_POSITION, N_PAIRS, TOLERANCE, Pair, logits, relative_error, rotation
+from eigenhouse.ingest.proof.conformance import N_PAIRS, TOLERANCE, Pair, logits, relative_error, rotation
 from eigenhouse.ingest.proof.factors import HeadFactors, HeadNorm, Latent
 from eigenhouse.ingest.proof.surroundings import GAIN, captured, identity_norms, read_input_norm
 from torch import nn

@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from eigenhouse.ingest import console
-from eigenhouse.ingest.sources.locate import Source, cache_dir, resolve, revision_order, weights_sha256
+from eigenhouse.ingest.sources.catalog import cache_dir
+from eigenhouse.ingest.sources.locate import resolve
 from eigenhouse.ingest.sources.prompts import STANDARD, PromptSet, read_prompts
+from eigenhouse.ingest.sources.source import Source, revision_order, weights_sha256
 from eigenhouse.ingest.stages import staging
 from eigenhouse.ingest.stages.staging import RunFolder, fingerprint
 from eigenhouse.ingest.warehouse import store

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from eigenhouse.ingest.sources.locate import Source
+from eigenhouse.ingest.sources.source import Source
 from safetensors import safe_open
 
 from eigenhouse.errors import EigenhouseError

@@ -1,0 +1,54 @@
+"""A weight of a checkpoint under the name that it would have if nothing were quantized."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from eigenhouse.ingest.sources.stored import Stored
+
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+FP8 = (torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz)
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A weight under the name it would have unquantized: stored as it is, or made of codes and what belongs to them.
+
+    parts: role → stored tensor, role 'codes' for the weight itself · read: float32 of codes, else as stored ·
+    kind: '' where nothing is dequantized, else the packing · bits: of one code · settings: what was dequantized with ·
+    also: stored tensors that were consumed beside the parts · is_turned: `read` gives its transpose · format: that of
+    the codes, mostly their dtype · second: another reading, and whose it is, where the witness has none of its own.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    parts: Mapping[str, Stored]
+    read: Callable[[], torch.Tensor]
+    kind: str = ""
+    bits: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    also: tuple[Stored, ...] = ()
+    is_turned: bool = False
+    format: str = ""
+    second: Callable[[], tuple[str, torch.Tensor]] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.format:
+            object.__setattr__(self, "format", str(self.dtype).removeprefix("torch."))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.parts["codes"].dtype
+
+    @property
+    def is_code(self) -> bool:
+        """Stored in what is no 16-, 32- or 64-bit float, and by no known method: never to be taken for a value."""
+        return not self.kind and self.dtype not in FLOATS
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether its codes are (outputs, inputs) whichever way its module has them: made of an nn.Linear."""
+        return self.kind in ("gptq", "awq", "pack-quantized", "NVFP4", "nf4", "fp4", "int8")
