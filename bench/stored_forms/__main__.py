@@ -11,9 +11,10 @@ import sys
 from multiprocessing import get_context
 from pathlib import Path
 
+from bench import tiny_warehouse
 from bench.stored_forms import FORMS
 from bench.stored_forms.page import page, row
-from bench.stored_forms.walk import Outcome, empty_warehouse, outcomes
+from bench.stored_forms.walk import Outcome, outcomes
 
 
 def main() -> None:
@@ -41,7 +42,7 @@ def _silenced() -> None:
     """In each worker: what an ingest prints is of no use among the rows."""
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1), os.dup2(silence, 2)
-    empty_warehouse()
+    tiny_warehouse.empty()
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import tempfile
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,18 +22,25 @@ import numpy as np
 import torch
 from eigenhouse.ingest.models.loading import first_line
 from eigenhouse.ingest.runs import pipeline
-from eigenhouse.ingest.warehouse import store
 
 from bench.architectures import sigma_error
 from bench.stored_forms.form import FORMS, Form, store_form
 from bench.stored_forms.models import Pair, State, attention_pair, biases, build, layer_matrices, stored_state
 from bench.tiny_text import prompts
+from bench.tiny_warehouse import copy_empty
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.options import Ingest
 
 TOLERANCE = 1e-4  # of the largest σ, against the exact values: what the warehouse holds is float32
 DISTANCE = 16
 READINGS = ("whole", "STATIC_ONLY")
+COMPARED = (
+    "factors",
+    "spectra",
+    "variants",
+    "weights",
+    "attention",
+)  # stages that read a form, each in its own way
 WAREHOUSE = "warehouse.duckdb"
 Sigmas = dict[tuple[Any, ...], np.ndarray]  # (operator, layer, head) or (weight, layer, expert) → σ
 
@@ -52,8 +59,11 @@ class Outcome:
         return self.verdict in form.expected and near
 
 
-def outcomes(name: str, readings: tuple[str, ...] = READINGS) -> dict[str, Outcome]:
-    """Store one form in a throw-away folder and ingest it once for each reading."""
+def outcomes(name: str, readings: tuple[str, ...] = READINGS, compared_alone: bool = False) -> dict[str, Outcome]:
+    """Store one form in a throw-away folder and ingest it once for each reading.
+
+    compared_alone: leave out the stages that read nothing of a checkpoint but what the others read too.
+    """
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
@@ -61,12 +71,19 @@ def outcomes(name: str, readings: tuple[str, ...] = READINGS) -> dict[str, Outco
             exact = store_form(name, folder / "form")
         except Exception as error:  # as an outcome it gets out of a worker, whatever its class
             return dict.fromkeys(readings, Outcome("not stored", f"{type(error).__name__}: {first_line(error)}"))
-        return {reading: _outcome(FORMS[name], folder, exact, reading == "STATIC_ONLY") for reading in readings}
+        own = pipeline.stages_of
+        some = {"stages_of": lambda options: tuple(stage for stage in own(options) if stage in COMPARED)}
+        with patch.multiple(pipeline, **some) if compared_alone else nullcontext():
+            return {reading: _outcome(FORMS[name], folder, exact, reading == "STATIC_ONLY") for reading in readings}
+
+
+def first_of_models() -> set[str]:
+    """A form of each tiny model, the first."""
+    return set({form.model: name for name, form in reversed(FORMS.items())}.values())
 
 
 def _outcome(form: Form, folder: Path, exact: State, static_only: bool) -> Outcome:
-    warehouse = folder / f"{static_only}-{WAREHOUSE}"
-    shutil.copy(empty_warehouse(), warehouse)
+    warehouse = copy_empty(folder / f"{static_only}-{WAREHOUSE}")
     variants = [f"rope_{DISTANCE}"] * bool(form.rotation) + ["biased"] * form.is_biased
     options = Ingest(
         model=str(folder / "form" / form.file),
@@ -89,19 +106,6 @@ def _outcome(form: Form, folder: Path, exact: State, static_only: bool) -> Outco
         return Outcome("crashed", f"{type(error).__name__}: {_shortened(error, folder)}")
     with duckdb.connect(str(warehouse), read_only=True) as con:
         return _judged(con, form, exact)
-
-
-@cache
-def empty_warehouse() -> Path:
-    """Made once and copied: declaring the views is a third of a tiny ingest. Removed when Python ends."""
-    folder = tempfile.TemporaryDirectory()
-    _kept.append(folder)
-    path = Path(folder.name) / "empty.duckdb"
-    store.connect(path, read_only=False).close()
-    return path
-
-
-_kept: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def _shortened(error: Exception, folder: Path) -> str:
