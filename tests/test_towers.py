@@ -5,10 +5,10 @@ import pytest
 import tiny_models
 import torch
 import transformers
-from eigenhouse.ingest.capture import forward, made_up_inputs
+from eigenhouse.ingest.capture import made_up_inputs
 from eigenhouse.ingest.capture.recording import record
 from eigenhouse.ingest.capture.sites import Unreadable
-from eigenhouse.ingest.models.loading import KERNEL
+from eigenhouse.ingest.models.loading import KERNEL, load_model
 from tiny_ingests import Warehouse
 from torch import nn
 
@@ -269,7 +269,7 @@ def test_lengths_of_probes():
 
 def test_a_waveform_makes_as_many_frames():
     frames = nn.Sequential(nn.Conv1d(1, 2, 5, 3), nn.Conv1d(2, 2, 3, 2))(
-        torch.zeros(1, 1, made_up_inputs._samples(11, [5, 3], [3, 2]))
+        torch.zeros(1, 1, made_up_inputs.n_samples(11, [5, 3], [3, 2]))
     )
     assert frames.shape[-1] == 11
 
@@ -312,7 +312,7 @@ TOLD = {build.__name__: build for build in (whisper, moonshine, speech_to_text, 
 
 
 @pytest.mark.parametrize("kind", TOLD)
-def test_text_runs_through_a_decoder_beside_sound_or_an_image(ingest, tmp_path, monkeypatch, kind):
+def test_text_runs_through_a_decoder_beside_sound_or_an_image(ingest, tmp_path, kind):
     """Entropies of the decoder's own attention, its text beside a silent sound or a blank image, in one padded batch.
 
     The encoder and the cross-attention have none: they would tell of what was made up.
@@ -320,18 +320,10 @@ def test_text_runs_through_a_decoder_beside_sound_or_an_image(ingest, tmp_path, 
     (tmp_path / "tiny").mkdir()
     tiny_models.save_tokenizer(tmp_path / "tiny")
     model = TOLD[kind]()
-    given = []
-    real = forward._padded
-
-    def noting(*arguments):
-        inputs, is_real = real(*arguments)
-        given.append({name: value[:1] for name, value in inputs.items() if not name.startswith("decoder")})
-        return inputs, is_real
-
-    monkeypatch.setattr(forward, "_padded", noting)
     ask = ingest(model, "--dynamic-only", "--prompts", tiny_models.prompts(tmp_path, 7, 4)).ask
-    beside = given[0]
-    assert all(not value.any() for value in beside.values())
+    loaded = load_model(tiny_models.local_source(tmp_path / "tiny"), False, whole=True)
+    beside = record(loaded.model, loaded.body, 13).beside
+    assert beside and not any(value.any() for value in beside.values())
     model = type(model).from_pretrained(tmp_path / "tiny", attn_implementation="eager").eval()
     for prompt, length in enumerate((7, 4)):
         ids = torch.tensor([[(7 * i + length) % 95 + 2 for i in range(length)]])
@@ -357,7 +349,7 @@ def test_a_decoder_that_runs_alone_only_has_no_statistics(ingest, tmp_path, monk
     """Without the encoder's states it would attend to something else."""
     (tmp_path / "tiny").mkdir()
     tiny_models.save_tokenizer(tmp_path / "tiny")
-    monkeypatch.setitem(made_up_inputs._MAKERS, "pixel_values", lambda part, n: iter(()))
+    monkeypatch.setitem(made_up_inputs.MAKERS, "pixel_values", lambda part, n: iter(()))
     ask = ingest(seen_and_told(), "--no-weights").ask
     told = "select distinct reason from skipped_modules where module = 'attention_stats'"
     assert ask(told) == [("prompts are text, and the decoder that takes it can't be run beside its encoder",)]

@@ -103,10 +103,10 @@ FORMS = {
         },
         Method("mxfp4"),
     ),
-    "nf4": (four_bits("nf4", bit_by_bit._nf4), Method("bitsandbytes")),
-    "fp4": (four_bits("fp4", bit_by_bit._fp4_of_bitsandbytes), Method("bitsandbytes")),
+    "nf4": (four_bits("nf4", bit_by_bit.nf4_table), Method("bitsandbytes")),
+    "fp4": (four_bits("fp4", bit_by_bit.fp4_table), Method("bitsandbytes")),
     "nf4 twice": (
-        four_bits("nf4", bit_by_bit._nf4, **NESTED)
+        four_bits("nf4", bit_by_bit.nf4_table, **NESTED)
         | {
             "a.weight.absmax": integers(ROWS * COLUMNS // 64, dtype=torch.uint8, low=0, high=256),
             "a.weight.nested_absmax": scales(1),

@@ -33,7 +33,7 @@ def likely_inputs(part: Any, n_positions: int) -> Iterator[dict[str, Any]]:
     decoded = ["decoder_input_ids"] if takes_decoded_text(part) else []
     main = main_input(part)
     beside = [name for name in takes if name in (_BESIDE_PATCHES if main in _OF_PATCHES else _BESIDE_TEXT)]
-    makers: dict[str, Maker] = _MAKERS | (_OF_PATCHES | _BESIDE_PATCHES if beside and main in _OF_PATCHES else {})
+    makers: dict[str, Maker] = MAKERS | (_OF_PATCHES | _BESIDE_PATCHES if beside and main in _OF_PATCHES else {})
     wanted = list(dict.fromkeys([main, *required, *decoded, *beside]))
     if unknown := [name for name in wanted if name not in makers]:
         raise Unreadable(f"it takes {', '.join(unknown)}, for which no probe is known")
@@ -149,11 +149,11 @@ def _sounds(part: Any, n_positions: int) -> Iterator[torch.Tensor]:
     kernels, strides = getattr(config, "conv_kernel", None), getattr(config, "conv_stride", None)
     if kernels and strides:
         for n_frames in (n_positions, 2 * n_positions):
-            yield _zeros(part, _samples(n_frames, kernels, strides))
+            yield _zeros(part, n_samples(n_frames, kernels, strides))
     yield _zeros(part, SECOND)
 
 
-def _samples(n_frames: int, kernels: list[int], strides: list[int]) -> int:
+def n_samples(n_frames: int, kernels: list[int], strides: list[int]) -> int:
     """Samples of which convolutions without padding make n_frames."""
     for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
         n_frames = (n_frames - 1) * stride + kernel
@@ -174,7 +174,7 @@ def _zeros(part: Any, *shape: int) -> torch.Tensor:
 
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_ONLY)
-_MAKERS: dict[str, Maker] = {
+MAKERS: dict[str, Maker] = {
     "input_ids": _tokens, "decoder_input_ids": _tokens, "bbox": _boxes, "pixel_values": _images,
     "pixel_values_videos": _images, "input_features": _sounds, "input_values": _sounds,
     "inputs": _sounds, "flattened_patches": _numbered_patches,

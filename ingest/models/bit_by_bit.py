@@ -84,11 +84,11 @@ def four_bit(weight: Weight, parts: Parts) -> np.ndarray:
         largest = table[largest.astype(int)] * outer[places] + settings["offset"]
     data = parts["codes"].contiguous().view(torch.uint8).flatten().numpy()
     codes = np.unpackbits(data).reshape(-1, 4) @ [8, 4, 2, 1]
-    values = (_nf4() if weight.kind == "nf4" else _fp4_of_bitsandbytes())[codes[: prod(shape)]]
+    values = (nf4_table() if weight.kind == "nf4" else fp4_table())[codes[: prod(shape)]]
     return (values * largest[np.arange(len(values)) // settings["block"]]).reshape(shape)
 
 
-def _nf4() -> np.ndarray:
+def nf4_table() -> np.ndarray:
     """Quantiles of the normal distribution, 8 above 0 and 7 below, scaled to 1 (QLoRA, appendix E)."""
     offset, normal = 0.9677083, NormalDist()
     above = [normal.inv_cdf(p) for p in np.linspace(offset, 0.5, 9)[:-1]]
@@ -97,7 +97,7 @@ def _nf4() -> np.ndarray:
     return values / values.max()
 
 
-def _fp4_of_bitsandbytes() -> np.ndarray:
+def fp4_table() -> np.ndarray:
     """A sign, two bits of exponent and one of mantissa, scaled to 1 (its kernels.cu, dDequantizeFP4Tree)."""
     halves = np.array([0.0, 0.0625, 8.0, 12.0, 4.0, 6.0, 2.0, 3.0]) / 12
     return np.concatenate([halves, -halves])
