@@ -72,14 +72,14 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="types at a time")
     parser.add_argument("--json", action="store_true", help="a line of JSON a type in place of the table's rows")
     parser.add_argument("--page", type=Path, help="write the whole as Markdown to this file too")
-    told = parser.parse_args()
+    arguments = parser.parse_args()
     answers = {}
-    for name, answer in walk(every_type() if told.all else told.types, told.jobs):
+    for name, answer in walk(every_type() if arguments.all else arguments.types, arguments.jobs):
         answers[name] = answer
-        print(json.dumps({"type": name} | answer) if told.json else row(name, answer), flush=True)
-    print(counts(answers), file=sys.stderr if told.json else sys.stdout)
-    if told.page:
-        told.page.write_text(page(answers, TOLERANCE), encoding="utf-8")
+        print(json.dumps({"type": name} | answer) if arguments.json else row(name, answer), flush=True)
+    print(counts(answers), file=sys.stderr if arguments.json else sys.stdout)
+    if arguments.page:
+        arguments.page.write_text(page(answers, TOLERANCE), encoding="utf-8")
     sys.exit(any(answer["verdict"] == "WRONG" for answer in answers.values()))
 
 

@@ -29,12 +29,12 @@ ONE_ANCHOR = {"anchor": "'last'", "anchor_layer": N_LAYERS // 2, "bottleneck_lay
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=int, default=50, help="copies beside which the model is asked for")
-    told = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        seconds = {n: measured(Path(folder), n) for n in (1, told.models)}
-    print(f"{'view':<32}{'alone':>9}{f'of {told.models}':>9}{'ratio':>7}")
+        seconds = {n: measured(Path(folder), n) for n in (1, arguments.models)}
+    print(f"{'view':<32}{'alone':>9}{f'of {arguments.models}':>9}{'ratio':>7}")
     for view, alone in seconds[1].items():
-        among = seconds[told.models][view]
+        among = seconds[arguments.models][view]
         print(f"{view:<32}{alone:>8.3f}s{among:>8.3f}s{among / alone:>7.2f}")
 
 

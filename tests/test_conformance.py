@@ -174,7 +174,7 @@ def test_zero_queries_prove_no_keys():
 
 
 class Renamed(torch.nn.Module):
-    """A projection under a name that no layout knows, with its rows shuffled; nonlinear, or times a number, if told."""
+    """A projection under a name that no layout knows, with its rows shuffled; nonlinear, or times a number, as asked."""
 
     def __init__(self, linear, order, bend, scale):
         super().__init__()
@@ -194,7 +194,7 @@ def disguised(bend=False, scale=1.0):
 
 @pytest.mark.parametrize("scale", [1.0, 0.3])
 def test_unknown_modules_are_read_by_basis_vectors(scale):
-    """The weights as the projection has them: what the module multiplies its output with is told apart."""
+    """The weights as the projection has them: what the module multiplies its output with is another number."""
     model, order = disguised(scale=scale)
     weight = model.layers[0].self_attn.q_proj.mystery.weight[order].numpy()
     site, single = tiny_models.sites(model)[0]

@@ -102,9 +102,11 @@ def test_a_type_that_nothing_dequantizes_is_refused(kind, tmp_path):
         load(path)
 
 
-@pytest.mark.parametrize(("told", "wanted"), [(None, "F32"), (7, "Q8_0"), (15, "Q4_K_M"), (1024, "F32"), (999, "F32")])
-def test_the_type_of_the_file(told, wanted, tmp_path):
-    general = {"general.file_type": told}
+@pytest.mark.parametrize(
+    ("number", "wanted"), [(None, "F32"), (7, "Q8_0"), (15, "Q4_K_M"), (1024, "F32"), (999, "F32")]
+)
+def test_the_type_of_the_file(number, wanted, tmp_path):
+    general = {"general.file_type": number}
     path = tiny_ggufs.save(tmp_path / "tiny.gguf", "llama", tiny_ggufs.build("llama"), general=general)
     assert gguf_facts.file_type(path) == wanted
 

@@ -52,7 +52,7 @@ class Scores(nn.Module):
 
 
 @pytest.mark.parametrize("how", ["one batch axis", "added mask", "filled mask"])
-def test_product_scaling_bias_and_mask_are_told_apart(how):
+def test_product_scaling_bias_and_mask_are_separated(how):
     torch.manual_seed(0)
     module, hidden = Scores(how), torch.randn(3, 7, 6)
     bias, is_allowed = torch.randn(2, 7, 7), torch.ones(7, 7, dtype=torch.bool).tril()
@@ -70,7 +70,7 @@ def test_product_scaling_bias_and_mask_are_told_apart(how):
 
 
 @pytest.mark.parametrize("fill", [-1e4, -1e9, float("-inf")])
-def test_a_mask_in_place_of_scores_is_told_whatever_they_are(fill):
+def test_a_mask_in_place_of_scores_is_seen_whatever_they_are(fill):
     """What stands beside q·k is then not the mask but its difference to them."""
     torch.manual_seed(0)
     q, k = torch.randn(2, 3, 2, 7, 5)

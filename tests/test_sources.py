@@ -228,8 +228,8 @@ def test_a_header_is_read_as_its_own_reader_reads_it(tmp_path):
         assert stored.type_name == tensor.tensor_type.name
     assert header.keys.keys() == {name for name in reader.fields if not name.startswith("GGUF.")}
     for name, value in header.keys.items():
-        told = reader.fields[name].contents()
-        assert value == (3 if name == "tokens" else told), name  # of texts only their number is kept
+        message = reader.fields[name].contents()
+        assert value == (3 if name == "tokens" else message), name  # of texts only their number is kept
     assert header.architecture == "llama" and header.keys["scores"] == [0.5, 0.25, 0.125]
 
 
@@ -360,7 +360,7 @@ def test_config_and_weights_belong_together(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("{", "wanted JSON"),
         ("[1]", "a list"),
@@ -371,10 +371,10 @@ def test_config_and_weights_belong_together(folder, tmp_path):
         ("version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
     ],
 )
-def test_a_config_that_cannot_be_used(folder, text, told):
+def test_a_config_that_cannot_be_used(folder, text, message):
     (folder / "config.json").write_text(text)
-    refusal(folder, told)
-    refusal(folder / "model.safetensors", told)
+    refusal(folder, message)
+    refusal(folder / "model.safetensors", message)
 
 
 def test_remote_code_when_trusted(folder):
@@ -388,7 +388,7 @@ def header_of(content, n_bytes=None):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "cut short"),
         (b"\x01\x00", "cut short"),
@@ -403,10 +403,10 @@ def header_of(content, n_bytes=None):
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "git lfs pull"),
     ],
 )
-def test_damaged_safetensors(folder, content, told):
+def test_damaged_safetensors(folder, content, message):
     (folder / "model.safetensors").write_bytes(content)
-    refusal(folder, told)
-    refusal(folder / "model.safetensors", told)
+    refusal(folder, message)
+    refusal(folder / "model.safetensors", message)
 
 
 def test_a_cut_shard_a_missing_shard_and_a_missing_tensor(sharded):
@@ -615,7 +615,7 @@ def test_hub_models_and_refusals_then_without_network(tmp_path, hub):
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "message"),
     [
         ("GatedRepoError", "gated"),
         ("RepositoryNotFoundError", "unknown to the hub"),
@@ -626,7 +626,7 @@ def test_hub_models_and_refusals_then_without_network(tmp_path, hub):
     ],
 )
 @pytest.mark.parametrize("where", ["model_info", "snapshot_download"])
-def test_every_exception_of_the_hub_client(monkeypatch, kind, told, where):
+def test_every_exception_of_the_hub_client(monkeypatch, kind, message, where):
     """Raised by the first question, or later, by the download of a file (a gated model's page is public)."""
     import httpx2
     from huggingface_hub import HfApi, errors
@@ -643,7 +643,7 @@ def test_every_exception_of_the_hub_client(monkeypatch, kind, told, where):
     info = type("Info", (), {"sha": COMMIT, "siblings": [sibling]})
     monkeypatch.setattr(HfApi, "model_info", fail if where == "model_info" else lambda *_, **__: info)
     monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
-    refusal("org/name", told, revision="r")
+    refusal("org/name", message, revision="r")
 
 
 def test_nothing_heavy_is_imported_to_refuse(tmp_path):

@@ -210,8 +210,8 @@ def test_text_runs_through_the_text_tower(ingest, tmp_path):
     model.set_attn_implementation("eager")
     ask = ingest(model, "--dynamic-only", "--prompts", tiny_models.prompts(tmp_path, 7)).ask
     ids = torch.tensor([[(7 * i + 7) % 95 + 2 for i in range(7)]])
-    told = model.text_model(input_ids=ids, output_attentions=True).attentions
-    weights = torch.stack([layer[0] for layer in told]).double()
+    attentions = model.text_model(input_ids=ids, output_attentions=True).attentions
+    weights = torch.stack([layer[0] for layer in attentions]).double()
     entropy = -torch.xlogy(weights, weights).sum(-1).mean(-1)
     rows = ask(
         "select stack, layer, head, entropy_nats from models join attention_stats using (model_key) order by all"
@@ -228,7 +228,7 @@ def test_sound_needs_no_tokenizer(ingest):
     assert "takes input_values" in reason
 
 
-def test_a_tower_that_takes_the_unknown_is_told(ingest):
+def test_a_tower_with_unknown_inputs_is_skipped_with_a_reason(ingest):
     text = TOKENS | sizes(TEXT) | {"model_type": "opt", "ffn_dim": 40, "word_embed_proj_dim": 48}
     asking = sizes(TEXT) | {"encoder_hidden_size": 42, "vocab_size": 97}
     config = transformers.Blip2Config(text_config=text, vision_config=IMAGE | sizes(VISION), qformer_config=asking)
@@ -252,8 +252,8 @@ def test_a_stack_that_cannot_be_read_takes_no_other_along(ingest, monkeypatch):
     monkeypatch.setattr(factor_stage, "proven_factors", refusing)
     ask = ingest(two_towers("CLIP"), "--static-only").ask
     assert ask("select model_id from models") == [("tiny#text",)]
-    told = ask("select module from skipped_modules where reason = 'planted' order by 1")
-    assert told == [(f"vision_model.encoder.layers.{layer}.self_attn",) for layer in range(3)]
+    planted = ask("select module from skipped_modules where reason = 'planted' order by 1")
+    assert planted == [(f"vision_model.encoder.layers.{layer}.self_attn",) for layer in range(3)]
 
 
 def test_lengths_of_probes():
@@ -290,7 +290,7 @@ def speech_to_text():
     )
 
 
-def seen_and_told():
+def vision_encoder_decoder():
     vision = transformers.ViTConfig(**IMAGE, **sizes(VISION))
     text = transformers.GPT2Config(
         n_embd=48, n_head=6, n_layer=2, vocab_size=97, n_positions=64, add_cross_attention=True
@@ -308,10 +308,10 @@ def pix2struct():
     return transformers.Pix2StructForConditionalGeneration(config)
 
 
-TOLD = {build.__name__: build for build in (whisper, moonshine, speech_to_text, seen_and_told, pix2struct)}
+DECODERS = {build.__name__: build for build in (whisper, moonshine, speech_to_text, vision_encoder_decoder, pix2struct)}
 
 
-@pytest.mark.parametrize("kind", TOLD)
+@pytest.mark.parametrize("kind", DECODERS)
 def test_text_runs_through_a_decoder_beside_sound_or_an_image(ingest, tmp_path, kind):
     """Entropies of the decoder's own attention, its text beside a silent sound or a blank image, in one padded batch.
 
@@ -319,7 +319,7 @@ def test_text_runs_through_a_decoder_beside_sound_or_an_image(ingest, tmp_path, 
     """
     (tmp_path / "tiny").mkdir()
     tiny_models.save_tokenizer(tmp_path / "tiny")
-    model = TOLD[kind]()
+    model = DECODERS[kind]()
     ask = ingest(model, "--dynamic-only", "--prompts", tiny_models.prompts(tmp_path, 7, 4)).ask
     loaded = load_model(tiny_models.local_source(tmp_path / "tiny"), False, whole=True)
     beside = record(loaded.model, loaded.body, 13).beside
@@ -328,8 +328,8 @@ def test_text_runs_through_a_decoder_beside_sound_or_an_image(ingest, tmp_path, 
     for prompt, length in enumerate((7, 4)):
         ids = torch.tensor([[(7 * i + length) % 95 + 2 for i in range(length)]])
         with torch.no_grad():
-            told = model(**beside, decoder_input_ids=ids, output_attentions=True).decoder_attentions
-        weights = torch.stack([layer[0] for layer in told]).double()
+            attentions = model(**beside, decoder_input_ids=ids, output_attentions=True).decoder_attentions
+        weights = torch.stack([layer[0] for layer in attentions]).double()
         entropy = -torch.xlogy(weights, weights).sum(-1).mean(-1)
         rows = ask(
             "select stack, layer, head, entropy_nats from models join attention_stats using (model_key) "
@@ -350,9 +350,9 @@ def test_a_decoder_that_runs_alone_only_has_no_statistics(ingest, tmp_path, monk
     (tmp_path / "tiny").mkdir()
     tiny_models.save_tokenizer(tmp_path / "tiny")
     monkeypatch.setitem(made_up_inputs.MAKERS, "pixel_values", lambda part, n: iter(()))
-    ask = ingest(seen_and_told(), "--no-weights").ask
-    told = "select distinct reason from skipped_modules where module = 'attention_stats'"
-    assert ask(told) == [("prompts are text, and the decoder that takes it can't be run beside its encoder",)]
+    ask = ingest(vision_encoder_decoder(), "--no-weights").ask
+    reasons = "select distinct reason from skipped_modules where module = 'attention_stats'"
+    assert ask(reasons) == [("prompts are text, and the decoder that takes it can't be run beside its encoder",)]
     assert ask("select count(*) > 0 from singular_values") == [(True,)]
 
 

@@ -246,7 +246,7 @@ def test_biases_of_latents(ingest, tmp_path):
     check(ask, "metric_biased", dense)
 
 
-def test_what_does_not_apply_is_told(ingest):
+def test_what_does_not_apply_is_skipped_with_a_reason(ingest):
     """GPT-2: learned positions, no q/k-norm. BERT: norms stand after the sum, so none feeds attention alone."""
     ask = ingest("fused Conv1D", "--variants", "all")
     reasons = dict(ask("select module, reason from skipped_modules where starts_with(module, 'metric')"))
@@ -263,7 +263,7 @@ def test_a_post_norm_model_has_no_folded_operator(ingest):
     assert "no norm in the layer's own block" in reason
 
 
-def test_a_block_that_runs_on_what_it_made_has_no_folded_operator(ingest):
+def test_a_block_that_runs_on_its_own_output_has_no_folded_operator(ingest):
     """ALBERT: the norm behind a layer makes the next one's hidden states, but as the residual stream."""
     ask = ingest("shared layers", "--variants", "folded")
     [(reason,)] = ask("select reason from skipped_modules where module = 'metric_folded'")
@@ -271,7 +271,7 @@ def test_a_block_that_runs_on_what_it_made_has_no_folded_operator(ingest):
     assert ask("select distinct operator from grams") == [("metric",)]
 
 
-def test_a_rotation_beyond_the_models_positions_is_told(ingest):
+def test_a_rotation_beyond_the_models_positions_is_skipped(ingest):
     ask = ingest("grouped heads", "--variants", "rope_16,rope_64")
     assert ask("select module, reason from skipped_modules") == [("metric_rope_64", "it can't be run at 68 positions")]
 
@@ -319,7 +319,7 @@ def test_a_wrong_turn_is_not_taken(ingest, monkeypatch):
 
 @pytest.mark.parametrize(("kind", "whole"), [("latent", []), ("latent keys", [("q", 48, 42)])])
 def test_latent_attention_has_whole_matrices_or_products(ingest, kind, whole):
-    """The weights' spectra are of whole matrices; what is a product of several is told as skipped."""
+    """The weights' spectra are of whole matrices; a product of several matrices is skipped."""
     ask = ingest(kind, "--variants", "none", weights=True)
     assert ask("select distinct weight, n_rows, n_cols from weights where weight in ('q', 'k', 'v')") == whole
     reasons = dict(ask("select module, reason from skipped_modules where stage = 'weights'"))

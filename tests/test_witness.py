@@ -29,8 +29,8 @@ def fp8(*shape):
 
 
 def state_of_four_bits(kind, **more):
-    told = {"shape": [ROWS, COLUMNS], "blocksize": 64, "quant_type": kind, "dtype": "bfloat16"} | more
-    return torch.tensor(list(json.dumps(told).encode()), dtype=torch.uint8)
+    state = {"shape": [ROWS, COLUMNS], "blocksize": 64, "quant_type": kind, "dtype": "bfloat16"} | more
+    return torch.tensor(list(json.dumps(state).encode()), dtype=torch.uint8)
 
 
 def four_bits(kind, table, **more):

@@ -16,8 +16,8 @@ class Warehouse:
         self.path = tiny_warehouse.copy_empty(folder / "w.duckdb")
 
     def ingest(self, model: Path, *arguments: object) -> None:
-        told = ["ingest", "--model", str(model), "--warehouse", str(self.path), *map(str, arguments)]
-        result = CliRunner().invoke(command_line.app, told, catch_exceptions=False)
+        words = ["ingest", "--model", str(model), "--warehouse", str(self.path), *map(str, arguments)]
+        result = CliRunner().invoke(command_line.app, words, catch_exceptions=False)
         assert result.exit_code == 0, result.output
 
     def ask(self, sql: str) -> list[tuple]:

@@ -30,7 +30,7 @@ class Form:
 
     family: heading of the page · expected: verdicts that are accepted, the same whole and with STATIC_ONLY ·
     tolerance: how far σ may be from those before storing, of the largest · file: what is ingested of the folder, the
-    whole where it is empty · told: modules that `skipped_modules` must name · rotation: of a model's config the turn of
+    whole where it is empty · skipped: modules that `skipped_modules` must name · rotation: of a model's config the turn of
     each pair of features per token, and what q and k are scaled by, where a rotated operator is compared too ·
     is_biased: so are the biases.
     """
@@ -42,7 +42,7 @@ class Form:
     tolerance: float = 0.05
     model: str = "llama"
     file: str = ""
-    told: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
     rotation: Rotation | None = None
     is_biased: bool = False
 
@@ -50,9 +50,9 @@ class Form:
 FORMS: dict[str, Form] = {}
 
 
-def add(name: str, family: str, store: Store, **told: Any) -> None:
+def add(name: str, family: str, store: Store, **fields: Any) -> None:
     assert name not in FORMS, name
-    FORMS[name] = Form(name, family, store, **told)
+    FORMS[name] = Form(name, family, store, **fields)
 
 
 def store_form(name: str, folder: Path) -> State:
@@ -114,5 +114,5 @@ def write(
         folder / "model.safetensors",
         {"format": "pt"},
     )
-    for name, told in (files or {}).items():
-        (folder / name).write_text(json.dumps(told, indent=2))
+    for name, content in (files or {}).items():
+        (folder / name).write_text(json.dumps(content, indent=2))

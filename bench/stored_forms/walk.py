@@ -1,7 +1,7 @@
 """Every form stored, ingested by the real pipeline, and its numbers held against dense ones of the exact weights.
 
-right: all that was written agrees with the values that the stored codes stand for. refused: an error, and nothing
-written. WRONG: something written that is off, or missing, and no error. crashed: an error that is none of ours.
+right: all written numbers agree with the values that the stored codes stand for. refused: an EigenhouseError, and
+nothing written. WRONG: no error, and a number that is off or missing. crashed: any other error.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def outcomes(name: str, readings: tuple[str, ...] = READINGS, compared_alone: bo
         folder = Path(made)
         try:
             exact = store_form(name, folder / "form")
-        except Exception as error:  # as an outcome it gets out of a worker, whatever its class
+        except Exception as error:  # an outcome can be sent from a worker; not every exception can
             return dict.fromkeys(readings, Outcome("not stored", f"{type(error).__name__}: {first_line(error)}"))
         own = pipeline.stages_of
         some = {"stages_of": lambda options: tuple(stage for stage in own(options) if stage in COMPARED)}
@@ -124,11 +124,11 @@ def _judged(con: duckdb.DuckDBPyConnection, form: Form, exact: State) -> Outcome
     missing, errors = dense.keys() - stored.keys(), _errors(stored, dense)
     before = _errors(stored, original_sigmas(form.name))
     worst = max(errors.values(), default=0.0)
-    untold = [module for module in form.told if not any(module in name for name in skipped)]
+    unnamed = [module for module in form.skipped if not any(module in name for name in skipped)]
     said = {
         f"{len(missing)} numbers missing, {min(missing, default='')} first": bool(missing),
         f"off, {max(errors, key=lambda at: errors[at], default='')} most": not worst <= TOLERANCE,
-        f"skipped_modules doesn't tell of {', '.join(untold)}": bool(untold),
+        f"skipped_modules doesn't name {', '.join(unnamed)}": bool(unnamed),
     }
     wrong = [line for line, holds in said.items() if holds]
     of_metric = max((error for at, error in before.items() if at[0] == "metric"), default=0.0)

@@ -29,8 +29,8 @@ _listeners: list[Listener] = []
 def listening(listener: Listener, traced_batch: int = 0) -> Iterator[None]:
     """Call `listener` at every attention of the block; the innermost block alone listens.
 
-    The same q and k once more, with other values, as differential attention has them, are no further attention.
-    traced_batch: how many texts a forward has, where modules that bypass the interface are to be heard too.
+    Differential attention passes the same q and k twice, with other values: the second call is not reported.
+    traced_batch: the number of texts in a forward pass; 0 if modules that bypass the interface are not traced.
     """
     last: AttentionCall | None = None
 

@@ -1,7 +1,8 @@
 """Inputs made up for a model or a part of one: tokens, an image or sound, in the shapes that the part takes.
 
-No table of architectures: the signature of `forward` names what a part takes, and its config gives a few likely shapes
-of that, small ones first. The first that runs is right: only shapes and rotary tables are taken from such a run.
+No table of architectures: the signature of `forward` names the inputs of a part, and its config gives a few likely
+shapes for each, small ones first. The first that runs is right: only shapes and rotary tables are taken from such a
+run.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from transformers import PretrainedConfig
 
 FIRST_TOKEN = 5  # past the special tokens of most vocabularies
 PATCHES = 4  # along each side of an image, where the model takes one of another size than its own
-SIDE = 64  # pixels, where the config tells of no size
-SECOND = 16000  # samples of a waveform, where the config doesn't tell how many make a frame
+SIDE = 64  # pixels, where the config sets no size
+SECOND = 16000  # samples of a waveform, where the config doesn't set how many make a frame
 Maker = Callable[[Any, int], Iterator[torch.Tensor]]
 BINS = ("num_mel_bins", "input_feat_per_channel", "feature_projection_input_dim")
 
@@ -29,7 +30,7 @@ BINS = ("num_mel_bins", "input_feat_per_channel", "feature_projection_input_dim"
 def likely_inputs(part: Any, n_positions: int) -> Iterator[dict[str, Any]]:
     """Inputs of one sample, likeliest first, for one forward pass of a part. Raises Unreadable where none is known."""
     takes = inspect.signature(part.forward).parameters
-    required = [name for name, told in takes.items() if told.default is told.empty and told.kind in _NAMED]
+    required = [name for name, one in takes.items() if one.default is one.empty and one.kind in _NAMED]
     decoded = ["decoder_input_ids"] if takes_decoded_text(part) else []
     main = main_input(part)
     beside = [name for name in takes if name in (_BESIDE_PATCHES if main in _OF_PATCHES else _BESIDE_TEXT)]
@@ -48,14 +49,14 @@ def likely_inputs(part: Any, n_positions: int) -> Iterator[dict[str, Any]]:
 
 
 def main_input(part: Any) -> str:
-    """The input that a part is run on: what its class declares where its forward takes that, else the first one."""
-    named = [name for name, told in inspect.signature(part.forward).parameters.items() if told.kind in _NAMED]
+    """The input that a part runs on: the one its class declares if its forward takes that, else the first."""
+    named = [name for name, one in inspect.signature(part.forward).parameters.items() if one.kind in _NAMED]
     declared = getattr(part, "main_input_name", "input_ids")
     return declared if declared in named or not named else named[0]
 
 
 def takes_text(part: Any) -> bool:
-    """Whether tokens run through a part: through all of it, or through its decoder beside sound or an image."""
+    """Whether a part takes tokens: as its main input, or for its decoder beside sound or an image."""
     return main_input(part) == "input_ids" or takes_decoded_text(part)
 
 
@@ -69,7 +70,7 @@ def _tokens(part: Any, n_positions: int) -> Iterator[torch.Tensor]:
 
 
 def _images(part: Any, n_positions: int) -> Iterator[torch.Tensor]:
-    """(1, channel, row, column), or (1, frame, channel, row, column) where the config tells of frames."""
+    """(1, channel, row, column), or (1, frame, channel, row, column) where the config sets a number of frames."""
     config = _config_of(part, "vision_config")
     n_channels = getattr(config, "num_channels", 3)
     whole, patch = (
@@ -93,13 +94,13 @@ def _config_of(part: Any, name: str) -> Any:
 
 
 def _boxes(part: Any, n_positions: int) -> Iterator[torch.Tensor]:
-    """Where on the page each token stands, (1, position, side): numbers, or whole ones."""
+    """The place of each token on a page, (1, position, side), as floats or as whole numbers."""
     yield _zeros(part, n_positions, 4)
     yield _zeros(part, n_positions, 4).long()
 
 
 def _numbered_patches(part: Any, n_positions: int) -> Iterator[torch.Tensor]:
-    """(1, patch, number of its row, number of its column, pixels): as the first linear map takes the pixels."""
+    """(1, patch, feature): its row, its column, and as many pixels as the first linear map takes."""
     first = next((module for module in part.modules() if isinstance(module, nn.Linear)), None)
     if first is not None:
         yield _zeros(part, n_positions, 2 + first.in_features)
@@ -112,7 +113,7 @@ def _merged(part: Any) -> int:
 
 
 def _grid(part: Any) -> tuple[int, int]:
-    """(row, column) of a small image whose patches are merged without rest: one window, where a tower has windows."""
+    """(rows, columns) of patches of a small image that merge without rest; it is one window if a tower has windows."""
     side = -(-PATCHES // _merged(part)) * _merged(part)
     return side, side
 
@@ -120,7 +121,8 @@ def _grid(part: Any) -> tuple[int, int]:
 def _patches(part: Any, n_positions: int) -> Iterator[torch.Tensor]:
     """All patches of an image as its first convolution or linear map takes them: (patch, …) or (1, patch, …).
 
-    … is flat or what the map takes; or the patches side by side as one image; or those to be merged as small images.
+    … is flat, or the shape that the map takes. Or the patches stand side by side as one image, or those that are merged
+    form small images.
     """
     n_patches, kinds = prod(_grid(part)), (nn.modules.conv._ConvNd, nn.Linear)
     first = [next((module for module in part.modules() if isinstance(module, kind)), None) for kind in kinds]
@@ -137,7 +139,7 @@ def _of_grid(numbers: Callable[[int, int, int], Any], part: Any, n_positions: in
 
 
 def _sounds(part: Any, n_positions: int) -> Iterator[torch.Tensor]:
-    """A spectrogram, frames before or behind bins, where the config tells of bins; a waveform (1, sample)."""
+    """A spectrogram, with frames before or behind bins, if the config sets bins; a waveform (1, sample)."""
     config = _config_of(part, "audio_config")
     bins = next((getattr(config, name) for name in BINS if isinstance(getattr(config, name, None), int)), None)
     if bins:
@@ -161,7 +163,7 @@ def n_samples(n_frames: int, kernels: list[int], strides: list[int]) -> int:
 
 
 def _pair(size: Any) -> tuple[int, int] | None:
-    """(row, column) of a size, as configs tell it: one number, two, or by name."""
+    """(row, column) of a size, as configs set it: one number, two, or two by name."""
     if isinstance(size, dict):
         size = [size.get("height"), size.get("width")]
     pair = [size, size] if isinstance(size, int) else list(size or ())[-2:]
@@ -181,7 +183,7 @@ MAKERS: dict[str, Maker] = {
 }  # fmt: skip
 TEXT_INPUTS = ("decoder_input_ids", "use_cache")
 _BESIDE_TEXT = {"bbox"}
-# an image cut into patches beforehand: told by what stands beside it, numbers of its rows, columns and how many merge
+# an image already cut into patches: such a part also takes its numbers of rows, columns and patches to merge
 _OF_PATCHES: dict[str, Maker] = {"pixel_values": _patches, "hidden_states": _patches}
 _GRIDS: dict[str, Callable[[int, int, int], Any]] = {
     **dict.fromkeys(("grid_thw", "image_grid_thw"), lambda rows, columns, _: [[1, rows, columns]]),

@@ -20,8 +20,8 @@ Ran = TypeVar("Ran")
 class Recording:
     """Sites of all parts in the order they ran, and for modules without a site why not.
 
-    tried: part → why it can't be run, '' where it ran. reader: the first part that ran on text. beside: what that part
-    was given beside its text, such as a sound or an image.
+    tried: part → why it can't be run, '' if it ran. reader: the first part that ran on text. beside: the inputs of that
+    part beside text, such as sound or an image.
     """
 
     sites: list[Site] = field(default_factory=list)
@@ -37,9 +37,9 @@ class Recording:
 
 
 def record(model: nn.Module, body: nn.Module, n_positions: int) -> Recording:
-    """Run the body, then alone each of the outermost models within it that this didn't reach, such as a vision tower.
+    """Run the body, then each of the outermost models within it that this didn't reach, such as a vision tower.
 
-    Sites have n_positions where the part can be so short, more where it can't. What can't be run is told.
+    Sites have n_positions if the part can be run so short, else more. `tried` says what can't be run.
     """
     paths = {module: path for path, module in model.named_modules()}
     recording = Recording()
@@ -82,8 +82,8 @@ def towers(part: nn.Module) -> Iterator[nn.Module]:
 def shortened(site: Site, n_positions: int) -> Site:
     """The site over fewer positions, such as those of a whole image; as it is where its module can't be run so.
 
-    What a module is passed beside hidden states (rotary tables) is cut where it is as long; what then still has another
-    length (masks) makes the module fail.
+    Arguments beside hidden states (rotary tables) are cut on the axis that has the site's length. If one still has
+    another length (a mask), the module fails, and the site is returned as it is.
     """
     n_whole = site.n_positions
     if n_whole <= n_positions:
@@ -114,7 +114,7 @@ def shortened(site: Site, n_positions: int) -> Site:
 
 
 def _first_that_runs(part: nn.Module, n_positions: int, run: Callable[[dict[str, Any]], Ran]) -> Ran:
-    """What `run` makes of the first probe that it takes. Raises Unreadable with its reason for the last where none."""
+    """What `run` returns for the first inputs that don't fail. Raises Unreadable with the last error if all fail."""
     failed = Exception()
     for inputs in likely_inputs(part, n_positions):
         try:

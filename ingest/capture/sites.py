@@ -26,8 +26,8 @@ class Site:
     """One call of one attention module in a forward pass, which can be made again with other hidden states.
 
     path: the module's dotted name. args, kwargs: what the model passed when it ran `n_positions` tokens from
-    position 0 on, so the rotary tables and masks are the model's own. input_norm: the module with a single vector as
-    its weight whose output the hidden states are; None where there is none. is_traced: it bypasses the interface.
+    position 0 on, so the rotary tables and masks are the model's own. input_norm: the path of the norm whose output the
+    hidden states are; None if no norm made them. is_traced: the module bypasses the interface.
     """
 
     path: str
@@ -69,7 +69,7 @@ class Site:
         except Unreadable:
             if len(hidden) == 1:
                 raise
-        # ALiBi's tables, for one, are laid out for the batch that they were made for
+        # ALiBi's tables, for example, fit only the batch that they were made for
         keys = [None] * len(hidden) if key_hidden is None else key_hidden.split(1)
         calls = [self._run(row, key_row) for row, key_row in zip(hidden.split(1), keys, strict=True)]
         query, key = (torch.cat([getattr(call, side) for call in calls]) for side in ("query", "key"))
@@ -80,7 +80,7 @@ class Site:
         recorded, fed = self.hidden, self._as_taken(hidden)
 
         def given(value: Any) -> Any:
-            # layers hand each other keys in dicts; a call that is made again must not change what was recorded
+            # some layers pass keys on in a dict; a call that is made again must not change the recorded dict
             return fed if value is recorded else dict(value) if type(value) is dict else value
 
         args, kwargs = tuple(map(given, self.args)), {name: given(value) for name, value in self.kwargs.items()}
@@ -94,7 +94,7 @@ class Site:
             raise
         except Exception as error:
             said = (str(error).splitlines() or [""])[0]
-            if "allocate memory" in said:  # it says nothing about the module
+            if "allocate memory" in said:  # the machine's memory is at fault, not the module
                 raise
             raise Unreadable(f"it can't be run alone: {type(error).__name__}: {said[:200]}") from error
         if len(seen) != 1:
@@ -133,15 +133,15 @@ class Site:
 def record_sites(
     model: nn.Module, body: nn.Module, inputs: dict[str, torch.Tensor]
 ) -> tuple[list[Site], dict[str, str]]:
-    """Every attention call of one forward pass, in the order the model makes them, and what had to be left out.
+    """Every attention call of one forward pass, in the order of the calls, and why others had to be left out.
 
-    body: the part of the model that runs (without its output head); paths are told from the whole model.
-    Runs it twice: once to learn which modules call the interface, once with hooks on those modules to
-    keep the arguments they were called with. The second value tells module path → reason for modules whose
-    call can't be made again: they take no hidden states that end in (position, feature), or make several calls at once.
+    body: the part of the model that runs (without its output head); paths start at the whole model. It runs twice: the
+    first run shows which modules call the interface, the second has hooks on those modules that keep their arguments.
+    The second value is module path → reason for the modules whose call can't be made again: they take no hidden states
+    that end in (position, feature), or make several calls at once.
     """
     paths = {module: path for path, module in model.named_modules()}
-    callers: dict[nn.Module, bool] = {}  # whether it was heard past the interface
+    callers: dict[nn.Module, bool] = {}  # whether it bypasses the interface
     with torch.no_grad(), listening(lambda call: callers.setdefault(call.module, call.value is None), traced_batch=1):
         body(**inputs)
     traced_batch = 1 if any(callers.values()) else 0
@@ -194,7 +194,7 @@ def _site(path: str, call: AttentionCall, called_with: tuple[tuple, dict] | None
 
 
 def _of_one_window(site: Site) -> Site:
-    """The site with heads alone on the axis of heads, where the trace found windows of an image on it too."""
+    """The site with one window of an image: the trace puts heads and windows on one axis."""
     if not site.is_traced or site.is_cross or len(site.hidden) == len(site.call.query):
         return site
     return replace(site, call=site.run(site.hidden.reshape(-1, site.n_positions, site.hidden_size)[:1]))
@@ -218,7 +218,7 @@ def _returned_weights(output: Any, call: AttentionCall) -> torch.Tensor | None:
 
 
 def _has_one_vector(module: nn.Module) -> bool:
-    """A norm, as far as its parameters tell: a weight of one axis, and at most a bias beside it."""
+    """Whether a module's parameters are those of a norm: a weight of one axis, and at most a bias beside it."""
     own = dict(module.named_parameters())
     return own.keys() <= {"weight", "bias"} and own.get("weight") is not None and own["weight"].dim() == 1
 

@@ -1,7 +1,6 @@
-"""The keys of a GGUF, each with a rule: read, known to be beside the point, told, or refused; none in silence.
+"""What a GGUF says of its model, by its keys; a key or tensor without a rule in `gguf_rules` refuses the file.
 
-transformers rebuilds a config from some keys and ignores the others. Here a key under the architecture's name that
-has no rule refuses the file. How llama.cpp reads a key is what it means, defaults included.
+transformers rebuilds a config from some keys and ignores the others in silence; here none is ignored.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from eigenhouse.ingest.models.gguf_rules import (
     BESIDE,
     GENERAL,
     HYBRID,
+    LEFT_ASIDE,
     NEUTRAL,
     NEUTRAL_IN,
     NOT_A_MODEL,
@@ -23,8 +23,7 @@ from eigenhouse.ingest.models.gguf_rules import (
     READ,
     READ_IN,
     SETS,
-    TOLD,
-    TOLD_TENSORS,
+    TENSORS_LEFT_ASIDE,
     WINDOWED,
 )
 from eigenhouse.ingest.sources.gguf_header import Header, read_header
@@ -86,7 +85,7 @@ class Facts:
 
     @property
     def n_key_heads(self) -> int:
-        """Of layers that have any: a list has zeros where a layer is no attention."""
+        """Of the layers that have attention: a list has zeros for the others."""
         counts = self.get("attention.head_count_kv", self.n_heads)
         if isinstance(counts, list) and self.architecture in HYBRID and len(set(counts) - {0}) == 1:
             return int(max(counts))
@@ -130,7 +129,7 @@ def require_rules(facts: Facts, known: set[str]) -> None:
             continue
         if key.startswith("attention.sliding_window") and own in WINDOWED:
             continue
-        if any(fnmatch(key, pattern) for pattern in (*BESIDE, *TOLD)):
+        if any(fnmatch(key, pattern) for pattern in (*BESIDE, *LEFT_ASIDE)):
             continue
         neutral = NEUTRAL_IN.get((own, key), NEUTRAL.get(key, ()))
         if all(one in neutral for one in (value if isinstance(value, list) else [value])):
@@ -144,14 +143,14 @@ def require_rules(facts: Facts, known: set[str]) -> None:
         )
 
 
-def told(path: Path) -> dict[str, str]:
-    """What of the file is left unread, since it can't bear on attention: names of keys and tensors, with reasons."""
+def left_aside(path: Path) -> dict[str, str]:
+    """Keys and tensors of the file that stay unread because they can't change attention, with the reason for each."""
     facts = read_facts(path)
     rows: dict[str, str] = {}
     for key in facts.header.keys:
         section, _, rest = key.partition(".")
         if section == facts.architecture:
-            if reason := next((reason for pattern, reason in TOLD.items() if fnmatch(rest, pattern)), None):
+            if reason := next((reason for pattern, reason in LEFT_ASIDE.items() if fnmatch(rest, pattern)), None):
                 rows[key] = reason
         elif section == "general":
             if not any(fnmatch(rest, pattern) for pattern in GENERAL):
@@ -159,13 +158,13 @@ def told(path: Path) -> dict[str, str]:
         elif not any(fnmatch(key, pattern) for pattern in OUTSIDE):
             rows[key] = "a key of no model's architecture"
     for name in facts.header.tensors:
-        if reason := told_tensor(facts, name):
+        if reason := reason_to_leave(facts, name):
             rows[name] = reason
     return rows
 
 
 def file_type(path: Path) -> str:
-    """Such as F16, Q8_0 or Q4_K_M: as the file tells, else the type of most of its matrices."""
+    """Such as F16, Q8_0 or Q4_K_M: what the file's key says, else the type of most of its matrices."""
     from gguf.constants import LlamaFileType
 
     header = read_header(path)
@@ -176,12 +175,12 @@ def file_type(path: Path) -> str:
     return name.removeprefix("MOSTLY_").removeprefix("ALL_")
 
 
-def told_tensor(facts: Facts, name: str) -> str | None:
-    """Why a tensor of the file may be left unread; None where it may not."""
+def reason_to_leave(facts: Facts, name: str) -> str | None:
+    """Why a tensor of the file may be left aside; None if it may not."""
     block = re.match(r"blk\.(\d+)\.", name)
     if block and facts.n_layers <= int(block[1]) < facts.n_layers + facts.n_extra_layers:
         return "of a layer that predicts tokens further ahead, which transformers leaves out"
-    return next((reason for pattern, reason in TOLD_TENSORS.items() if re.fullmatch(pattern, name)), None)
+    return next((reason for pattern, reason in TENSORS_LEFT_ASIDE.items() if re.fullmatch(pattern, name)), None)
 
 
 def short(value: Any) -> str:

@@ -1,9 +1,9 @@
 """The tensors of a GGUF under the names of a model's parameters, dequantized, in the orientation of its modules.
 
-Which tensor is which parameter, and what its converter permuted, is transformers' knowledge and is asked of it, but for
-what its loader drops. A second reading of single tensors, through another dequantizer, is the witness of the first.
-transformers parses a file once each for config, tokenizer and weights, and every token of a vocabulary is a Python
-object to it: its answers are kept here, as a file doesn't change under one ingest. Import this before it reads.
+transformers knows which tensor is which parameter and what its converter permuted, so it is asked; what its loader
+drops is added here. transformers parses a file again for config, tokenizer and weights, and makes a Python object of
+every token: this module keeps its answers, because a file doesn't change during an ingest. Import it before
+transformers reads.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import gguf
 import numpy as np
 import torch
-from eigenhouse.ingest.models.gguf_facts import Facts, read_facts, told_tensor
+from eigenhouse.ingest.models.gguf_facts import Facts, read_facts, reason_to_leave
 from eigenhouse.ingest.models.gguf_rules import READ_TENSORS, SWITCHES
 from torch import nn
 from transformers import modeling_gguf_pytorch_utils as gguf_models
@@ -36,7 +36,7 @@ def _load_metadata(path: str) -> dict[str, dict[str, Any]]:
 
 
 def _load_once(path: Any, return_tensors: bool = False, **options: Any) -> dict[str, Any]:
-    """transformers' own answer; callers change what they get, so each gets a copy."""
+    """transformers' own answer. Callers change what they get, so each gets a copy."""
     if return_tensors:
         return _load(path, return_tensors=True, **options)
     return {name: dict(part) for name, part in _load_metadata(str(path)).items()}
@@ -54,7 +54,10 @@ Convert = Callable[[list[torch.Tensor]], torch.Tensor]
 
 @dataclass(frozen=True)
 class Reading:
-    """One parameter. stored: the tensors of the file that it is made of; none for a bias that is zero by its lack."""
+    """One parameter.
+
+    stored: the tensors of the file that it is made of; none for a bias that the file lacks: it is zero.
+    """
 
     stored: tuple[str, ...]
     type_name: str
@@ -132,19 +135,19 @@ def _by_name(facts: Facts, model: nn.Module) -> dict[str, tuple[tuple[str, ...],
     sources |= {parameter: made for parameter in model.state_dict() if (made := _experts(facts, parameter))}
     if facts.architecture == "falcon":
         for parameter, (stored, _) in sources.items():
-            if ".attn_qkv." in stored[0]:  # transformers takes the rows as they are, which is right for one key head
+            if ".attn_qkv." in stored[0]:  # transformers keeps the order of rows, which is right for one key head alone
                 sources[parameter] = (stored, lambda tensors: tensors[0][falcon_rows(facts)])
     return sources
 
 
 def _experts(facts: Facts, parameter: str) -> tuple[tuple[str, ...], Convert] | None:
     """Stacked experts, whose gate and input matrices a file holds apart; GPT-OSS has them in turns, and transposed."""
-    found = re.search(r"layers\.(\d+)\.mlp\.experts\.(gate_up|down)_proj(_bias)?$", parameter)
-    if found is None:
+    match = re.search(r"layers\.(\d+)\.mlp\.experts\.(gate_up|down)_proj(_bias)?$", parameter)
+    if match is None:
         return None
-    tail = "bias" if found[3] else "weight"
-    parts = ("gate", "up") if found[2] == "gate_up" else ("down",)
-    names = tuple(f"blk.{found[1]}.ffn_{part}_exps.{tail}" for part in parts)
+    tail = "bias" if match[3] else "weight"
+    parts = ("gate", "up") if match[2] == "gate_up" else ("down",)
+    names = tuple(f"blk.{match[1]}.ffn_{part}_exps.{tail}" for part in parts)
     if not all(name in facts.header.tensors for name in names):
         return None
     if facts.architecture != "gpt-oss":
@@ -161,7 +164,7 @@ def _in_turns_transposed(tensors: list[torch.Tensor]) -> torch.Tensor:
 
 
 def _numbers(facts: Facts) -> dict[str, int]:
-    """What the processors ask a config for; transformers leaves out what is a default of llama.cpp's."""
+    """The numbers that the processors ask a config for, with llama.cpp's defaults, which transformers leaves out."""
     numbers = {"hidden_size": facts.hidden_size}
     if facts.architecture == "mamba":
         return numbers
@@ -170,7 +173,7 @@ def _numbers(facts: Facts) -> dict[str, int]:
 
 
 def _processed(processor: gguf_models.TensorProcessor, name: str, tensors: list[torch.Tensor]) -> torch.Tensor:
-    """Converters permute the rows of rotary heads, and store some gains as 1+g: undone."""
+    """Undoes what converters do: they permute the rows of rotary heads, and store some gains as 1+g."""
     made = processor.process(weights=tensors[0].numpy(), name=name, parsed_parameters={"tensors": {}})
     return torch.from_numpy(np.array(made.weights))
 
@@ -222,7 +225,7 @@ def _reading(
         raise facts.refusal(
             f"{parameter} of shape {shape}",
             f"{' and '.join(map(str, sizes))} in {' and '.join(stored)}",
-            "the class can't have the sizes that the keys tell",
+            "the class can't have the sizes that the keys set",
         )
     kinds = {facts.header.tensors[name].type_name for name in stored}
     return Reading(stored, "+".join(sorted(kinds)), shape, partial(_read, facts, parameter, shape, stored, convert))
@@ -241,17 +244,17 @@ def _read(
 
 def _require_all_used(facts: Facts, sources: dict[str, tuple[tuple[str, ...], Convert]]) -> None:
     used = {name for stored, _ in sources.values() for name in stored} | set(READ_TENSORS)
-    left = [name for name in facts.header.tensors if name not in used and told_tensor(facts, name) is None]
+    left = [name for name in facts.header.tensors if name not in used and reason_to_leave(facts, name) is None]
     if left:
         raise facts.refusal(
             "a place in the model for every tensor",
             f"none for {len(left)} of them, {left[0]} first",
-            "a model of another make than transformers' class, or of more layers than the file tells",
+            "another model than transformers' class, or more layers than the keys set",
         )
 
 
 def _is_lacking_bias(facts: Facts, parameter: str) -> bool:
-    """One switch of a config makes several biases, and a file may hold only some kinds of them: the others are zero."""
+    """Whether the config's switch makes a bias that the file doesn't hold. A file may hold some kinds of them alone."""
     leaf = re.search(r"\.(self_attn|mlp)\.(\w+)_proj\.bias$", parameter)
     if leaf is None:
         return False

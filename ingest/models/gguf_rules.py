@@ -12,7 +12,7 @@ NO_ROTARY = ("gpt2", "bloom", "t5", "t5encoder", "mamba")
 HYBRID = ("lfm2", "qwen35", "qwen35moe")  # some layers are no attention
 WINDOW_PERIODS = {"gemma2": 2, "gemma3": 6, "gpt-oss": 2}  # one layer in so many has full attention
 WINDOWED = (*WINDOW_PERIODS, "phi3")
-# each key with the names that config classes have for it: the first that the class has is set
+# each key with the names that config classes have for it; the first name that a class has is set
 SETS: dict[str, tuple[str, ...]] = {
     "context_length": ("max_position_embeddings",),
     "embedding_length": ("hidden_size",),
@@ -70,7 +70,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 NEUTRAL_IN: dict[tuple[str, str], tuple[Any, ...]] = {
     ("bloom", "attention.max_alibi_bias"): (8.0,),
     ("t5encoder", "attention.causal"): (False,),
-    ("llama", "tensor_data_layout"): ("Meta AI original pth",),  # q and k permuted, as ever
+    ("llama", "tensor_data_layout"): ("Meta AI original pth",),  # q and k permuted, as in every llama
     ("falcon", "tensor_data_layout"): ("jploski",),
     ("qwen2moe", "expert_gating_func"): (1,),  # softmax
     ("qwen3moe", "expert_gating_func"): (1,),
@@ -78,7 +78,7 @@ NEUTRAL_IN: dict[tuple[str, str], tuple[Any, ...]] = {
     ("gpt-oss", "expert_gating_func"): (3,),  # softmax over the chosen
     ("lfm2", "attention.sliding_window"): (0,),
 }
-# read below, or in the module of the rotation, or by transformers' own function for the architecture
+# read by gguf_facts, gguf_config or gguf_rope, or by transformers' own function for the architecture
 READ = (
     "block_count", "nextn_predict_layers", "vocab_size", "attention.key_length", "attention.value_length",
     "attention.key_length_swa", "attention.value_length_swa", "attention.scale",
@@ -89,7 +89,7 @@ READ = (
     "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow",
 )  # fmt: skip
 READ_IN: dict[str, tuple[str, ...]] = {
-    "stablelm": ("use_parallel_residual",),  # converters write what is not so: the tensors tell
+    "stablelm": ("use_parallel_residual",),  # converters write a wrong value: the tensors decide
     "qwen35": ("ssm.*", "full_attention_interval"),
     "qwen35moe": ("ssm.*", "full_attention_interval"),
     "lfm2": ("shortconv.l_cache",),
@@ -109,18 +109,18 @@ BESIDE = {  # cannot bear on the attention of the text model
     "decoder_start_token_id": "of generation",
     "attention.group_norm*": "no module of the class has such a norm",
 }
-TOLD = {
+LEFT_ASIDE = {
     "vision.*": "of the vision part of the file, which is not read",
     "audio.*": "of the audio part of the file, which is not read",
     "mm.*": "of the projector into the text model, which is not read",
     "n_deepstack_layers": "of the vision part of the file, which is not read",
 }
-GENERAL = (  # who made the file and from what; what samplers should do; how tensors lie in it
+GENERAL = (  # who made the file and from what, what samplers should do, how tensors lie in it
     "type", "architecture", "alignment", "file_type", "quantization_version", "parameter_count", "name", "author",
     "version", "organization", "finetune", "basename", "description", "quantized_by", "size_label", "license*",
     "url", "doi", "uuid", "repo_url", "source*", "base_model*", "dataset*", "tags", "languages", "sampling.*",
 )  # fmt: skip
-OUTSIDE = ("tokenizer.*", "split.*", "quantize.*", "tokenizers.*")  # prompts are read with these; and how it was made
+OUTSIDE = ("tokenizer.*", "split.*", "quantize.*", "tokenizers.*")  # of the tokenizer, and of how the file was made
 NOT_A_MODEL = {
     "adapter": "an adapter: merge it into its model first",
     "mmproj": "the vision part of a model alone: pass the file of its text model",
@@ -128,7 +128,7 @@ NOT_A_MODEL = {
     "imatrix": "statistics for a quantizer: pass the file of the model",
     "controlvector": "directions to steer a model by: pass the file of the model",
 }
-TOLD_TENSORS = {
+TENSORS_LEFT_ASIDE = {
     r"(v|mm|a|resampler)\..*": "of the vision or audio part of the file, which is not read",
     r"(cls|cls\.output|dense_\d+(_out)?)\.(weight|bias)": "of a head on the last hidden states, which is not read",
 }

@@ -16,8 +16,8 @@ from eigenhouse.ingest.models.gguf_reading import MINUS_ONE, Reading, falcon_row
 def witness(path: Path, tensor_name: str) -> torch.Tensor:
     """One stored tensor in the model's orientation, by another dequantizer and other code than `readers` have.
 
-    Returns float32 of the shape that the module has, but for a part of a fused tensor, which it returns alone. What
-    is of a convolution or of linear attention (LFM2, Qwen 3.5), where nothing is measured, is left as it is stored.
+    Returns float32 of the module's shape; a part of a fused tensor alone. Tensors of convolutions and of linear
+    attention (LFM2, Qwen 3.5), where nothing is measured, stay as they are stored.
     Raises EigenhouseError for a type that transformers can't dequantize in torch.
     """
     facts = read_facts(path)
@@ -35,7 +35,7 @@ def has_witness(reading: Reading) -> bool:
 
 
 def second_reading(path: Path, reading: Reading) -> tuple[str, torch.Tensor]:
-    """Whose dequantizer was heard, and what it makes of a parameter that `has_witness`."""
+    """The name of the second dequantizer, and what it makes of a parameter that `has_witness`."""
     return f"transformers {version('transformers')}", witness(path, reading.stored[0]).reshape(reading.shape)
 
 
@@ -56,7 +56,7 @@ def _by_torch(facts: Facts, name: str, data: torch.Tensor, type_number: int, sha
 
 
 def _five_bits(blocks: torch.Tensor, *, has_minimum: bool) -> torch.Tensor:
-    """Q5_0 and Q5_1: 32 values a block, four bits of each in two nibbles' halves and the fifth in a word of 32."""
+    """Q5_0 and Q5_1: 32 values a block, four bits of each in the halves of 16 bytes the fifth in a word of 32 bits."""
     n_halves = 2 if has_minimum else 1
     blocks = blocks.reshape(-1, 2 * n_halves + 4 + 16)
     halves = blocks[:, : 2 * n_halves].contiguous().view(torch.float16).float()

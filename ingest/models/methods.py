@@ -1,4 +1,4 @@
-"""What a checkpoint says of its own quantization, and whether that is a method that is read here."""
+"""The method of quantization that a checkpoint names, with its settings, or a refusal of one that can't be read."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ KNOWN = (
 
 @dataclass(frozen=True)
 class Method:
-    """What a checkpoint says of its quantization. name: '' where it says nothing."""
+    """What a checkpoint sets about its quantization. name: '' if it sets nothing."""
 
     name: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def schemes(self) -> list[Mapping[str, Any]]:
-        """What it says of weights, a mapping for each kind of them: compressed-tensors may have several."""
+        """The settings of weights, one mapping a group of weights: compressed-tensors may have several groups."""
         groups = self.settings.get("config_groups")
         inner = [group.get("weights") or {} for group in groups.values()] if isinstance(groups, dict) else []
         return [self.settings, *inner]
 
-    def told(self, *names: str) -> set[int]:
-        """The numbers that it says under these names."""
+    def numbers(self, *names: str) -> set[int]:
+        """The positive whole numbers that it sets under any of these names."""
         values = [scheme.get(name) for scheme in self.schemes for name in names]
         return {value for value in values if isinstance(value, int) and value > 0}
 
     @property
     def bits(self) -> set[int]:
-        return self.told("bits", "w_bit", "num_bits")
+        return self.numbers("bits", "w_bit", "num_bits")
 
     @property
     def blocks(self) -> list[dequantize.Block]:
@@ -48,25 +48,25 @@ class Method:
         return [(int(pair[0]), int(pair[1])) for pair in pairs if isinstance(pair, list | tuple) and len(pair) == 2]
 
     def group(self, size: int, n_groups: int) -> int:
-        """How many of an axis share a scale. Raises ValueError where what it says makes another number of groups."""
-        told = self.told("group_size", "q_group_size")
-        fits = {group for group in told if -(-size // group) == n_groups}
+        """How many of an axis share a scale. Raises ValueError where the settings make another number of groups."""
+        sizes = self.numbers("group_size", "q_group_size")
+        fits = {group for group in sizes if -(-size // group) == n_groups}
         if n_groups == 1 or len(fits) == 1:
             return size if n_groups == 1 else fits.pop()
-        if told:
-            raise ValueError(f"{n_groups} groups along an axis of {size}, where groups of {min(told)} are told")
+        if sizes:
+            raise ValueError(f"{n_groups} groups along an axis of {size}, but the config sets groups of {min(sizes)}")
         return dequantize.length(size, n_groups)
 
 
 def declared(source: Source) -> Method:
-    """The method that config.json or a file beside it names. Raises EigenhouseError for one that is not known here."""
+    """The method that config.json or a file beside it names. Raises EigenhouseError for an unknown one."""
     if source.config_file is None:
         return Method()
     config = json_object(source.config_file)
     inner = [value for value in config.values() if isinstance(value, dict) and "model_type" in value]
-    found = [part.get(name) for part in (config, *inner) for name in ("quantization_config", "compression_config")]
+    entries = [part.get(name) for part in (config, *inner) for name in ("quantization_config", "compression_config")]
     beside = source.quantization_files
-    settings = next((told for told in found if isinstance(told, dict) and told), None)
+    settings = next((entry for entry in entries if isinstance(entry, dict) and entry), None)
     if settings is None and beside:
         settings = json_object(beside[0])
         settings = settings.get("quantization", settings) | {"quant_method": _method_beside(beside[0], settings)}
@@ -74,8 +74,8 @@ def declared(source: Source) -> Method:
 
 
 def _method_beside(path: Path, settings: Mapping[str, Any]) -> str:
-    told = settings.get("quant_method")
-    return str(told or {"hf_quant_config.json": "modelopt", "quant_config.json": "awq"}.get(path.name, "gptq"))
+    named = settings.get("quant_method")
+    return str(named or {"hf_quant_config.json": "modelopt", "quant_config.json": "awq"}.get(path.name, "gptq"))
 
 
 def _known(source: Source, settings: Mapping[str, Any]) -> Method:

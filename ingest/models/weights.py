@@ -17,10 +17,11 @@ FP8 = (torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.floa
 class Weight:
     """A weight under the name it would have unquantized: stored as it is, or made of codes and what belongs to them.
 
-    parts: role → stored tensor, role 'codes' for the weight itself · read: float32 of codes, else as stored ·
-    kind: '' where nothing is dequantized, else the packing · bits: of one code · settings: what was dequantized with ·
-    also: stored tensors that were consumed beside the parts · is_turned: `read` gives its transpose · format: that of
-    the codes, mostly their dtype · second: another reading, and whose it is, where the witness has none of its own.
+    parts: role → stored tensor; the weight itself has the role 'codes' · read: gives float32 if the weight is made of
+    codes, else the stored dtype · kind: the packing of codes, '' if nothing is dequantized · bits: of one code ·
+    settings: the arguments of the dequantizer beside the parts · also: further tensors that belong to the weight, so
+    that they are not left over · is_turned: `read` gives the transpose of what is stored · format: of the codes, mostly
+    their dtype · second: a second reading and the name of its author, where the witness has no dequantizer of its own.
     """
 
     name: str
@@ -45,10 +46,10 @@ class Weight:
 
     @property
     def is_code(self) -> bool:
-        """Stored in what is no 16-, 32- or 64-bit float, and by no known method: never to be taken for a value."""
+        """Whether it is stored in no 16-, 32- or 64-bit float and by no known method: it must not be cast."""
         return not self.kind and self.dtype not in FLOATS
 
     @property
     def is_linear(self) -> bool:
-        """Whether its codes are (outputs, inputs) whichever way its module has them: made of an nn.Linear."""
+        """Whether its codes lie as (outputs, inputs) even in a Conv1D, because an nn.Linear was quantized."""
         return self.kind in ("gptq", "awq", "pack-quantized", "NVFP4", "nf4", "fp4", "int8")

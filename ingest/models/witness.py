@@ -1,4 +1,4 @@
-"""A second opinion on quantized weights: read from the file again and dequantized by somebody else.
+"""A second opinion on quantized weights: read from the file again and dequantized by other code.
 
 The gate can't see codes that were read wrongly, since model and factors are then wrong together. So the weights of one
 layer a stack are dequantized a second time: by the code of the method's own library where it is installed or part of
@@ -34,7 +34,7 @@ MOST_WEIGHTS = 8  # of a layer: its attention has no more, its experts do
 
 @dataclass(frozen=True)
 class Testimony:
-    """by: whose code dequantized the weights the second time · error: the largest difference over the largest value."""
+    """by: the library that dequantized the second time · error: the largest difference over the largest value."""
 
     by: str
     error: float
@@ -49,7 +49,7 @@ def testify(weights: Iterable[Weight], method: Method) -> Testimony | None:
     coded = [weight for weight in weights if weight.kind]
     known = [weight for weight in coded if weight.second or weight.kind in ELSE]
     if coded and not known:
-        raise EigenhouseError(f"want two dequantizers for {coded[0].name}; for {coded[0].kind} there is one alone")
+        raise EigenhouseError(f"want two dequantizers for {coded[0].name}; for {coded[0].kind} there is only one")
     for weight in known[:MOST_WEIGHTS]:
         by, theirs = weight.second() if weight.second else _second(weight, method)
         theirs = theirs.T.float() if weight.is_turned else theirs.float()
@@ -57,7 +57,7 @@ def testify(weights: Iterable[Weight], method: Method) -> Testimony | None:
         if not error <= TOLERANCE:
             raise EigenhouseError(
                 f"want weights that two dequantizers agree on to {TOLERANCE:g}; {weight.name} ({weight.kind}) is off "
-                f"by {error:.3g} of the largest from what {by} makes of it. Its codes aren't what they are taken for; "
+                f"by {error:.3g} of the largest from what {by} makes of it: its codes mean something else; "
                 "nothing was written"
             )
         heard[by] = max(error, heard.get(by, 0.0))

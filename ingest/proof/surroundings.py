@@ -1,7 +1,6 @@
-"""What stands between the projections and the captured q and k, read off the running module itself.
+"""What a module does between its projections and the captured q and k: norms, scaling of the rotation, clipping.
 
-Norms, the rotary module's attention scaling and clipping: all by feeding the module chosen inputs. Nothing here knows
-an architecture.
+All of it is read by feeding chosen inputs to the running module. No architecture is named here.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from eigenhouse.ingest.proof.factors import HeadFactors, HeadNorm
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-GAIN = 64.0  # inputs of the linear readings are this much larger, so that a bias many times W x can't drown it
+GAIN = 64.0  # inputs of linear readings are this much larger, so that W x isn't lost beside a bias many times its size
 _LATENT_NORM_NAME = re.compile(r"^(q|kv)_a_(layer)?norm$")
 _NORM_NAME = re.compile(r"^(q|k|kv|query|key|qk)_?(b_)?(layer_?)?(norm|ln)")
 _SIDES = {"q": "q", "query": "q", "k": "k", "kv": "k", "key": "k", "qk": "qk"}
@@ -42,9 +41,9 @@ def captured(site: Site, hidden: np.ndarray, key_hidden: np.ndarray | None = Non
 
 
 def respond(site: Site, rows: np.ndarray, key_rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same of rows (batch, hidden), each at all positions: an image has as many as it has.
+    """`captured` for rows (batch, hidden), each put at all positions of the site.
 
-    key_rows: what keys are made of, where the site is a cross one.
+    key_rows: the hidden states of keys; they count only if the site is a cross one.
     """
     hidden, key_hidden = (
         np.tile(side[:, None], (1, n, 1)) for side, n in ((rows, site.n_positions), (key_rows, site.n_key_positions))
@@ -55,12 +54,12 @@ def respond(site: Site, rows: np.ndarray, key_rows: np.ndarray) -> tuple[np.ndar
 def norm_modules(site: Site) -> dict[str, nn.Module]:
     """The q- and k-norms among the module's children: side ('q', 'k') → norm; one norm may serve both."""
     n_features = site.call.query.shape[-1]
-    found: dict[str, nn.Module] = {}
+    norms: dict[str, nn.Module] = {}
     for name, child in site.module.named_children():
         match = None if isinstance(child, nn.Identity) else _NORM_NAME.match(name)
         if match and (shown := _input_of(site, child)) is not None and shown.shape[-1] % n_features == 0:
-            found.update(dict.fromkeys(_SIDES[match.group(1)], child))
-    return found
+            norms.update(dict.fromkeys(_SIDES[match.group(1)], child))
+    return norms
 
 
 def latent_norms(site: Site) -> dict[str, nn.Module]:
@@ -70,7 +69,7 @@ def latent_norms(site: Site) -> dict[str, nn.Module]:
 
 
 class _Unclipped(TorchFunctionMode):
-    """Clamping hands on what it gets, but for whole numbers, which are positions."""
+    """Makes clamping the identity, except on whole numbers, which are positions."""
 
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         clips = getattr(func, "__name__", "") in ("clamp", "clamp_", "clip", "clip_")
@@ -79,7 +78,7 @@ class _Unclipped(TorchFunctionMode):
 
 @contextmanager
 def identity_norms(site: Site) -> Iterator[None]:
-    """Within the block q-, k- and latent norms and clamps hand on what they get: the module is affine in its input."""
+    """Within the block q-, k- and latent norms and clamps are identities, so that the module is affine in its input."""
     norms = dict.fromkeys((*norm_modules(site).values(), *latent_norms(site).values()))
     hooks = [module.register_forward_hook(lambda _module, args, _out: args[0]) for module in norms]
     try:
@@ -91,7 +90,7 @@ def identity_norms(site: Site) -> Iterator[None]:
 
 
 def read_norm(site: Site, module: nn.Module, n_heads: int) -> HeadNorm:
-    """Gain, offset and kind of one norm, by feeding it vectors; 1+g conventions come out as what is applied.
+    """Gain, offset and kind of one norm, by feeding it vectors; a gain stored as g and applied as 1+g is read as 1+g.
 
     Raises Unreadable where neither an RMS norm nor a LayerNorm reproduces it on a fresh vector to 1e-4.
     """
@@ -116,7 +115,7 @@ def read_norm(site: Site, module: nn.Module, n_heads: int) -> HeadNorm:
 
 
 def read_input_norm(module: nn.Module, like: torch.Tensor) -> HeadNorm:
-    """The same of a norm over the one axis that `like` (position, feature) has last: gain and offset (1, feature)."""
+    """`read_norm` for a norm over the last axis of `like` (position, feature): gain and offset are (1, feature)."""
     draw = np.random.default_rng(13).standard_normal((2, 1, like.shape[-1]))
     rows = 1024 * (draw + np.sign(draw))
 
@@ -135,7 +134,7 @@ def _fitted_norm(
     w: tuple[np.ndarray, torch.Tensor],
     spans_heads: bool,
 ) -> HeadNorm:
-    """The norm that answers to v and −v as the module does, proved on w; each as (head, feature) and as it is fed."""
+    """The norm that answers v and −v as the module does, checked on w; v and w as (head, feature) and as fed."""
     answer, mirrored = respond(v[1]), respond(-v[1])
     gain_times_unit, offset = (answer - mirrored) / 2, (answer + mirrored) / 2
     ones = np.ones_like(v[0])
@@ -151,9 +150,8 @@ def _fitted_norm(
 def read_rope_scale(site: Site) -> np.ndarray | None:
     """Attention scaling of the rotary tables, (feature,) on the dimensions they rotate; None where it is 1.
 
-    The tables are what the model passed, or what a child of the module makes. With their modulus taken out the captured
-    q shrinks by exactly the scaling on rotated dimensions and stays on the others, which tells the two apart for
-    partial RoPE.
+    The model passes the tables, or a child of the module makes them. If their modulus is divided out, the captured q
+    shrinks by exactly the scaling on rotated dimensions and stays the same on others: so partial RoPE is recognised.
     """
     bare, scale = _without_modulus(site)
     if bare is not None and abs(scale - 1) < 1e-6:
@@ -174,7 +172,7 @@ def read_rope_scale(site: Site) -> np.ndarray | None:
 
 
 def read_clip(site: Site) -> float | None:
-    """What the module cuts the entries of q and k off at: where many of them end up for large hidden states."""
+    """The bound of a module on the entries of q and k: the value that many of them have for large hidden states."""
     rows, key_rows = (
         GAIN**2 * np.random.default_rng(19).standard_normal((4, size))
         for size in (site.hidden_size, site.key_hidden_size)
@@ -235,7 +233,7 @@ def _unit_tables(site: Site) -> Iterator[list[float]]:
 
 
 def _are_constant(tables: Any) -> bool:
-    """Of modulus 1 everywhere, as rotations are: two tensors of a shape might be anything else."""
+    """Whether the modulus is 1 everywhere, as for rotations: two tensors of one shape might be anything else."""
     modulus = torch.hypot(*tables) if isinstance(tables, tuple) else tables.abs()
     return torch.allclose(modulus, torch.ones_like(modulus), atol=1e-3)
 
@@ -252,7 +250,7 @@ def _split_tables(value: Any) -> tuple[float, Any]:
 
 
 def _input_of(site: Site, module: nn.Module) -> torch.Tensor | None:
-    """What a child of the attention module is called with, or None where it isn't called."""
+    """The input of a child of the attention module in a call; None if the child isn't called."""
     seen: list[torch.Tensor] = []
     hook = module.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
     reference = site.call.query

@@ -1,4 +1,4 @@
-"""The MODEL argument becomes files on disk, checked before anything heavy is imported or read."""
+"""From the MODEL argument to files on disk, which are checked before anything heavy is imported or read."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def _listing(folder: Path) -> set[str]:
 
 
 def _weights_among(names: set[str], folder: Path) -> tuple[str, tuple[str, ...]]:
-    """Of a folder's file names: the one that transformers starts from, and all weight files, sorted."""
+    """Among a folder's file names the one that transformers opens first, and all weight files, sorted."""
     for entry in ENTRIES:
         if entry in names:
             shards = _weight_map(folder / entry).values() if entry.endswith(".index.json") else [entry]

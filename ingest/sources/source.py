@@ -50,7 +50,7 @@ class Source(Files):
 
     @property
     def quantization_files(self) -> list[Path]:
-        """What may say beside the config how codes are stored."""
+        """Files beside the config that may name the method of quantization."""
         return [] if self.kind == "gguf" else [path for name in QUANTIZATION if (path := self.folder / name).is_file()]
 
     @property
@@ -82,7 +82,7 @@ def refuse_bad_key(what: str, text: str, hint: str = "") -> None:
 
 
 def revision_order(revision: str | None) -> int | None:
-    """The step that a revision's name tells: of step1000, or of a name with one number; None for any other."""
-    told = re.search(r"(?:step|iter(?:ation)?|checkpoint|ckpt)[-_=]?(\d+)", revision or "", re.IGNORECASE)
-    told = told or re.fullmatch(r"[^\d]*(\d{1,15})[^\d]*", revision or "")
-    return int(told[1]) if told else None
+    """The step in a revision's name: 1000 of step1000, or the only number of a name; None for any other name."""
+    step = re.search(r"(?:step|iter(?:ation)?|checkpoint|ckpt)[-_=]?(\d+)", revision or "", re.IGNORECASE)
+    step = step or re.fullmatch(r"[^\d]*(\d{1,15})[^\d]*", revision or "")
+    return int(step[1]) if step else None

@@ -77,7 +77,7 @@ def write_factors(bench: Workbench, out: Path) -> None:
         modules = {bench.sites[found.stack.sites[layer]].path for layer in found.shapes}
         skipped = _skipped_rows("factors", found.stack.skipped | _absent_variants(found.absent, modules))
         if found is measured[0]:
-            skipped = pl.concat([skipped, _skipped_rows("source", bench.loaded.checkpoint.told)])
+            skipped = pl.concat([skipped, _skipped_rows("source", bench.loaded.checkpoint.left_aside)])
         _write_structure(bench, found, skipped)
         told.append(
             {
