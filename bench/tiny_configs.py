@@ -136,7 +136,7 @@ def small_config(model_type: str) -> PretrainedConfig:
 
 
 def shrunk(config: Any, **changes: Any) -> PretrainedConfig:
-    """The config made again with small sizes, so that what its constructor derives from them fits; inner configs too."""
+    """The config made again with small sizes, so that what its constructor derives from them fits; inner ones too."""
     default = config()
     held = dict(vars(default))
     sizes: dict[str, Any] = {name: size for name, size in SMALL.items() if _takes(default, name)}
@@ -197,7 +197,7 @@ def _reads(config: Any, name: str) -> bool:
 
 
 def randomize(model: nn.Module, scale: float = 0.3, seed: int = 0) -> nn.Module:
-    """Random weights, biases, gains and statistics: a fresh model has biases of zero and gains of one, which hide faults."""
+    """Random weights, biases, gains and statistics: the zeros and ones of a fresh model would hide faults."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

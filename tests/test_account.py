@@ -1,4 +1,4 @@
-"""What is stored and fills no parameter: beside the point, left aside, or refused; the same whole and layer by layer."""
+"""What is stored and fills no parameter: beside the point, left aside, or refused; whole as layer by layer."""
 
 import json
 from contextlib import nullcontext

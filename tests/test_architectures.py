@@ -53,7 +53,8 @@ def test_the_page_is_of_the_installed_transformers_and_knows_no_wrong_head():
     assert f"transformers {transformers.__version__} " in page and "· 0 WRONG**" in page
     [measured] = re.findall(r"\*\*(\d+) measured", page)
     [in_part] = re.findall(r"· (\d+) in part", page)
-    claim = f"{len(named)} model types of transformers {transformers.__version__}, [{measured} are measured and {in_part} in"
+    version = transformers.__version__
+    claim = f"{len(named)} model types of transformers {version}, [{measured} are measured and {in_part} in"
     assert claim in " ".join((ROOT / "README.md").read_text().split())
 
 

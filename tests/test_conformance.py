@@ -174,7 +174,7 @@ def test_zero_queries_prove_no_keys():
 
 
 class Renamed(torch.nn.Module):
-    """A projection under a name that no layout knows, with its rows shuffled; nonlinear, or times a number, as asked."""
+    """A projection under a name that no layout knows, its rows shuffled; nonlinear, or times a number, as asked."""
 
     def __init__(self, linear, order, bend, scale):
         super().__init__()

@@ -82,7 +82,7 @@ def qwen35_tensors(model):
 
 
 def test_a_hybrid_by_conversions(tmp_path):
-    """Qwen 3.5: linear attention but for every second layer, a part of each head rotated, and a layer that is left aside."""
+    """Qwen 3.5: linear attention but for every second layer, a part of each head rotated, and a layer left aside."""
     sizes = {"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 5}
     sizes |= {"linear_value_head_dim": 7, "linear_conv_kernel_dim": 3, "head_dim": 12}
     kinds = ["linear_attention", "full_attention"] * 2

@@ -98,7 +98,7 @@ def test_text_says_what_duckdb_says(con, sql):
 
 @pytest.mark.parametrize("sql", TYPES)
 def test_parquet_holds_the_value_or_its_text(con, tmp_path, sql):
-    """Where the cell isn't message, DuckDB reads from the file what it says of the value itself."""
+    """Where the message names no cell, DuckDB finds in the file the value that it complains of."""
     expected, path = TYPES[sql][2], tmp_path / "v.parquet"
     rows = f"select {sql} as v union all select null"
     if "variant" in sql:

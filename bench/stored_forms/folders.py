@@ -64,7 +64,7 @@ def pickled(model: Any, folder: Path, within: Callable[[State], dict[str, Any]] 
 
 
 def with_adapter(model: Any, folder: Path) -> State:
-    """An unmerged LoRA lies beside the weights that it was trained on: it is not clear which of the two is the model."""
+    """An unmerged LoRA lies beside the weights that it was trained on: which of the two is the model isn't clear."""
     exact = plain(model, folder)
     adapter = {
         "peft_type": "LORA",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from eigenhouse.ingest.capture.kernel import listening
 from torch import nn
 
 CACHES = {"past_key_values", "past_key_value", "layer_past", "cache"}
+Recorded = tuple[AttentionCall, tuple[tuple, dict] | None]  # a call, and what its module was passed
 KEY_POSITION, QUERY_POSITION = 3, 8  # of the pair that the gate compares; the last one, where a site has fewer
 
 
@@ -146,9 +148,33 @@ def record_sites(
         body(**inputs)
     traced_batch = 1 if any(callers.values()) else 0
 
+    calls, normed = _watched(body, inputs, paths, callers, traced_batch)
+    sites, left_out = [], {}
+    per_forward = Counter(id(called_with) for _, called_with in calls)
+    for call, called_with in calls:
+        path = paths[call.module]
+        try:
+            if per_forward[id(called_with)] > 1:
+                raise Unreadable("it makes several attention calls in one forward, so no head has one q and k")
+            site = _site(path, call, called_with)
+            norm, _ = normed.get(id(site.hidden), (None, None))
+            sites.append(replace(_of_one_window(site), input_norm=norm))
+        except Unreadable as reason:
+            left_out[path] = str(reason)
+    return sites, left_out
+
+
+def _watched(
+    body: nn.Module,
+    inputs: dict[str, torch.Tensor],
+    paths: dict[nn.Module, str],
+    callers: Iterable[nn.Module],
+    traced_batch: int,
+) -> tuple[list[Recorded], dict[int, tuple[str, Any]]]:
+    """One forward pass: its attention calls, and id of a norm's output → the norm's path, and the output itself."""
     arguments: dict[nn.Module, tuple[tuple, dict]] = {}
-    calls: list[tuple[AttentionCall, tuple[tuple, dict] | None]] = []
-    normed: dict[int, tuple[str, Any]] = {}  # id of a norm's output → its path, and the output, which keeps its id
+    calls: list[Recorded] = []
+    normed: dict[int, tuple[str, Any]] = {}  # the output is kept so that its id stays its own
 
     def keep_arguments(module: nn.Module, args: tuple, kwargs: dict) -> None:
         arguments[module] = (args, kwargs)
@@ -164,20 +190,7 @@ def record_sites(
     finally:
         for hook in hooks:
             hook.remove()
-
-    sites, left_out = [], {}
-    per_forward = Counter(id(called_with) for _, called_with in calls)
-    for call, called_with in calls:
-        path = paths[call.module]
-        try:
-            if per_forward[id(called_with)] > 1:
-                raise Unreadable("it makes several attention calls in one forward, so no head has one q and k")
-            site = _site(path, call, called_with)
-            norm, _ = normed.get(id(site.hidden), (None, None))
-            sites.append(replace(_of_one_window(site), input_norm=norm))
-        except Unreadable as reason:
-            left_out[path] = str(reason)
-    return sites, left_out
+    return calls, normed
 
 
 def _site(path: str, call: AttentionCall, called_with: tuple[tuple, dict] | None) -> Site:
