@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from eigenhouse.ingest.capture.sites import Site, Unreadable
 from eigenhouse.ingest.proof.factors import HeadFactors, Latent
-from eigenhouse.ingest.proof.surroundings import GAIN, identity_norms, latent_norms, respond
+from eigenhouse.ingest.proof.responses import GAIN, identity_norms, latent_norms, respond
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 

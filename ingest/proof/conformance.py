@@ -17,14 +17,8 @@ from eigenhouse.ingest.capture.sites import KEY_POSITION, QUERY_POSITION, Site, 
 from eigenhouse.ingest.proof.basis_vectors import further_scales, read_factors
 from eigenhouse.ingest.proof.factors import HeadFactors
 from eigenhouse.ingest.proof.layouts import layouts
-from eigenhouse.ingest.proof.surroundings import (
-    GAIN,
-    captured,
-    identity_norms,
-    read_rope_scale,
-    respond,
-    with_surroundings,
-)
+from eigenhouse.ingest.proof.responses import GAIN, captured, identity_norms, respond
+from eigenhouse.ingest.proof.surroundings import read_rope_scale, with_surroundings
 
 TOLERANCE = 1e-3  # of the largest logit over the pairs; float32 modules land near 1e-6
 N_PAIRS = 16  # x's, and as many y's: every x meets every y

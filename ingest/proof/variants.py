@@ -18,7 +18,8 @@ from eigenhouse.ingest.capture.sites import KEY_POSITION, Site, Unreadable
 from eigenhouse.ingest.geometry import operators
 from eigenhouse.ingest.proof.conformance import N_PAIRS, TOLERANCE, Pair, logits, relative_error, rotation
 from eigenhouse.ingest.proof.factors import HeadFactors, HeadNorm, Latent
-from eigenhouse.ingest.proof.surroundings import GAIN, captured, identity_norms, read_input_norm
+from eigenhouse.ingest.proof.norms import read_input_norm
+from eigenhouse.ingest.proof.responses import GAIN, captured, identity_norms
 from torch import nn
 
 
