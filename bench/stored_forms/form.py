@@ -29,10 +29,10 @@ class Form:
     """store writes a folder and returns the exact values that it stands for, by the names of `stored_state`.
 
     family: heading of the page · expected: verdicts that are accepted, the same whole and with STATIC_ONLY · tolerance:
-    how far σ may be from those before storing, of the largest · file: what is ingested of the folder, the whole where
-    it is empty · skipped: modules that `skipped_modules` must name · rotation: of a model's config the turn of each
-    pair of features per token, and what q and k are scaled by, where a rotated operator is compared too · is_biased: so
-    are the biases.
+    largest difference of σ from those before storing, relative to the largest σ · file: the file that is ingested, ''
+    for the folder · skipped: modules that `skipped_modules` must name · rotation: gives for a config the angle of each
+    pair of features per token and the factor on q and k, if a rotated operator is compared too · is_biased: the
+    operator with biases is compared too.
     """
 
     name: str

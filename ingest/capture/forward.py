@@ -53,7 +53,7 @@ def usable_device(name: str) -> str:
 def tokenize(
     tokenizer: Any, prompts: PromptSet, max_length: int | None, say: Callable[[str], None]
 ) -> list[TokenizedPrompt]:
-    """Token ids with the model's own special tokens, cut at max_length, which is said.
+    """Token ids with the model's own special tokens, cut at max_length with a notice.
 
     Raises EigenhouseError for none.
     """
@@ -75,7 +75,7 @@ def tokenize(
 
 
 def longest_text(body: Any, config: Any, tokenizer: Any) -> int | None:
-    """Positions the model has, or None where there is no bound. RoBERTa's kin count them from behind the padding id."""
+    """Positions the model has; None without a bound. RoBERTa and its like count from behind the padding id."""
     tables = [module for name, module in body.named_modules() if name.endswith("position_embeddings")]
     padded = [table for table in tables if getattr(table, "padding_idx", None) is not None]
     if padded:

@@ -70,7 +70,7 @@ def want_whole(model: Any, missing: Iterable[str], mismatched: Mapping[str, str]
 def unexpected(model: Any, left: Mapping[str, Weight], origin: str) -> dict[str, str]:
     """Why weights that fill no parameter may be left aside: module → reason.
 
-    left: name as the model would have it → weight. Raises EigenhouseError where one may bear on attention.
+    left: the name that the model would give it → weight. Raises EigenhouseError where one may change attention.
     """
     if adapters := sorted(name for name in left if ADAPTER.search(name)):
         raise EigenhouseError(
@@ -100,7 +100,7 @@ def unexpected(model: Any, left: Mapping[str, Weight], origin: str) -> dict[str,
 
 
 def _first_unknown(model: Any, name: str) -> str:
-    """The stored name as far as the model has modules of its names, and one step further."""
+    """The part of a stored name that names modules of the model, and one step more."""
     steps = name.split(".")
     n_known = next(n for n in range(len(steps)) if n + 1 == len(steps) or not _has(model, ".".join(steps[: n + 1])))
     return ".".join(steps[: n_known + 1])

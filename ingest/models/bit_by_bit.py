@@ -17,7 +17,7 @@ Parts = Mapping[str, torch.Tensor]
 
 
 def _bits(words: torch.Tensor, bits: int) -> np.ndarray:
-    """(…, word) int32 → (…, number): the bits of all words in a row, lowest first, dealt out to numbers."""
+    """(…, word) int32 → (…, number): the bits of all words in a row, lowest first, cut into numbers."""
     stream = np.unpackbits(words.contiguous().numpy().view(np.uint8), axis=-1, bitorder="little")
     n_numbers = stream.shape[-1] // bits
     dealt = stream[..., : n_numbers * bits].reshape(*stream.shape[:-1], n_numbers, bits)
@@ -75,7 +75,7 @@ def int8(weight: Weight, parts: Parts) -> np.ndarray:
 
 
 def four_bit(weight: Weight, parts: Parts) -> np.ndarray:
-    """nf4 and fp4 of bitsandbytes, by their tables as they are defined rather than stored."""
+    """nf4 and fp4 of bitsandbytes, by the tables of their definitions, not those stored."""
     settings, shape = weight.settings, weight.settings["shape"]
     largest = parts["largest"].double().numpy()
     if "nested_table" in parts:

@@ -92,7 +92,7 @@ class Checkpoint:
         yield from own.values()
 
     def testimony(self, *modules: str) -> Testimony | None:
-        """What a second dequantizer says of the first of the modules that has quantized weights; None without any."""
+        """The witness's result for the first of the modules with quantized weights; None if none has any."""
         heard = (testify(self.weights(module), self._method) for module in modules)
         return next((testimony for testimony in heard if testimony), None)
 
@@ -113,7 +113,7 @@ class Checkpoint:
 
     @cached_property
     def format(self) -> tuple[str, str | None]:
-        """(dtype, quantization): of most values among the matrices, and of most codes, with their bits."""
+        """(dtype, quantization): those of the most values among the matrices; a quantization names its bits."""
         dtypes, kinds = Counter[str](), Counter[str]()
         for weight in self.weights():
             if len(weight.shape) > 1:
@@ -193,7 +193,7 @@ class Checkpoint:
         return placed, left
 
     def _place_gguf(self) -> tuple[dict[str, Placed], dict[str, Weight]]:
-        """Its reader refuses what is left over or missing."""
+        """`_place_torch` for a GGUF; its reader itself refuses what is missing or may not be left aside."""
         path = self._source.weight_files[0]
         self.left_aside |= gguf_facts.left_aside(path)
         placed = {}

@@ -141,7 +141,7 @@ def _by_name(facts: Facts, model: nn.Module) -> dict[str, tuple[tuple[str, ...],
 
 
 def _experts(facts: Facts, parameter: str) -> tuple[tuple[str, ...], Convert] | None:
-    """Stacked experts, whose gate and input matrices a file holds apart; GPT-OSS has them in turns, and transposed."""
+    """Stacked experts. Files store gate and input matrices apart; GPT-OSS's parameter has them in turns, transposed."""
     match = re.search(r"layers\.(\d+)\.mlp\.experts\.(gate_up|down)_proj(_bias)?$", parameter)
     if match is None:
         return None
@@ -179,7 +179,7 @@ def _processed(processor: gguf_models.TensorProcessor, name: str, tensors: list[
 
 
 def _by_conversion(facts: Facts, model: nn.Module) -> dict[str, tuple[tuple[str, ...], Convert]]:
-    """The same, by the conversions that newer architectures of transformers' are described with."""
+    """As `_by_name`, by the conversions with which transformers describes newer architectures."""
     mapping = get_gguf_conversion_mapping(facts.architecture, model.config)
     renamings = [entry for entry in mapping if isinstance(entry, WeightRenaming)]
     converters = [entry for entry in mapping if isinstance(entry, WeightConverter)]

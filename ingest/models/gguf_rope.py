@@ -161,7 +161,7 @@ def _compare(facts: Facts, module: nn.Module, prefix: str, rope: Rope) -> None:
 
 
 def _long_table(module: nn.Module, prefix: str, rope: Rope) -> torch.Tensor:
-    """The frequencies of a text longer than the original context, which the module makes when it first sees one."""
+    """The frequencies for texts beyond the original context, which the module makes when it first meets one."""
     options = {"layer_type": prefix.removesuffix("_")} if prefix else {}
     for position in (rope.original_context, 0):  # and back
         module(torch.zeros(1, 1, 1), torch.tensor([[position]]), **options)
@@ -217,7 +217,7 @@ def _scaling(facts: Facts) -> tuple[float, str]:
 
 
 def _attention_scaling(facts: Facts, factor: float, kind: str) -> float:
-    """What cos and sin are multiplied by."""
+    """The factor on cos and sin."""
     stored = facts.get("rope.scaling.attn_factor", facts.get("rope.scaling.yarn_attn_factor", 1.0))
     if kind != "yarn":
         return float(stored)

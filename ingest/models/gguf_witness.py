@@ -56,7 +56,7 @@ def _by_torch(facts: Facts, name: str, data: torch.Tensor, type_number: int, sha
 
 
 def _five_bits(blocks: torch.Tensor, *, has_minimum: bool) -> torch.Tensor:
-    """Q5_0 and Q5_1: 32 values a block, four bits of each in the halves of 16 bytes the fifth in a word of 32 bits."""
+    """Q5_0 and Q5_1: 32 values a block, four bits of each in the halves of 16 bytes, the fifth in a word."""
     n_halves = 2 if has_minimum else 1
     blocks = blocks.reshape(-1, 2 * n_halves + 4 + 16)
     halves = blocks[:, : 2 * n_halves].contiguous().view(torch.float16).float()

@@ -57,7 +57,7 @@ class LoadedModel:
 
     @property
     def config(self) -> PretrainedConfig:
-        """Of the text part, where a checkpoint joins several."""
+        """The config of the text part, if a checkpoint joins several parts."""
         return self.model.config.get_text_config()
 
     def weight(self, parameter: str) -> np.ndarray:

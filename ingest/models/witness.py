@@ -2,7 +2,7 @@
 
 The gate can't see codes that were read wrongly, since model and factors are then wrong together. So the weights of one
 layer a stack are dequantized a second time: by the code of the method's own library where it is installed or part of
-transformers, else here, bit by bit as the format is defined, with none of the code that made them the first time.
+transformers, else here, bit by bit as the format is defined, with none of the code of the first time.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Testimony:
 
 
 def testify(weights: Iterable[Weight], method: Method) -> Testimony | None:
-    """What a second reading says of weights, the worst of them; None where none of them is quantized.
+    """The result of a second reading of weights, the largest error of them; None if none is quantized.
 
     Raises EigenhouseError where it doesn't agree.
     """
@@ -75,7 +75,7 @@ def _second(weight: Weight, method: Method) -> tuple[str, torch.Tensor]:
 
 
 def raw(stored: Stored) -> torch.Tensor:
-    """A stored tensor from the bytes of its file, past the reader of the first time, where the format allows it."""
+    """A stored tensor from the bytes of its file, if the format allows it, so not by the reader that read it first."""
     if stored.path.suffix != ".safetensors":
         return stored.read()
     with open(stored.path, "rb") as file:
@@ -88,7 +88,7 @@ def raw(stored: Stored) -> torch.Tensor:
 
 
 def _by_transformers_fp8(weight: Weight, parts: Parts) -> torch.Tensor:
-    """Its code wants whole blocks, so the codes are filled up to them."""
+    """transformers' code takes whole blocks alone, so the codes are padded to whole blocks."""
     from transformers.integrations.finegrained_fp8 import Fp8Dequantize
 
     codes, scale, block = parts["codes"], parts["scale"], weight.settings.get("block")
@@ -136,7 +136,7 @@ def _scheme(weight: Weight, method: Method) -> tuple[Mapping[str, Any], str]:
 
 
 def _is_compressed(weight: Weight, method: Method) -> bool:
-    """Its releases no longer take columns out of order, and gave them back in another one."""
+    """Whether the library serves as witness. It doesn't for columns out of order: it returned them in another order."""
     return method.name == "compressed-tensors" and "config_groups" in method.settings and "g_idx" not in weight.parts
 
 
