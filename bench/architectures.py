@@ -36,8 +36,8 @@ from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.capture.sites import Site, Unreadable
 from eigenhouse.ingest.capture.workbench import Workbench
 from eigenhouse.ingest.models.loading import load_model
-from eigenhouse.ingest.proof import surroundings as probing
 from eigenhouse.ingest.proof.basis_vectors import read_factors
+from eigenhouse.ingest.proof.surroundings import read_rope_scale
 from eigenhouse.ingest.runs import run
 from eigenhouse.ingest.sources.locate import resolve
 
@@ -72,14 +72,14 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="types at a time")
     parser.add_argument("--json", action="store_true", help="a line of JSON a type in place of the table's rows")
     parser.add_argument("--page", type=Path, help="write the whole as Markdown to this file too")
-    told = parser.parse_args()
+    arguments = parser.parse_args()
     answers = {}
-    for name, answer in walk(every_type() if told.all else told.types, told.jobs):
+    for name, answer in walk(every_type() if arguments.all else arguments.types, arguments.jobs):
         answers[name] = answer
-        print(json.dumps({"type": name} | answer) if told.json else row(name, answer), flush=True)
-    print(counts(answers), file=sys.stderr if told.json else sys.stdout)
-    if told.page:
-        told.page.write_text(page(answers, TOLERANCE), encoding="utf-8")
+        print(json.dumps({"type": name} | answer) if arguments.json else row(name, answer), flush=True)
+    print(counts(answers), file=sys.stderr if arguments.json else sys.stdout)
+    if arguments.page:
+        arguments.page.write_text(page(answers, TOLERANCE), encoding="utf-8")
     sys.exit(any(answer["verdict"] == "WRONG" for answer in answers.values()))
 
 
@@ -214,7 +214,7 @@ def site_sigma(site: Site, single: Site) -> dict[tuple[str, int], np.ndarray]:
 
     Latent attention's features for positions alone, which come last, are an operator of their own.
     """
-    read = read_factors(single, probing.read_rope_scale(site))
+    read = read_factors(single, read_rope_scale(site))
     w_q, w_k = read.w_q.astype(np.float64), read.w_k.astype(np.float64)
     group = len(w_q) // len(w_k)
     n_content = w_q.shape[1] - getattr(site.module, "qk_rope_head_dim", 0)

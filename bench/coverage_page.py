@@ -1,4 +1,4 @@
-"""docs/md: the answers of a walk over model types as tables, with the reasons in plain words."""
+"""docs/architectures.md: the answers of a walk over model types as tables, with the reasons in plain words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import transformers
 
 Answers = dict[str, dict[str, Any]]
 VERDICTS = ("measured", "in part", "not measured", "not built", "WRONG")
-# what an ingest or transformers said, and what it comes to
+# a pattern in the message of an ingest or of transformers, and the reason that the page gives
 PLAIN = (
     (r"no attention scores were seen in it \(made of (.*)\)", r"no softmax over q·k in layers of \1"),
     (r"no softmax is taken", "no softmax over q·k is seen (state spaces, convolutions, kernels of another kind)"),
@@ -82,9 +82,9 @@ def _row(name: str, answer: dict[str, Any]) -> str:
     for reason in answer["why"]:
         times = re.match(r"(\d+) × ", reason)
         left_out[_plain(reason)] += int(times[1]) if times else 1
-    told = "; ".join(reason if count == 1 else f"{count} × {reason}" for reason, count in left_out.items())
+    reasons = "; ".join(reason if count == 1 else f"{count} × {reason}" for reason, count in left_out.items())
     worst = f"{answer['worst'] or 0:.0e}"
-    return table_row(kind, ", ".join(answer["layouts"]), answer["n_heads"], worst, told)
+    return table_row(kind, ", ".join(answer["layouts"]), answer["n_heads"], worst, reasons)
 
 
 def _by_reason(answers: Answers) -> str:
@@ -97,8 +97,8 @@ def _by_reason(answers: Answers) -> str:
 
 def _plain(reason: str) -> str:
     for pattern, plain in PLAIN:
-        if told := re.search(pattern, reason):
-            return told.expand(plain)
+        if match := re.search(pattern, reason):
+            return match.expand(plain)
     return reason[:160].rstrip()
 
 
@@ -107,5 +107,5 @@ def table_row(*cells: object) -> str:
 
 
 def counts(answers: Answers) -> str:
-    found = Counter(answer["verdict"] for answer in answers.values())
-    return " · ".join(f"{found[verdict]} {verdict}" for verdict in VERDICTS)
+    by_verdict = Counter(answer["verdict"] for answer in answers.values())
+    return " · ".join(f"{by_verdict[verdict]} {verdict}" for verdict in VERDICTS)

@@ -1,7 +1,7 @@
 """Peak memory of a static ingest of FP8 in blocks beside the checkpoint's largest layers in float32.
 
 A catalog model stored anew in FP8, or random weights of a large shape; each is made and ingested in processes of their
-own. What the ingest holds is counted above what it held after its imports (Linux alone tells both).
+own. The peak is given beside what the process held after its imports (only Linux shows both).
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from eigenhouse.options import Ingest
 import duckdb, polars, pyarrow.parquet
 getattr(__import__("transformers"), sys.argv[3])
 
-def told(name):
+def megabytes(name):
     return int(next(line for line in open("/proc/self/status") if line.startswith(name)).split()[1]) / 1024
 
-imports = told("VmRSS")
+imports = megabytes("VmRSS")
 Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
 run.ingest(Ingest(model=sys.argv[1], warehouse=Path(sys.argv[2]), static_only=True))
-print(json.dumps([imports, told("VmHWM")]))
+print(json.dumps([imports, megabytes("VmHWM")]))
 """
 
 
@@ -59,14 +59,14 @@ def main() -> None:
                 [sys.executable, "-c", f"from bench import quantized_memory as q; q.make({name!r}, {folder!r})"],
                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True,
             )  # fmt: skip
-            told = json.loads(made.stdout.splitlines()[-1])
-            imports, peak = ingested(Path(folder), told["class"])
-        sizes = f"{told['file']:8.0f}  {told['layer']:8.0f}  {told['largest']:10.0f}"
-        print(f"{name:14s} {sizes}  {imports:10.0f}  {peak - imports:13.0f}", flush=True)
+            sizes = json.loads(made.stdout.splitlines()[-1])
+            imports, peak = ingested(Path(folder), sizes["class"])
+        shown = f"{sizes['file']:8.0f}  {sizes['layer']:8.0f}  {sizes['largest']:10.0f}"
+        print(f"{name:14s} {shown}  {imports:10.0f}  {peak - imports:13.0f}", flush=True)
 
 
 def make(name: str, folder: str) -> None:
-    """Write the checkpoint, and tell its size and those of its largest layers in float32, in MB."""
+    """Write the checkpoint, and print its size and those of its largest layers in float32, in MB."""
     model, out = _model(name), Path(folder) / "fp8"
     model.config.architectures = [type(model).__name__]
     model.config.save_pretrained(out)
@@ -89,12 +89,13 @@ def make(name: str, folder: str) -> None:
 def _model(name: str) -> Any:
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
+    from eigenhouse.ingest.capture import kernel  # noqa: F401  (registers the attention that a loaded model runs)
     from eigenhouse.ingest.models import loading
-    from eigenhouse.ingest.sources import locate as sources
+    from eigenhouse.ingest.sources.locate import resolve
 
     if name == "random":
         return Qwen3ForCausalLM(Qwen3Config(**LARGE, tie_word_embeddings=True))
-    return loading.load_model(sources.resolve(name), False, whole=True).model
+    return loading.load_model(resolve(name), False, whole=True).model
 
 
 def _megabytes(module: nn.Module) -> float:

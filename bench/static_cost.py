@@ -27,13 +27,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--layers", type=int, default=4, help="layers to time what is the same in each; 36 for all")
     parser.add_argument("--dense", type=int, default=2, help="heads to take a dense SVD of; 10 for all")
-    told = parser.parse_args()
+    arguments = parser.parse_args()
     threads = os.environ.get("OMP_NUM_THREADS", "all")
     print(
         f"L={N_LAYERS} d={HIDDEN} {N_HEADS} heads of {HEAD_DIM}, {N_KV_HEADS} key heads, ffn {FFN}; {threads} thread(s)"
     )
     rows = {}
-    for name, seconds, note in chain(ours(told.layers), dense(told.dense)):
+    for name, seconds, note in chain(ours(arguments.layers), dense(arguments.dense)):
         rows[name] = (seconds, note)
         print(f"{name:<48}{seconds:8.1f} s   {note}", flush=True)
     asked = sum(rows[name][0] for name in ("overlaps", "principal cosines", "alignments with gate and up"))

@@ -44,9 +44,9 @@ def ingested(folder: Path, n_layers: int) -> tuple[float, dict[str, dict[str, fl
         "config = transformers.LlamaConfig(**json.loads(sys.argv[2])); "
         "transformers.AutoModel.from_config(config).save_pretrained(sys.argv[1])"
     )
-    told = json.dumps(SIZES | {"num_hidden_layers": n_layers})
+    config_json = json.dumps(SIZES | {"num_hidden_layers": n_layers})
     quiet = {"stderr": subprocess.DEVNULL, "check": True}
-    subprocess.run([sys.executable, "-c", make, str(model), told], **quiet)  # type: ignore[call-overload]
+    subprocess.run([sys.executable, "-c", make, str(model), config_json], **quiet)  # type: ignore[call-overload]
     command = [sys.executable, "-m", "eigenhouse", "ingest", "--static-only"]
     ingest = [*command, "--model", str(model), "--warehouse", str(warehouse)]
     own_cache = os.environ | {"EIGENHOUSE_CACHE": str(folder / "cache")}

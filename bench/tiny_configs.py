@@ -61,7 +61,7 @@ SMALL = {
 OPEN = {"num_key_value_heads", "head_dim", "n_inner", "moe_intermediate_size", "num_experts", "n_routed_experts"}
 OPEN |= {"n_group", "topk_group", "vocab_size", "num_experts_per_tok", "n_shared_experts", "top_k_experts"}
 ROPE = {"rope_type": "default", "rope_theta": 1e4}
-# what no rule reaches
+# settings for single types that no general rule gives
 OVERRIDES: dict[str, dict[str, Any]] = {
     "bamba": {"attn_layer_indices": [1]},
     "bit": {"embedding_size": 64},
@@ -135,8 +135,8 @@ def small_config(model_type: str) -> PretrainedConfig:
     return shrunk(config, **VARIANTS.get(model_type, {}))
 
 
-def shrunk(config: Any, **told: Any) -> PretrainedConfig:
-    """Made anew with small sizes, so that what its constructor derives from them fits; parts of it alike."""
+def shrunk(config: Any, **changes: Any) -> PretrainedConfig:
+    """The config made again with small sizes, so that what its constructor derives from them fits; inner ones too."""
     default = config()
     held = dict(vars(default))
     sizes: dict[str, Any] = {name: size for name, size in SMALL.items() if _takes(default, name)}
@@ -168,11 +168,11 @@ def shrunk(config: Any, **told: Any) -> PretrainedConfig:
         if name in ("depths", "stage_num_blocks", "stage_numb_of_layers"):
             sizes[name] = [1] * len(value)
     sizes |= {name: len(kept) for name in LAYER_COUNTS if name in sizes}
-    return config(**sizes | OVERRIDES.get(config.model_type, {}) | told)
+    return config(**sizes | OVERRIDES.get(config.model_type, {}) | changes)
 
 
 def _takes(config: PretrainedConfig, name: str) -> bool:
-    """Whether the config has a single number of that name, or none yet, and lets itself be told another."""
+    """Whether the config has a single number of that name, or none yet, and lets another be set."""
     if name == "head_dim" and hasattr(config, "qk_rope_head_dim"):
         return False  # latent attention derives the one from the other
     try:
@@ -197,7 +197,7 @@ def _reads(config: Any, name: str) -> bool:
 
 
 def randomize(model: nn.Module, scale: float = 0.3, seed: int = 0) -> nn.Module:
-    """Weights, biases, gains and statistics that are all alive: an untrained init has zero biases and gains of one."""
+    """Random weights, biases, gains and statistics: the zeros and ones of a fresh model would hide faults."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

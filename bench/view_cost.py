@@ -22,6 +22,7 @@ from eigenhouse.ingest.warehouse import sqlfiles, store
 
 N_LAYERS, N_HEADS, HEAD_DIM, HIDDEN, FFN = 36, 32, 128, 2560, 9728
 SUBSPACE_SIZE, N_EIGEN, N_PROMPTS = 20, 16, 32
+OPERATORS, SIDES = ("head_product", "metric"), ("key", "query")
 WEIGHTS = {"q": 2560, "k": 1024, "v": 1024, "o": 2560, "gate": 2560, "up": 2560, "down": 2560}
 MODEL = "bench/copy0"
 ONE_ANCHOR = {"anchor": "'last'", "anchor_layer": N_LAYERS // 2, "bottleneck_layer": N_LAYERS // 2}
@@ -30,12 +31,12 @@ ONE_ANCHOR = {"anchor": "'last'", "anchor_layer": N_LAYERS // 2, "bottleneck_lay
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=int, default=50, help="copies beside which the model is asked for")
-    told = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        seconds = {n: measured(Path(folder), n) for n in (1, told.models)}
-    print(f"{'view':<32}{'alone':>9}{f'of {told.models}':>9}{'ratio':>7}")
+        seconds = {n: measured(Path(folder), n) for n in (1, arguments.models)}
+    print(f"{'view':<32}{'alone':>9}{f'of {arguments.models}':>9}{'ratio':>7}")
     for view, alone in seconds[1].items():
-        among = seconds[told.models][view]
+        among = seconds[arguments.models][view]
         print(f"{view:<32}{alone:>8.3f}s{among:>8.3f}s{among / alone:>7.2f}")
 
 
@@ -74,85 +75,103 @@ def fill(con: duckdb.DuckDBPyConnection, n_models: int) -> None:
 
 def random_rows(draw: np.random.Generator) -> dict[str, pl.DataFrame]:
     """One model's rows of every table that a view reads, without its key; as plausible as a clock needs."""
-    heads, pairs = (N_LAYERS, N_HEADS), list(itertools.combinations_with_replacement(range(N_LAYERS), 2))
-    off = [pair for pair in pairs if pair[0] != pair[1]]
-    sigma = np.sort(draw.lognormal(size=(*heads, HEAD_DIM)))[..., ::-1].astype(np.float32)
-    signs = draw.choice([-1.0, 1.0], size=(*heads, 2 * HEAD_DIM))
-    signed = (np.sort(draw.lognormal(size=(*heads, 2 * HEAD_DIM)))[..., ::-1] * signs).astype(np.float32)
-    operators = ("head_product", "metric")
-    stats = ["entropy_nats", "entropy_fraction", "logit_std", "logit_std_pooled", "top1_weight", "sink_weight"]
-    stats += ["entropy_without_sink_nats"]
-    attention = {name: draw.random((N_PROMPTS, *heads), np.float32) for name in stats}
-    queries = dict.fromkeys(("n_queries", "n_multi_queries"), np.full((N_PROMPTS, *heads), 100))
+    heads = (N_LAYERS, N_HEADS)
+    spectra, attention = spectrum_rows(draw, heads), attention_rows(draw, heads)
+    pairs = pair_rows(draw)
+    return model_rows() | spectra | pairs | head_rows(draw, heads) | weight_rows(draw) | attention
+
+
+def model_rows() -> dict[str, pl.DataFrame]:
     model = {
         "name": "bench", "checkpoint": "bench", "n_layers": N_LAYERS, "n_heads": N_HEADS, "n_kv_heads": N_HEADS,
         "head_dim": HEAD_DIM, "hidden_size": HIDDEN, "ffn_size": FFN,
     }  # fmt: skip
-    weights = [(layer, name, 0, n, HIDDEN) for layer in range(N_LAYERS) for name, n in sorted(WEIGHTS.items())]
+    layers = pl.DataFrame({"layer": range(N_LAYERS)}).with_columns(
+        n_heads=N_HEADS, n_kv_heads=N_HEADS, head_dim=HEAD_DIM, attention_kind=pl.lit("full"), is_measured=True
+    )
+    return {"models": pl.DataFrame([model]), "layers": layers}
+
+
+def spectrum_rows(draw: np.random.Generator, heads: tuple[int, int]) -> dict[str, pl.DataFrame]:
+    sigma = np.sort(draw.lognormal(size=(*heads, HEAD_DIM)))[..., ::-1].astype(np.float32)
+    signs = draw.choice([-1.0, 1.0], size=(*heads, 2 * HEAD_DIM))
+    signed = (np.sort(draw.lognormal(size=(*heads, 2 * HEAD_DIM)))[..., ::-1] * signs).astype(np.float32)
+    norms = {name: draw.random(heads) + 1 for name in ("metric_fro_sq", "trace", "w_q_fro_sq", "w_k_fro_sq")}
     return {
-        "models": pl.DataFrame([model]),
-        "layers": pl.DataFrame({"layer": range(N_LAYERS)}).with_columns(
-            n_heads=N_HEADS, n_kv_heads=N_HEADS, head_dim=HEAD_DIM, attention_kind=pl.lit("full"), is_measured=True
-        ),
         "singular_values": pl.concat(
-            long_frame({"operator": operator}, ("layer", "head", "k"), sigma=sigma) for operator in operators
+            long_frame({"operator": operator}, ("layer", "head", "k"), sigma=sigma) for operator in OPERATORS
         ),
         "eigenvalues": long_frame({"operator": "metric"}, ("layer", "head", "k"), eigenvalue=signed),
-        "head_norms": long_frame(
-            {"operator": "metric"},
-            ("layer", "head"),
-            **{name: draw.random(heads) + 1 for name in ("metric_fro_sq", "trace", "w_q_fro_sq", "w_k_fro_sq")},
-        ),
-        "grams": pl.concat(
-            paired(draw, {"operator": "metric", "head": head}, pairs, "gram") for head in range(N_HEADS)
-        ),
+        "head_norms": long_frame({"operator": "metric"}, ("layer", "head"), **norms),
+    }
+
+
+def pair_rows(draw: np.random.Generator) -> dict[str, pl.DataFrame]:
+    """The tables of pairs of layers."""
+    pairs = list(itertools.combinations_with_replacement(range(N_LAYERS), 2))
+    off = [pair for pair in pairs if pair[0] != pair[1]]
+    numbers = range(N_HEADS)
+    side_keys = [{"head": head, "side": side, "subspace_size": SUBSPACE_SIZE} for head in numbers for side in SIDES]
+    return {
+        "grams": pl.concat(paired(draw, {"operator": "metric", "head": head}, pairs, "gram") for head in numbers),
         "spectral_grams": pl.concat(
             paired(draw, {"operator": operator, "head": head}, pairs, "gram")
-            for operator in operators
-            for head in range(N_HEADS)
+            for operator in OPERATORS
+            for head in numbers
         ),
-        "side_overlaps": pl.concat(
-            paired(draw, {"head": head, "side": side, "subspace_size": SUBSPACE_SIZE}, off, "overlap")
-            for head in range(N_HEADS)
-            for side in ("key", "query")
-        ),
-        "head_matches": pl.concat(
-            long_frame(
-                {"side": side, "subspace_size": SUBSPACE_SIZE},
-                ("layer", "head", "rank"),
-                **{
-                    name: draw.integers(n, size=(*heads, 5))
-                    for name, n in (("other_layer", N_LAYERS), ("other_head", N_HEADS))
-                },
-                **{name: draw.random((*heads, 5)) for name in ("overlap", "mean_overlap")},
-                is_degenerate=np.zeros((*heads, 5), bool),
-            )
-            for side in ("key", "query")
-        ),
+        "side_overlaps": pl.concat(paired(draw, keys, off, "overlap") for keys in side_keys),
         "principal_cosines": pl.concat(
-            paired(draw, {"head": head, "basis": "eigen"}, off, "cosine", n_ranks=N_EIGEN) for head in range(N_HEADS)
+            paired(draw, {"head": head, "basis": "eigen"}, off, "cosine", n_ranks=N_EIGEN) for head in numbers
         ),
-        "eigenvector_overlaps": pl.concat(paired(draw, {"head": head}, off, "top1_overlap") for head in range(N_HEADS)),
-        "ffn_alignments": pl.concat(
-            long_frame(
-                {"side": side, "weight": weight, "expert": 0, "subspace_size": SUBSPACE_SIZE},
-                ("layer", "head"),
-                **{name: draw.random(heads) for name in ("energy_fraction", "other_layers_mean")},
-                is_degenerate=np.zeros(heads, bool),
-            )
-            for side in ("key", "query")
-            for weight in ("gate", "up")
-        ).sort("layer", "head", "side", "weight"),
-        "weights": pl.DataFrame(weights, schema=["layer", "weight", "expert", "n_rows", "n_cols"], orient="row"),
+        "eigenvector_overlaps": pl.concat(paired(draw, {"head": head}, off, "top1_overlap") for head in numbers),
+    }
+
+
+def head_rows(draw: np.random.Generator, heads: tuple[int, int]) -> dict[str, pl.DataFrame]:
+    """The tables of heads by side: their nearest heads and their alignment with the MLP."""
+    others = (("other_layer", N_LAYERS), ("other_head", N_HEADS))
+    matches = [
+        long_frame(
+            {"side": side, "subspace_size": SUBSPACE_SIZE},
+            ("layer", "head", "rank"),
+            **{name: draw.integers(n, size=(*heads, 5)) for name, n in others},
+            **{name: draw.random((*heads, 5)) for name in ("overlap", "mean_overlap")},
+            is_degenerate=np.zeros((*heads, 5), bool),
+        )
+        for side in SIDES
+    ]
+    alignments = [
+        long_frame(
+            {"side": side, "weight": weight, "expert": 0, "subspace_size": SUBSPACE_SIZE},
+            ("layer", "head"),
+            **{name: draw.random(heads) for name in ("energy_fraction", "other_layers_mean")},
+            is_degenerate=np.zeros(heads, bool),
+        )
+        for side in SIDES
+        for weight in ("gate", "up")
+    ]
+    sorted_alignments = pl.concat(alignments).sort("layer", "head", "side", "weight")
+    return {"head_matches": pl.concat(matches), "ffn_alignments": sorted_alignments}
+
+
+def weight_rows(draw: np.random.Generator) -> dict[str, pl.DataFrame]:
+    shapes = [(layer, name, 0, n, HIDDEN) for layer in range(N_LAYERS) for name, n in sorted(WEIGHTS.items())]
+    return {
+        "weights": pl.DataFrame(shapes, schema=["layer", "weight", "expert", "n_rows", "n_cols"], orient="row"),
         "weight_singular_values": pl.concat(
             long_frame({"layer": layer, "weight": name, "expert": 0}, ("k",), sigma=np.sort(draw.random(n))[::-1])
-            for layer in range(N_LAYERS)
-            for name, n in sorted(WEIGHTS.items())
-        ),
-        "attention_stats": long_frame(
-            {"prompt_set": "standard@00000000"}, ("prompt", "layer", "head"), **queries, **attention
+            for layer, name, _, n, _ in shapes
         ),
     }
+
+
+def attention_rows(draw: np.random.Generator, heads: tuple[int, int]) -> dict[str, pl.DataFrame]:
+    shape = (N_PROMPTS, *heads)
+    stats = ["entropy_nats", "entropy_fraction", "logit_std", "logit_std_pooled", "top1_weight", "sink_weight"]
+    values = {name: draw.random(shape, np.float32) for name in [*stats, "entropy_without_sink_nats"]}
+    counts = dict.fromkeys(("n_queries", "n_multi_queries"), np.full(shape, 100))
+    keys = {"prompt_set": "standard@00000000"}
+    return {"attention_stats": long_frame(keys, ("prompt", "layer", "head"), **counts, **values)}
 
 
 def paired(

@@ -24,10 +24,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="smollm2-135m", help="a model with Llama's module names")
     parser.add_argument("--warehouse", type=Path, default=Path("warehouse.duckdb"))
-    told = parser.parse_args()
+    arguments = parser.parse_args()
     quiet()
-    source = resolve(told.model)
-    ours = stored_ranks(told.warehouse, source.model_id)
+    source = resolve(arguments.model)
+    ours = stored_ranks(arguments.warehouse, source.model_id)
     model = AutoModelForCausalLM.from_pretrained(
         source.loader_path, dtype=torch.float32, **({"gguf_file": source.gguf_file} if source.gguf_file else {})
     )

@@ -118,5 +118,5 @@ def rows(run):
 
 def pytest_collection_modifyitems(items):
     """The longest files first, so that no worker is left with one alone at the end."""
-    longest = ("test_real_models", "test_architectures")
+    longest = ("test_real_models", "test_architectures", "test_stored_forms", "_ingest", "test_towers", "test_variants")
     items.sort(key=lambda item: not any(name in item.nodeid for name in longest))

@@ -1,4 +1,4 @@
-"""What is stored and fills no parameter: beside the point, told, or refused; the same whole and layer by layer."""
+"""What is stored and fills no parameter: beside the point, left aside, or refused; whole as layer by layer."""
 
 import json
 from contextlib import nullcontext
@@ -43,7 +43,7 @@ def load(folder, whole):
     ],
 )
 def test_beside_the_point(tmp_path, whole, name, value):
-    assert load(save(tmp_path, **{name: value}), whole).checkpoint.told == {}
+    assert load(save(tmp_path, **{name: value}), whole).checkpoint.left_aside == {}
 
 
 @BOTH
@@ -58,25 +58,25 @@ def test_beside_the_point(tmp_path, whole, name, value):
         "vision_tower.a.weight",
     ],
 )
-def test_what_cannot_bear_on_attention_is_told(tmp_path, whole, name):
-    told = load(save(tmp_path, **{name: torch.ones(2, 3), f"{name}.twin": torch.ones(2)}), whole).checkpoint.told
-    assert list(told) == [name.split(".")[0]]
-    assert f"stored, but no part of LlamaForCausalLM: {name}, {name}.twin" == told[name.split(".")[0]]
+def test_what_cannot_change_attention_is_left_aside(tmp_path, whole, name):
+    aside = load(save(tmp_path, **{name: torch.ones(2, 3), f"{name}.twin": torch.ones(2)}), whole).checkpoint.left_aside
+    assert list(aside) == [name.split(".")[0]]
+    assert f"stored, but no part of LlamaForCausalLM: {name}, {name}.twin" == aside[name.split(".")[0]]
 
 
 @BOTH
 def test_a_tower_within_the_body(tmp_path, whole):
-    told = load(
+    aside = load(
         save(tmp_path, **{"model.vision_tower.layers.0.q_proj.weight": torch.ones(2, 3)}), whole
-    ).checkpoint.told
-    assert list(told) == ["model.vision_tower"]
+    ).checkpoint.left_aside
+    assert list(aside) == ["model.vision_tower"]
 
 
 def test_layers_that_predict_further_tokens(tmp_path):
     """One behind the two; the config tells how many, and a second one is of another model."""
     name = "model.layers.2.self_attn.q_proj.weight"
     configure(save(tmp_path, **{name: torch.ones(48, 48)}), num_nextn_predict_layers=1)
-    assert list(load(tmp_path, False).checkpoint.told) == ["model.layers.2"]
+    assert list(load(tmp_path, False).checkpoint.left_aside) == ["model.layers.2"]
     path = tmp_path / "model.safetensors"
     save_file(load_file(path) | {name.replace("2", "3"): torch.ones(48, 48)}, path, {"format": "pt"})
     with pytest.raises(EigenhouseError, match=r"the layers that the config names, 2 in model.layers"):
@@ -170,7 +170,7 @@ def test_numbers_among_the_tensors(tmp_path, whole):
     loaded = load(tmp_path, whole)
     name = f"{LAYER}.self_attn.q_proj.weight"
     assert torch.equal(torch.from_numpy(loaded.weight(name)), state[name])
-    assert loaded.checkpoint.told["epoch"] == "it stands among the weights and is no tensor: int"
+    assert loaded.checkpoint.left_aside["epoch"] == "it stands among the weights and is no tensor: int"
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_a_bias_of_zeros_adds_nothing(tmp_path, value, is_refused):
     """AutoGPTQ writes them for every projection, whether the model has one or not."""
     save(tmp_path, **{f"{LAYER}.self_attn.q_proj.bias": torch.full((48,), value)})
     with pytest.raises(EigenhouseError, match="one fits none") if is_refused else nullcontext():
-        assert load(tmp_path, False).checkpoint.told == {}
+        assert load(tmp_path, False).checkpoint.left_aside == {}
 
 
 def test_a_reason_is_not_cut_off_after_its_colon(tmp_path):

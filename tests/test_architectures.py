@@ -29,10 +29,10 @@ def answers():
         text=True,
         timeout=600,
     )
-    told = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [answer["type"] for answer in told] == TYPES, done.stderr
-    assert done.returncode == any(answer["verdict"] == "WRONG" for answer in told)
-    return {answer["type"]: answer for answer in told}
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [answer["type"] for answer in lines] == TYPES, done.stderr
+    assert done.returncode == any(answer["verdict"] == "WRONG" for answer in lines)
+    return {answer["type"]: answer for answer in lines}
 
 
 @pytest.mark.parametrize("model_type", TYPES)
@@ -48,14 +48,13 @@ def test_the_page_is_of_the_installed_transformers_and_knows_no_wrong_head():
     page = (ROOT / "docs" / "architectures.md").read_text()
     rows = re.findall(r"^\| (\S+) \|", page.partition("|---|")[2], re.MULTILINE)
     lists = [names for _, names in re.findall(r"^- \*\*(\d+)\*\* .*: ([^:\n]*)$", page, re.MULTILINE)]
-    told = rows + ", ".join(lists).split(", ")
-    assert sorted(told) == every_type()
+    named = rows + ", ".join(lists).split(", ")
+    assert sorted(named) == every_type()
     assert f"transformers {transformers.__version__} " in page and "· 0 WRONG**" in page
     [measured] = re.findall(r"\*\*(\d+) measured", page)
     [in_part] = re.findall(r"· (\d+) in part", page)
-    claim = (
-        f"{len(told)} model types of transformers {transformers.__version__}, [{measured} are measured and {in_part} in"
-    )
+    version = transformers.__version__
+    claim = f"{len(named)} model types of transformers {version}, [{measured} are measured and {in_part} in"
     assert claim in " ".join((ROOT / "README.md").read_text().split())
 
 

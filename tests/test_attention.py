@@ -7,8 +7,7 @@ import pytest
 import tiny_models
 import torch
 
-from eigenhouse.ingest.capture import attention
-from eigenhouse.ingest.capture import sites as capture
+from eigenhouse.ingest.capture import attention, kernel
 from eigenhouse.ingest.capture.attention import AttentionCall, blocks, head_stats
 
 LENGTHS = (11, 7, 1)  # real tokens of the prompts in one padded batch
@@ -63,7 +62,7 @@ def eager_weights(kind, inputs):
 def captured_stats(kind, inputs, is_real):
     calls = []
     model = tiny_models.build(kind)
-    with torch.no_grad(), capture.listening(calls.append, traced_batch=len(is_real)):
+    with torch.no_grad(), kernel.listening(calls.append, traced_batch=len(is_real)):
         model(**inputs)
     return [(call, head_stats(call, is_real)) for call in calls]
 

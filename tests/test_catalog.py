@@ -108,7 +108,7 @@ def test_a_missing_member_is_named(pip, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("stderr", "told"),
+    ("stderr", "message"),
     [
         (
             "WARNING: Retrying\nERROR: No matching distribution found for half-one==1.0\nhint: look\n",
@@ -118,16 +118,16 @@ def test_a_missing_member_is_named(pip, monkeypatch, tmp_path):
         ("", "no message"),
     ],
 )
-def test_a_failing_pip_is_two_lines(pip, tmp_path, stderr, told):
+def test_a_failing_pip_is_two_lines(pip, tmp_path, stderr, message):
     pip.answer, pip.returncode, pip.stderr = lambda command: None, 1, stderr
-    with pytest.raises(EigenhouseError, match=told) as refusal:
+    with pytest.raises(EigenhouseError, match=message) as refusal:
         catalog.fetch("tiny")
     assert len(str(refusal.value).splitlines()) <= 2
     assert "Retrying" not in str(refusal.value)
     assert kept(tmp_path) == []
 
 
-def test_a_damaged_wheel_is_told(pip):
+def test_a_damaged_wheel_is_refused(pip):
     def half_a_wheel(command):
         write_wheels(command)
         wheel = Path(command[command.index("--dest") + 1]) / "half_0-1.0-py3-none-any.whl"
@@ -138,7 +138,7 @@ def test_a_damaged_wheel_is_told(pip):
         catalog.fetch("tiny")
 
 
-def test_an_unwritable_cache_is_told(pip, monkeypatch, tmp_path):
+def test_an_unwritable_cache_is_refused(pip, monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("EIGENHOUSE_CACHE", str(tmp_path / "file"))
     with pytest.raises(EigenhouseError, match="EIGENHOUSE_CACHE"):

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.models import codes, dequantize, loading
-from eigenhouse.ingest.models.codes import Method
+from eigenhouse.ingest.models.methods import Method
 from eigenhouse.ingest.sources.stored import Stored
 
 K_PROJ = "model.layers.1.self_attn.k_proj"
@@ -133,18 +133,18 @@ def test_a_scale_without_codes_is_left_over(tmp_path):
         loading.load_model(tiny_models.local_source(tmp_path), False, whole=False)
 
 
-def test_blocks_are_those_that_are_told():
-    """96 columns in two blocks: of 64 and a rest, or of 48. Nothing told, nothing guessed."""
+def test_blocks_are_those_that_the_config_sets():
+    """96 columns in two blocks: of 64 and a rest, or of 48. Where nothing is set, nothing is guessed."""
     tensors = stored(a__weight=e4m3(96, 96), a__weight_scale_inv=torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
     for size in (64, 48):
         method = Method("fp8", {"weight_block_size": [size, size]})
         [weight] = codes.weights_of(tensors, method).values()
         assert (weight.read()[0] == 1).sum() == size
-    with pytest.raises(EigenhouseError, match="how long their blocks are is not told"):
+    with pytest.raises(EigenhouseError, match="nothing says how long their blocks are"):
         codes.weights_of(tensors, Method("fp8"))
 
 
-def test_groups_are_those_that_are_told():
+def test_groups_are_those_that_the_config_sets():
     scale = torch.ones(8, 2)
     packed = {"a__weight_packed": torch.zeros(8, 12, dtype=torch.int32), "a__weight_shape": torch.tensor([8, 96])}
     tensors = stored(**packed, a__weight_scale=scale)
@@ -153,7 +153,7 @@ def test_groups_are_those_that_are_told():
     [weight] = codes.weights_of(tensors, method).values()
     assert (weight.settings["group"], weight.bits, weight.shape) == (64, 4, (8, 96))
     groups["a"]["weights"]["group_size"] = 24
-    with pytest.raises(EigenhouseError, match="where groups of 24 are told"):
+    with pytest.raises(EigenhouseError, match="but the config sets groups of 24"):
         codes.weights_of(tensors, method)
 
 
@@ -172,7 +172,7 @@ def test_groups_are_those_that_are_told():
                 "a__qzeros": torch.zeros(1, 2, dtype=torch.int32),
                 "a__scales": torch.ones(1, 8),
             },
-            "the order of AWQ's 8 bits is told by no meta.quantizer",
+            "no meta.quantizer says in which order AWQ's 8 bits lie",
         ),
         (
             {
@@ -192,14 +192,17 @@ def test_parts_that_do_not_make_a_weight(tensors, said):
         codes.weights_of(stored(**tensors), Method())
 
 
-def test_another_method_than_is_told():
+def test_another_method_than_the_config_names():
     tensors = stored(
         a__qweight=torch.zeros(1, 16, dtype=torch.int32),
         a__qzeros=torch.zeros(1, 2, dtype=torch.int32),
         a__scales=torch.ones(1, 16),
     )
     assert codes.weights_of(tensors, Method("gptq", {"bits": 4}))["a.weight"].shape == (16, 8)
-    for method, said in ((Method("awq"), "packed as gptq does"), (Method("gptq", {"bits": 8}), "they are of 4 bits")):
+    for method, said in (
+        (Method("awq"), "packed as gptq packs them"),
+        (Method("gptq", {"bits": 8}), "they are of 4 bits"),
+    ):
         with pytest.raises(EigenhouseError, match=said):
             codes.weights_of(tensors, method)
 

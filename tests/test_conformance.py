@@ -9,12 +9,13 @@ import torch
 import transformers
 from transformers.models.llama.modeling_llama import LlamaAttention
 
-from eigenhouse.ingest.capture import sites as capture
-from eigenhouse.ingest.capture.sites import Unreadable
+from eigenhouse.ingest.capture import kernel
+from eigenhouse.ingest.capture.sites import Unreadable, record_sites
+from eigenhouse.ingest.models.loading import KERNEL
 from eigenhouse.ingest.proof import conformance, layouts
-from eigenhouse.ingest.proof import surroundings as probing
 from eigenhouse.ingest.proof.basis_vectors import read_factors
 from eigenhouse.ingest.proof.conformance import TOLERANCE, Evidence, proven_factors
+from eigenhouse.ingest.proof.surroundings import read_rope_scale, with_surroundings
 
 
 def only_site(kind, index=0):
@@ -41,7 +42,7 @@ def test_every_head_is_proved_and_equals_the_basis_vectors(kind):
         assert errors.max() < 1e-5
         assert "basis vectors" not in factors.layout
         scale = factors.q_scale * factors.k_scale
-        read = read_factors(single, probing.read_rope_scale(site))
+        read = read_factors(single, read_rope_scale(site))
         for ours, theirs in zip(dense_sigma(factors), dense_sigma(read), strict=True):
             assert ours * scale == pytest.approx(theirs, abs=1e-4 * theirs[0])
         for w, name in ((factors.w_q, "q_proj.weight"), (factors.w_k, "k_proj.weight")):
@@ -56,7 +57,7 @@ def test_a_norm_in_the_middle_is_read_without_a_layout(kind):
     site, single = only_site(kind)
     cut, _ = proven_factors(site, single)
     bare = read_factors(single, None)
-    read, evidence = probing.with_surroundings(bare, site, None), Evidence(site)
+    read, evidence = with_surroundings(bare, site, None), Evidence(site)
     assert evidence.errors(read).max() < 1e-5
     assert read.n_position == cut.n_position == 6
     for ours, theirs in ((read.latent_q, cut.latent_q), (read.latent_k, cut.latent_k)):
@@ -106,7 +107,7 @@ def test_a_wrong_cut_of_right_shape_is_refused(kind):
         )
         cuts = layouts.layouts(parameters, n_heads, n_kv_heads, head_dim, (site.hidden_size, site.hidden_size))
         wrong = next(cut for cut in cuts if cut.layout != right.layout)
-        wrong = probing.with_surroundings(wrong, site, None)
+        wrong = with_surroundings(wrong, site, None)
     assert wrong.w_q.shape == right.w_q.shape
     # by row, six heads over two key heads: only 1 and 4 meet another's; a gate taken to stand behind all heads
     # leaves head 0 where it was
@@ -174,7 +175,7 @@ def test_zero_queries_prove_no_keys():
 
 
 class Renamed(torch.nn.Module):
-    """A projection under a name that no layout knows, with its rows shuffled; nonlinear, or times a number, if told."""
+    """A projection under a name that no layout knows, its rows shuffled; nonlinear, or times a number, as asked."""
 
     def __init__(self, linear, order, bend, scale):
         super().__init__()
@@ -194,7 +195,7 @@ def disguised(bend=False, scale=1.0):
 
 @pytest.mark.parametrize("scale", [1.0, 0.3])
 def test_unknown_modules_are_read_by_basis_vectors(scale):
-    """The weights as the projection has them: what the module multiplies its output with is told apart."""
+    """The weights as the projection has them: what the module multiplies its output with is another number."""
     model, order = disguised(scale=scale)
     weight = model.layers[0].self_attn.q_proj.mystery.weight[order].numpy()
     site, single = tiny_models.sites(model)[0]
@@ -212,8 +213,8 @@ def test_image_towers_are_read_at_all_their_positions(tower):
     """Rotary tables of a whole image fit no single position; InternVL's q_norm is an Identity without use_qk_norm."""
     sizes = {"hidden_size": 48, "num_hidden_layers": 1, "num_attention_heads": 6, "intermediate_size": 40}
     tiny = getattr(transformers, tower)(**sizes, image_size=16, patch_size=4)
-    model = tiny_models.randomize(transformers.AutoModel.from_config(tiny, attn_implementation=capture.NAME))
-    [site], left_out = capture.record_sites(model, model, {"pixel_values": torch.zeros(1, 3, 16, 16)})
+    model = tiny_models.randomize(transformers.AutoModel.from_config(tiny, attn_implementation=KERNEL))
+    [site], left_out = record_sites(model, model, {"pixel_values": torch.zeros(1, 3, 16, 16)})
     factors, errors = proven_factors(site, site)
     assert site.n_positions > 1 and not left_out and errors.max() < 1e-5
     read = read_factors(site, None)
@@ -311,7 +312,7 @@ def test_the_scaling_of_a_modules_own_rotary_tables_is_no_scale_of_q():
 def test_scalings_are_read_from_the_model():
     """YaRN times eight: 0.1 ln 8 + 1 on all dimensions; OPT multiplies q by c^-1/2 itself."""
     site, _ = only_site("scaled rope")
-    assert probing.read_rope_scale(site) == pytest.approx(np.full(8, 0.1 * np.log(8) + 1), rel=1e-5)
+    assert read_rope_scale(site) == pytest.approx(np.full(8, 0.1 * np.log(8) + 1), rel=1e-5)
     for kind, q_scale, k_scale in (
         ("own q scaling", 14**-0.5, 1.0),
         ("own k scaling", 1.0, 0.3),
@@ -371,12 +372,12 @@ class Sharing(torch.nn.Module):
     def forward(self, hidden):
         key = torch.ones(1, 3, hidden.shape[1], 7)
         query = hidden.unflatten(-1, (3, 7)).transpose(1, 2)
-        return capture.attention_function(self, query, key, key, None)[0].flatten(2)
+        return kernel.attention_function(self, query, key, key, None)[0].flatten(2)
 
 
 def test_a_recorded_batch_does_not_pass_for_the_modules_own():
     module = torch.nn.Sequential(Sharing())
-    [site], left_out = capture.record_sites(module, module, {"input": torch.randn(1, 13, 21)})
+    [site], left_out = record_sites(module, module, {"input": torch.randn(1, 13, 21)})
     assert not left_out
     with pytest.raises(Unreadable, match="k is the same whatever the hidden states"):
         proven_factors(site, site)

@@ -54,10 +54,10 @@ def test_a_scale_that_does_not_fit(shape, codes, block):
         dequantize.spread(torch.ones(shape), codes, block)
 
 
-def test_blocks_that_are_not_told():
+def test_blocks_of_unknown_length():
     """96 in 2 may be blocks of 48, or of 64 with a rest; the others can be but one thing."""
     assert [dequantize.length(64, 2), dequantize.length(160, 5), dequantize.length(301, 3)] == [32, 32, 128]
-    with pytest.raises(ValueError, match="not told"):
+    with pytest.raises(ValueError, match="nothing says"):
         dequantize.length(96, 2)
 
 

@@ -9,7 +9,7 @@ from tiny_ggufs import assert_same, load, zeros
 
 from bench.tiny_configs import randomize
 from eigenhouse.errors import EigenhouseError
-from eigenhouse.ingest.models import gguf_facts, gguf_reading
+from eigenhouse.ingest.models import gguf_facts, gguf_reading, gguf_witness
 
 
 @pytest.mark.parametrize("name", tiny_ggufs.MODELS)
@@ -82,7 +82,7 @@ def qwen35_tensors(model):
 
 
 def test_a_hybrid_by_conversions(tmp_path):
-    """Qwen 3.5: linear attention but for every second layer, a part of each head rotated, and a layer that is told."""
+    """Qwen 3.5: linear attention but for every second layer, a part of each head rotated, and a layer left aside."""
     sizes = {"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 5}
     sizes |= {"linear_value_head_dim": 7, "linear_conv_kernel_dim": 3, "head_dim": 12}
     kinds = ["linear_attention", "full_attention"] * 2
@@ -99,11 +99,11 @@ def test_a_hybrid_by_conversions(tmp_path):
     tensors = qwen35_tensors(model) | {"blk.4.nextn.eh_proj.weight": zeros(3, 5)}
     path = tiny_ggufs.write(tmp_path / "tiny.gguf", "qwen35", keys, tensors)
     assert_same(model, path, 1e-6)
-    assert gguf_facts.told(path).keys() == {"blk.4.nextn.eh_proj.weight"}
+    assert gguf_facts.left_aside(path).keys() == {"blk.4.nextn.eh_proj.weight"}
     for name in ("attn_q", "attn_k", "attn_q_norm", "attn_norm"):
         read = {reading.stored[0]: reading for reading in gguf_reading.readers(path, model).values()}
         name = f"blk.1.{name}.weight"
-        torch.testing.assert_close(gguf_reading.witness(path, name), read[name].read(), rtol=0, atol=0)
+        torch.testing.assert_close(gguf_witness.witness(path, name), read[name].read(), rtol=0, atol=0)
 
 
 # --- biases
@@ -121,7 +121,7 @@ def test_a_bias_that_only_some_projections_have(tmp_path):
         load(path)
 
 
-def test_no_key_heads_told_means_as_many_as_heads(tmp_path):
+def test_without_a_key_there_are_as_many_key_heads_as_heads(tmp_path):
     model = tiny_ggufs.build("llama", num_key_value_heads=6)
     keys = {"attention.head_count_kv": None}
     assert_same(model, tiny_ggufs.save(tmp_path / "tiny.gguf", "llama", model, keys=keys))

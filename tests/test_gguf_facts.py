@@ -1,4 +1,4 @@
-"""A key or tensor that can't be put right refuses the file; what is left out is told; none is ignored."""
+"""A key or tensor that can't be put right refuses the file; what is left aside has a reason; none is ignored."""
 
 from dataclasses import replace
 from fnmatch import fnmatch
@@ -10,9 +10,9 @@ import tiny_models
 from tiny_ggufs import assert_same, load, zeros
 
 from eigenhouse.errors import EigenhouseError
-from eigenhouse.ingest.models import gguf_config, gguf_facts, loading
+from eigenhouse.ingest.models import gguf_config, gguf_facts, gguf_rules, loading
 
-# --- refused, told, beside the point
+# --- refused, left aside, beside the point
 
 
 REFUSED = {
@@ -42,8 +42,8 @@ REFUSED = {
     "two bases": ("llama", {"rope.freq_base_swa": 500.0}, {}, {}, "500.0 for layers with a window"),
     "norms of q": ("llama", {}, {"blk.0.attn_q_norm.weight": zeros(8)}, {}, r"none for 1 of them, blk\.0\.attn_q_norm"),
     "o bias of qwen2": ("qwen2", {}, {"blk.1.attn_output.bias": zeros(48)}, {}, r"blk\.1\.attn_output\.bias first"),
-    "more layers than told": ("llama", {"block_count": 1}, {}, {}, r"none for 9 of them, blk\.1\."),
-    "fewer layers than told": ("llama", {"block_count": 3}, {}, {}, r"none for model\.layers\.2\."),
+    "more layers than set": ("llama", {"block_count": 1}, {}, {}, r"none for 9 of them, blk\.1\."),
+    "fewer layers than set": ("llama", {"block_count": 3}, {}, {}, r"none for model\.layers\.2\."),
     "a scale beside a tensor": ("llama", {}, {"blk.0.attn_q.scale": zeros(1)}, {}, r"blk\.0\.attn_q\.scale first"),
     "a tensor that lacks": ("llama", {}, {"blk.0.attn_k.weight": None}, {}, r"none for model\.layers\.0.*k_proj"),
     "an adapter": ("llama", {}, {}, {"general.type": "adapter"}, "merge it into its model"),
@@ -91,10 +91,10 @@ def test_what_changes_nothing_is_read(tmp_path):
     model = tiny_ggufs.build("llama")
     path = tiny_ggufs.save(tmp_path / "tiny.gguf", "llama", model, keys=keys)
     assert_same(model, path)
-    assert gguf_facts.told(path) == {}
+    assert gguf_facts.left_aside(path) == {}
 
 
-def test_what_is_left_out_is_told(tmp_path):
+def test_what_is_left_aside_has_a_reason(tmp_path):
     model = tiny_ggufs.build("llama")
     path = tiny_ggufs.save(
         tmp_path / "tiny.gguf",
@@ -105,7 +105,7 @@ def test_what_is_left_out_is_told(tmp_path):
         general={"general.mood": "blue", "general.license": "mit", "strange.key": 3, "tokenizer.ggml.bos_token_id": 1},
     )
     assert_same(model, path)
-    assert gguf_facts.told(path).keys() == {
+    assert gguf_facts.left_aside(path).keys() == {
         "llama.vision.block_count", "llama.mm.tokens_per_image", "v.patch_embd.weight", "mm.0.weight",
         "blk.2.attn_q.weight", "general.mood", "strange.key",
     }  # fmt: skip
@@ -124,7 +124,7 @@ def test_no_key_that_gguf_knows_is_ignored(name, tmp_path, monkeypatch):
     """Each, with a value that says something, changes the config or a rotation, or is refused, or is on a list."""
     path = tiny_ggufs.save(tmp_path / "tiny.gguf", name, tiny_ggufs.build(name))
     header, known = gguf_facts.read_header(path), sorted(set(sections()))
-    plain, lists = gguf_config.load_config(path).to_dict(), (*gguf_facts.BESIDE, *gguf_facts.TOLD)
+    plain, lists = gguf_config.load_config(path).to_dict(), (*gguf_rules.BESIDE, *gguf_rules.LEFT_ASIDE)
     ignored = []
     for key in known:
         changed = {f"{header.architecture}.{key}": "novel" if key.endswith(("type", "layout")) else 0.37}

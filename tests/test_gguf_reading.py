@@ -9,7 +9,7 @@ import torch
 from tiny_ggufs import assert_same, load, zeros
 
 from eigenhouse.errors import EigenhouseError
-from eigenhouse.ingest.models import gguf_facts, gguf_reading, loading
+from eigenhouse.ingest.models import gguf_facts, gguf_reading, gguf_witness, loading
 
 # --- tensors
 
@@ -59,7 +59,7 @@ def test_two_dequantizers_agree(kind, tmp_path):
     readings = gguf_reading.readers(path, load(path, whole=False))
     by_tensor = {reading.stored[0]: reading for reading in readings.values()}
     for name in NAMES:
-        first, second = by_tensor[name].read(), gguf_reading.witness(path, name)
+        first, second = by_tensor[name].read(), gguf_witness.witness(path, name)
         assert by_tensor[name].type_name == kind.name and first.shape == second.shape
         assert first.abs().max() > 1e-3
         torch.testing.assert_close(second, first, rtol=1e-6, atol=1e-9)
@@ -70,7 +70,7 @@ def test_the_witness_puts_every_tensor_in_its_place(name, tmp_path):
     path = tiny_ggufs.save(tmp_path / "tiny.gguf", name, tiny_ggufs.build(name))
     model = load(path)
     for parameter, reading in gguf_reading.readers(path, model).items():
-        made = [gguf_reading.witness(path, stored) for stored in reading.stored]
+        made = [gguf_witness.witness(path, stored) for stored in reading.stored]
         seen = made[0].reshape(reading.shape) if len(made) == 1 else torch.cat(made, dim=1)
         if name == "gpt-oss" and len(made) > 1:  # gates and inputs in turns
             seen = torch.stack(made, dim=-1).reshape(reading.shape)
@@ -83,7 +83,7 @@ def test_a_permutation_left_out_is_seen_by_the_witness(tmp_path, monkeypatch):
     monkeypatch.setitem(gguf_reading.gguf_models.TENSOR_PROCESSORS, "llama", gguf_reading.gguf_models.TensorProcessor)
     readings = gguf_reading.readers(path, load(path, whole=False))
     read = readings["model.layers.1.self_attn.q_proj.weight"].read()
-    assert not torch.equal(read, gguf_reading.witness(path, "blk.1.attn_q.weight"))
+    assert not torch.equal(read, gguf_witness.witness(path, "blk.1.attn_q.weight"))
 
 
 @pytest.mark.parametrize("kind", ["I8", "I32", "Q8_K"])
@@ -102,9 +102,11 @@ def test_a_type_that_nothing_dequantizes_is_refused(kind, tmp_path):
         load(path)
 
 
-@pytest.mark.parametrize(("told", "wanted"), [(None, "F32"), (7, "Q8_0"), (15, "Q4_K_M"), (1024, "F32"), (999, "F32")])
-def test_the_type_of_the_file(told, wanted, tmp_path):
-    general = {"general.file_type": told}
+@pytest.mark.parametrize(
+    ("number", "wanted"), [(None, "F32"), (7, "Q8_0"), (15, "Q4_K_M"), (1024, "F32"), (999, "F32")]
+)
+def test_the_type_of_the_file(number, wanted, tmp_path):
+    general = {"general.file_type": number}
     path = tiny_ggufs.save(tmp_path / "tiny.gguf", "llama", tiny_ggufs.build("llama"), general=general)
     assert gguf_facts.file_type(path) == wanted
 

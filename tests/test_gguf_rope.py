@@ -153,7 +153,7 @@ def test_every_pattern_of_windows(tmp_path):
         assert load(tmp_path / f"{number}.gguf", whole=False).config.layer_types == kinds
 
 
-@pytest.mark.parametrize("fault", ["a table ignored", "a scaling ignored", "a base ignored", "a stretch ignored"])
+@pytest.mark.parametrize("fault", ["a scaling ignored", "a base ignored", "a stretch ignored"])
 def test_a_rotation_that_is_not_the_files_is_refused(fault, tmp_path, monkeypatch):
     """Planted: what transformers' loader does. The check knows the file alone, so it sees each."""
     model = tiny_ggufs.build("llama")
@@ -169,12 +169,23 @@ def test_a_rotation_that_is_not_the_files_is_refused(fault, tmp_path, monkeypatc
     own = gguf_rope.parameters
     changes = {"a scaling ignored": {"factor": 1.5}, "a base ignored": {"rope_theta": 10000.0}}
     changes["a stretch ignored"] = {"attention_factor": None}
-    if fault == "a table ignored":
-        monkeypatch.setattr(gguf_rope, "_divide", lambda *_: None)
-    else:
-        monkeypatch.setattr(gguf_config, "parameters", lambda *told: own(*told) | changes[fault])
+    monkeypatch.setattr(gguf_config, "parameters", lambda *given: own(*given) | changes[fault])
     with pytest.raises(EigenhouseError, match=r"the file's rotary frequencies|wanted cos and sin times"):
         load(path)
+
+
+@pytest.mark.parametrize("name", ["inv_freq", "original_inv_freq"])
+def test_a_table_that_is_not_the_files_is_refused(name, tmp_path):
+    """Off by a thousandth, it is neither the table of the file's factors nor one that they could still divide."""
+    keys = {"rope.freq_base": 500.0}
+    tensors = {"rope_freqs.weight": np.array(FACTORS, np.float32)}
+    path = tiny_ggufs.save(tmp_path / "tiny.gguf", "llama", tiny_ggufs.build("llama"), keys=keys, tensors=tensors)
+    model = load(path)
+    gguf_rope.put_right(model, path)  # once more changes nothing
+    [table] = [getattr(module, name) for module in model.modules() if hasattr(module, name)]
+    table.mul_(1.001)
+    with pytest.raises(EigenhouseError, match=f"the file's rotary frequencies; got {name}"):
+        gguf_rope.put_right(model, path)
 
 
 def test_yarn_without_whole_bounds(tmp_path):

@@ -13,7 +13,7 @@ import transformers
 from typer.testing import CliRunner
 
 from eigenhouse import __main__ as command_line
-from eigenhouse.ingest.capture import sites as capture
+from eigenhouse.ingest.capture import kernel as capture
 from eigenhouse.ingest.runs import plan, provenance
 from eigenhouse.ingest.runs import run as run_module
 from eigenhouse.ingest.runs.folder import RunFolder
@@ -236,7 +236,7 @@ def test_another_config_beside_the_same_weights_is_measured(ingest, ask, tmp_pat
 
 
 def test_two_ingests_of_the_same_weights_do_not_mix(ingest, tmp_path, own_cache):
-    from eigenhouse.ingest.sources.locate import weights_sha256
+    from eigenhouse.ingest.sources.source import weights_sha256
 
     folder = tiny_models.save("grouped heads", tmp_path / "tiny")
     run = own_cache / "runs" / weights_sha256(tiny_models.local_source(folder))[:16]

@@ -54,14 +54,14 @@ def test_a_dense_mlp_beside_experts_is_shared():
     assert shapes(layer, pieces) == expected
 
 
-def test_a_second_mlp_is_told_not_mixed_in():
+def test_a_second_mlp_is_left_out_with_a_reason():
     pieces, left_out = found(nn.ModuleDict({"ff1": gated(), "ff2": gated()}))
     assert {piece.parameter.split(".")[2] for piece in pieces.values()} == {"ff1"}
     assert list(left_out) == ["layers.3.ff2"]
 
 
 @pytest.mark.parametrize("inner", [INNER, HIDDEN])
-def test_orientation_is_told_by_the_module_even_where_square(inner):
+def test_the_module_decides_the_orientation_even_where_square(inner):
     """Conv1D stores (inputs, outputs); stacked experts say so themselves."""
     conv = nn.ModuleDict({"c_fc": Conv1D(inner, HIDDEN), "c_proj": Conv1D(HIDDEN, inner)})
     pieces, _ = found(conv)
@@ -71,7 +71,7 @@ def test_orientation_is_told_by_the_module_even_where_square(inner):
     assert not any(piece.is_transposed for piece in found(linear)[0].values())
 
 
-def test_two_input_matrices_in_one_are_told_apart_by_size():
+def test_two_input_matrices_in_one_are_recognised_by_size():
     """ModernBERT's Wi is twice as wide as its Wo is deep; T5's wi is not."""
     both = nn.ModuleDict({"Wi": nn.Linear(HIDDEN, 2 * INNER), "Wo": nn.Linear(INNER, HIDDEN)})
     assert shapes(both, found(both)[0]) == {(name, 0): shape for name, shape in GATED.items()}

@@ -19,7 +19,7 @@ from eigenhouse import __main__ as command_line
 from eigenhouse.analyses.report import facts
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.runs.run import ingest
-from eigenhouse.ingest.sources import locate as sources
+from eigenhouse.ingest.sources import source as sources
 from eigenhouse.ingest.warehouse import building, migrations, sqlfiles, store
 from eigenhouse.ingest.warehouse.backends import duckdb_file
 from eigenhouse.options import Ingest

@@ -9,7 +9,7 @@ import tiny_models
 import torch
 from torch import nn
 
-from eigenhouse.ingest.capture import sites as capture
+from eigenhouse.ingest.capture import kernel
 from eigenhouse.ingest.capture.tracing import tracing
 from eigenhouse.ingest.proof.conformance import TOLERANCE, Evidence, proven_factors
 from eigenhouse.ingest.runs import run
@@ -52,7 +52,7 @@ class Scores(nn.Module):
 
 
 @pytest.mark.parametrize("how", ["one batch axis", "added mask", "filled mask"])
-def test_product_scaling_bias_and_mask_are_told_apart(how):
+def test_product_scaling_bias_and_mask_are_separated(how):
     torch.manual_seed(0)
     module, hidden = Scores(how), torch.randn(3, 7, 6)
     bias, is_allowed = torch.randn(2, 7, 7), torch.ones(7, 7, dtype=torch.bool).tril()
@@ -70,7 +70,7 @@ def test_product_scaling_bias_and_mask_are_told_apart(how):
 
 
 @pytest.mark.parametrize("fill", [-1e4, -1e9, float("-inf")])
-def test_a_mask_in_place_of_scores_is_told_whatever_they_are(fill):
+def test_a_mask_in_place_of_scores_is_seen_whatever_they_are(fill):
     """What stands beside q·k is then not the mask but its difference to them."""
     torch.manual_seed(0)
     q, k = torch.randn(2, 3, 2, 7, 5)
@@ -95,10 +95,10 @@ def test_torchs_own_kernel_is_heard_and_ours_is_not_traced():
     class Kernels(nn.Linear):
         def forward(self, _hidden):
             theirs = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=0.3)
-            return theirs, capture.attention_function(self, q, k, v, causal, scaling=0.3)[0].transpose(1, 2)
+            return theirs, kernel.attention_function(self, q, k, v, causal, scaling=0.3)[0].transpose(1, 2)
 
     calls = []
-    with torch.no_grad(), capture.listening(calls.append, traced_batch=1):
+    with torch.no_grad(), kernel.listening(calls.append, traced_batch=1):
         theirs, ours = Kernels(1, 1)(torch.zeros(1, 7, 1))
     assert [call.value is None for call in calls] == [True, False]
     assert torch.equal(calls[0].mask, causal) and calls[0].scaling == 0.3

@@ -98,7 +98,7 @@ def test_text_says_what_duckdb_says(con, sql):
 
 @pytest.mark.parametrize("sql", TYPES)
 def test_parquet_holds_the_value_or_its_text(con, tmp_path, sql):
-    """Where the cell isn't told, DuckDB reads from the file what it says of the value itself."""
+    """Where the message names no cell, DuckDB finds in the file the value that it complains of."""
     expected, path = TYPES[sql][2], tmp_path / "v.parquet"
     rows = f"select {sql} as v union all select null"
     if "variant" in sql:
@@ -144,8 +144,11 @@ def test_no_row_at_all(con, tmp_path, sql):
 
 
 def test_numbers_that_numpy_would_round_are_refused(con):
-    for numbers, told in (("(9007199254740993), (null)", "past 2^53"), ("(9223372036854775808)", "Conversion Error")):
-        with pytest.raises(EigenhouseError, match=told.replace("^", r"\^")):
+    for numbers, message in (
+        ("(9007199254740993), (null)", "past 2^53"),
+        ("(9223372036854775808)", "Conversion Error"),
+    ):
+        with pytest.raises(EigenhouseError, match=message.replace("^", r"\^")):
             written(con, formats.write_npy, f"from (values {numbers}) as numbers(v)")
     table = np.load(io.BytesIO(written(con, formats.write_npy, "select sum(range)::hugeint as v from range(5)")))
     assert (table["v"].dtype, table["v"].tolist()) == (np.int64, [10])

@@ -19,8 +19,9 @@ from safetensors.numpy import save_file
 
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.sources import catalog, gguf_header
-from eigenhouse.ingest.sources import locate as sources
-from eigenhouse.ingest.sources.locate import resolve, revision_order
+from eigenhouse.ingest.sources.locate import resolve
+from eigenhouse.ingest.sources.source import revision_order, weights_sha256
+from eigenhouse.ingest.sources.weight_files import check_gguf
 
 CONFIG = {"model_type": "llama", "hidden_size": 3}
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -130,12 +131,12 @@ def test_shards_are_sorted_and_hashed_together(sharded):
         capture_output=True,
         check=True,
     )
-    assert sources.weights_sha256(source) == listed.stdout.split()[0].decode()
+    assert weights_sha256(source) == listed.stdout.split()[0].decode()
 
 
 def test_one_file_is_hashed_alone(folder):
     expected = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    assert sources.weights_sha256(resolve(str(folder))) == expected
+    assert weights_sha256(resolve(str(folder))) == expected
 
 
 @pytest.mark.parametrize("is_legacy", [False, True])
@@ -183,9 +184,9 @@ def test_gguf_ends_where_its_reader_says(tmp_path, alignment):
     path = write_gguf(tmp_path / "tiny.gguf", alignment)
     last = max(gguf.GGUFReader(path).tensors, key=lambda tensor: tensor.data_offset)
     end = int(last.data_offset) + int(last.n_bytes)
-    sources.check_gguf(path)
+    check_gguf(path)
     os.truncate(path, end)  # what follows is padding
-    sources.check_gguf(path)
+    check_gguf(path)
     os.truncate(path, end - 1)
     refusal(path, f"wanted {end} bytes .* got {end - 1} ")
 
@@ -227,8 +228,8 @@ def test_a_header_is_read_as_its_own_reader_reads_it(tmp_path):
         assert stored.type_name == tensor.tensor_type.name
     assert header.keys.keys() == {name for name in reader.fields if not name.startswith("GGUF.")}
     for name, value in header.keys.items():
-        told = reader.fields[name].contents()
-        assert value == (3 if name == "tokens" else told), name  # of texts only their number is kept
+        theirs = reader.fields[name].contents()
+        assert value == (3 if name == "tokens" else theirs), name  # of texts only their number is kept
     assert header.architecture == "llama" and header.keys["scores"] == [0.5, 0.25, 0.125]
 
 
@@ -359,7 +360,7 @@ def test_config_and_weights_belong_together(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("{", "wanted JSON"),
         ("[1]", "a list"),
@@ -370,10 +371,10 @@ def test_config_and_weights_belong_together(folder, tmp_path):
         ("version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
     ],
 )
-def test_a_config_that_cannot_be_used(folder, text, told):
+def test_a_config_that_cannot_be_used(folder, text, message):
     (folder / "config.json").write_text(text)
-    refusal(folder, told)
-    refusal(folder / "model.safetensors", told)
+    refusal(folder, message)
+    refusal(folder / "model.safetensors", message)
 
 
 def test_remote_code_when_trusted(folder):
@@ -387,7 +388,7 @@ def header_of(content, n_bytes=None):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "cut short"),
         (b"\x01\x00", "cut short"),
@@ -407,10 +408,10 @@ def header_of(content, n_bytes=None):
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "git lfs pull"),
     ],
 )
-def test_damaged_safetensors(folder, content, told):
+def test_damaged_safetensors(folder, content, message):
     (folder / "model.safetensors").write_bytes(content)
-    refusal(folder, told)
-    refusal(folder / "model.safetensors", told)
+    refusal(folder, message)
+    refusal(folder / "model.safetensors", message)
 
 
 def test_a_cut_shard_a_missing_shard_and_a_missing_tensor(sharded):
@@ -462,10 +463,15 @@ def test_a_part_of_a_gguf(tmp_path):
 
 
 def test_a_file_that_may_not_be_read(folder, monkeypatch):
-    def refuse(path, names):
-        raise PermissionError(13, "Permission denied", str(path))
+    """root may read every file, so it is open() that refuses here."""
+    real = open
 
-    monkeypatch.setattr(sources, "_safetensors_names", lambda path: refuse(path, ()))
+    def refusing(path, *args, **options):
+        if str(path).endswith("model.safetensors"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *args, **options)
+
+    monkeypatch.setattr("builtins.open", refusing)
     refusal(folder, "model.safetensors; got: Permission denied")
 
 
@@ -554,7 +560,8 @@ def resolve_in_a_process(tmp_path, endpoint, *wanted):
     program = """
         import json, sys
         from eigenhouse.errors import EigenhouseError
-        from eigenhouse.ingest.sources.locate import resolve, revision_order
+        from eigenhouse.ingest.sources.locate import resolve
+        from eigenhouse.ingest.sources.source import revision_order
         for model, revision in json.loads(sys.argv[1]):
             try:
                 source = resolve(model, revision=revision)
@@ -613,7 +620,7 @@ def test_hub_models_and_refusals_then_without_network(tmp_path, hub):
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "message"),
     [
         ("GatedRepoError", "gated"),
         ("RepositoryNotFoundError", "unknown to the hub"),
@@ -624,7 +631,7 @@ def test_hub_models_and_refusals_then_without_network(tmp_path, hub):
     ],
 )
 @pytest.mark.parametrize("where", ["model_info", "snapshot_download"])
-def test_every_exception_of_the_hub_client(monkeypatch, kind, told, where):
+def test_every_exception_of_the_hub_client(monkeypatch, kind, message, where):
     """Raised by the first question, or later, by the download of a file (a gated model's page is public)."""
     import httpx2
     from huggingface_hub import HfApi, errors
@@ -641,14 +648,16 @@ def test_every_exception_of_the_hub_client(monkeypatch, kind, told, where):
     info = type("Info", (), {"sha": COMMIT, "siblings": [sibling]})
     monkeypatch.setattr(HfApi, "model_info", fail if where == "model_info" else lambda *_, **__: info)
     monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
-    refusal("org/name", told, revision="r")
+    refusal("org/name", message, revision="r")
 
 
 def test_nothing_heavy_is_imported_to_refuse(tmp_path):
     program = (
-        "import sys; from eigenhouse import errors; from eigenhouse.ingest.sources import locate\n"
-        "try: locate.resolve('./gone')\n"
-        "except errors.EigenhouseError: pass\n"
+        "import sys\n"
+        "from eigenhouse.errors import EigenhouseError\n"
+        "from eigenhouse.ingest.sources.locate import resolve\n"
+        "try: resolve('./gone')\n"
+        "except EigenhouseError: pass\n"
         "print({'torch', 'transformers', 'huggingface_hub', 'gguf', 'numpy'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

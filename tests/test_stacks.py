@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import torch
 
-from eigenhouse.ingest.capture import sites as capture
+from eigenhouse.ingest.capture import kernel
+from eigenhouse.ingest.capture.sites import record_sites
 from eigenhouse.ingest.capture.stacks import find_stacks
 
 
@@ -29,7 +30,7 @@ class OneAttention(torch.nn.Module):
             side(rows).unflatten(-1, (3, 14)).transpose(1, 2)
             for side, rows in ((self.q_proj, hidden_states), (self.k_proj, source))
         )
-        return capture.attention_function(self, q, k, k, None)[0].flatten(2)
+        return kernel.attention_function(self, q, k, k, None)[0].flatten(2)
 
 
 class TwoLayers(torch.nn.Module):
@@ -46,7 +47,7 @@ class TwoLayers(torch.nn.Module):
 def test_the_second_attention_of_a_layer_is_a_stack_of_its_own():
     """So that layers keep their numbers; a lone one of another name belongs to the first ones."""
     model = TwoLayers()
-    sites, _ = capture.record_sites(model, model, {"hidden": torch.randn(1, 13, 42)})
+    sites, _ = record_sites(model, model, {"hidden": torch.randn(1, 13, 42)})
     lone = [
         replace(site, path=site.path.replace("1.first", "1.mixer")) for site in sites if "1.second" not in site.path
     ]

@@ -1,18 +1,17 @@
 """Models that aren't text in: every tower a stack of its own, against the dense metric of its own weights."""
 
-import duckdb
 import numpy as np
 import pytest
 import tiny_models
 import torch
 import transformers
+from tiny_ingests import Warehouse
 from torch import nn
-from typer.testing import CliRunner
 
-from eigenhouse import __main__ as command_line
-from eigenhouse.ingest.capture import forward
-from eigenhouse.ingest.capture import recording as probes
-from eigenhouse.ingest.capture import sites as capture
+from eigenhouse.ingest.capture import made_up_inputs
+from eigenhouse.ingest.capture.recording import record
+from eigenhouse.ingest.capture.sites import Unreadable
+from eigenhouse.ingest.models.loading import KERNEL, load_model
 
 # by stack: layers, heads, head_dim, hidden_size, ffn_size; all of a checkpoint's differ, and so do the sizes of one
 TEXT = (2, 6, 8, 48, 40)
@@ -150,20 +149,15 @@ KINDS = {
 
 @pytest.fixture
 def ingest(tmp_path, monkeypatch):
-    """Ingests a model and gives a function that asks the warehouse."""
+    """Ingests a model and gives the warehouse that it is in."""
     monkeypatch.setenv("EIGENHOUSE_CACHE", str(tmp_path / "cache"))
+
+    warehouse = Warehouse(tmp_path)
 
     def run(model, *arguments):
         tiny_models.randomize(model).save_pretrained(tmp_path / "tiny")
-        told = ["--model", str(tmp_path / "tiny"), "--warehouse", str(tmp_path / "w.duckdb"), *map(str, arguments)]
-        result = CliRunner().invoke(command_line.app, ["ingest", *told], catch_exceptions=False)
-        assert result.exit_code == 0, result.output
-
-        def ask(sql):
-            with duckdb.connect(str(tmp_path / "w.duckdb"), read_only=True) as con:
-                return con.execute(sql).fetchall()
-
-        return ask
+        warehouse.ingest(tmp_path / "tiny", *arguments)
+        return warehouse
 
     return run
 
@@ -182,32 +176,30 @@ def metric_sigmas(attention, names, n_heads):
 def test_every_tower_is_a_stack(ingest, kind):
     build, stacks = KINDS[kind]
     model = build()
-    ask = ingest(model, "--static-only")
-    expected = {stack: (*shape, encoding) for stack, (shape, encoding, *_) in stacks.items()}
     columns = "n_layers, n_heads, head_dim, hidden_size, ffn_size, position_encoding"
-    assert {row[0]: row[1:] for row in ask(f"select stack, {columns} from models")} == expected
-    assert {row[0] for row in ask("select model_id from models")} == {f"tiny#{s}" if s else "tiny" for s in stacks}
-    worst = dict(ask("select stack, max(max_rel_error) from models join conformance using (model_key) group by all"))
-    assert worst.keys() == stacks.keys() and max(worst.values()) < 1e-5
+    shapes, ids, worst, sigmas, ups, skipped, rotated = ingest(model, "--static-only").ask_all(
+        f"select stack, {columns} from models",
+        "select model_id from models",
+        "select stack, max(max_rel_error) from models join conformance using (model_key) group by all",
+        "select stack, list(sigma order by layer, head, k) from singular_values join models using (model_key) "
+        "where operator = 'metric' group by all",
+        "select stack, list(n_rows) from weights join models using (model_key) where weight = 'up' group by all",
+        "select module from skipped_modules where stage = 'factors' and not contains(module, 'metric_')",
+        "select distinct stack from models join singular_values using (model_key) where operator = 'metric_rope_1'",
+    )
+    expected = {stack: (*shape, encoding) for stack, (shape, encoding, *_) in stacks.items()}
+    assert {row[0]: row[1:] for row in shapes} == expected
+    assert {row[0] for row in ids} == {f"tiny#{s}" if s else "tiny" for s in stacks}
+    assert dict(worst).keys() == stacks.keys() and max(dict(worst).values()) < 1e-5
     for stack, ((n_layers, n_heads, head_dim, _, ffn_size), _, path, names) in stacks.items():
-        of_stack = f"models.stack is not distinct from {repr(stack) if stack else 'null'}"
-        found = ask(
-            "select list(sigma order by layer, head, k) from singular_values join models using (model_key) "
-            f"where operator = 'metric' and {of_stack}"
-        )[0][0]
         dense = [metric_sigmas(model.get_submodule(path.format(layer)), names, n_heads) for layer in range(n_layers)]
-        assert np.reshape(found, (n_layers, n_heads, head_dim)) == pytest.approx(
+        assert np.reshape(dict(sigmas)[stack], (n_layers, n_heads, head_dim)) == pytest.approx(
             np.stack(dense)[:, :, :head_dim], rel=1e-4
         )
-        rows = ask(f"select n_rows from weights join models using (model_key) where weight = 'up' and {of_stack}")
-        assert rows == ([] if stack == "cross" else [(ffn_size,)] * n_layers)
-    skipped = {module for (module,) in ask("select module from skipped_modules where stage = 'factors'")}
-    assert not {module for module in skipped if "metric_" not in module}
-    rotated = (
-        "select distinct stack from models join singular_values using (model_key) where operator = 'metric_rope_1'"
-    )
-    assert {stack for (stack,) in ask(rotated)} == {
-        stack for stack, told in stacks.items() if told[1] == "rope" and told[0] is not TURNED
+        assert dict(ups).get(stack) == (None if stack == "cross" else [ffn_size] * n_layers)
+    assert not skipped
+    assert {stack for (stack,) in rotated} == {
+        stack for stack, (shape, encoding, *_) in stacks.items() if encoding == "rope" and shape is not TURNED
     }
 
 
@@ -217,10 +209,10 @@ def test_text_runs_through_the_text_tower(ingest, tmp_path):
     tiny_models.save_tokenizer(tmp_path / "tiny")
     model = two_towers("CLIP")
     model.set_attn_implementation("eager")
-    ask = ingest(model, "--dynamic-only", "--prompts", tiny_models.prompts(tmp_path, 7))
+    ask = ingest(model, "--dynamic-only", "--prompts", tiny_models.prompts(tmp_path, 7)).ask
     ids = torch.tensor([[(7 * i + 7) % 95 + 2 for i in range(7)]])
-    told = model.text_model(input_ids=ids, output_attentions=True).attentions
-    weights = torch.stack([layer[0] for layer in told]).double()
+    attentions = model.text_model(input_ids=ids, output_attentions=True).attentions
+    weights = torch.stack([layer[0] for layer in attentions]).double()
     entropy = -torch.xlogy(weights, weights).sum(-1).mean(-1)
     rows = ask(
         "select stack, layer, head, entropy_nats from models join attention_stats using (model_key) order by all"
@@ -232,16 +224,16 @@ def test_text_runs_through_the_text_tower(ingest, tmp_path):
 
 
 def test_sound_needs_no_tokenizer(ingest):
-    ask = ingest(heard("Wav2Vec2"))
+    ask = ingest(heard("Wav2Vec2")).ask
     [(reason,)] = ask("select reason from skipped_modules where module = 'attention_stats'")
     assert "takes input_values" in reason
 
 
-def test_a_tower_that_takes_the_unknown_is_told(ingest):
+def test_a_tower_with_unknown_inputs_is_skipped_with_a_reason(ingest):
     text = TOKENS | sizes(TEXT) | {"model_type": "opt", "ffn_dim": 40, "word_embed_proj_dim": 48}
     asking = sizes(TEXT) | {"encoder_hidden_size": 42, "vocab_size": 97}
     config = transformers.Blip2Config(text_config=text, vision_config=IMAGE | sizes(VISION), qformer_config=asking)
-    ask = ingest(transformers.Blip2ForConditionalGeneration(config), "--static-only")
+    ask = ingest(transformers.Blip2ForConditionalGeneration(config), "--static-only").ask
     assert ask("select stack, n_heads from models order by 1") == [("text", 6), ("vision", 3)]
     assert ask("select module, reason from skipped_modules where module like '%qformer%'") == [
         ("qformer.encoder.layer", "it takes query_embeds, for which no probe is known")
@@ -255,22 +247,22 @@ def test_a_stack_that_cannot_be_read_takes_no_other_along(ingest, monkeypatch):
 
     def refusing(site, single):
         if site.path.startswith("vision"):
-            raise capture.Unreadable("planted")
+            raise Unreadable("planted")
         return real(site, single)
 
     monkeypatch.setattr(factor_stage, "proven_factors", refusing)
-    ask = ingest(two_towers("CLIP"), "--static-only")
+    ask = ingest(two_towers("CLIP"), "--static-only").ask
     assert ask("select model_id from models") == [("tiny#text",)]
-    told = ask("select module from skipped_modules where reason = 'planted' order by 1")
-    assert told == [(f"vision_model.encoder.layers.{layer}.self_attn",) for layer in range(3)]
+    planted = ask("select module from skipped_modules where reason = 'planted' order by 1")
+    assert planted == [(f"vision_model.encoder.layers.{layer}.self_attn",) for layer in range(3)]
 
 
 def test_lengths_of_probes():
     """Sites of one length where the part can be so short, in the same order at every length."""
     for build in (whisper, llava, lambda: heard("Wav2Vec2"), spectrogram, lambda: qwen_vl("Qwen2VL"), sam):
         model = tiny_models.randomize(build())
-        model.set_attn_implementation(capture.NAME)
-        many, one = (probes.record(model, model.base_model, n) for n in (13, 1))
+        model.set_attn_implementation(KERNEL)
+        many, one = (record(model, model.base_model, n) for n in (13, 1))
         assert [site.path for site in many.sites] == [site.path for site in one.sites] != []
         assert {site.n_positions for site in many.sites} == {13}
         assert {site.n_positions for site in one.sites} == {1}
@@ -278,7 +270,7 @@ def test_lengths_of_probes():
 
 def test_a_waveform_makes_as_many_frames():
     frames = nn.Sequential(nn.Conv1d(1, 2, 5, 3), nn.Conv1d(2, 2, 3, 2))(
-        torch.zeros(1, 1, probes._samples(11, [5, 3], [3, 2]))
+        torch.zeros(1, 1, made_up_inputs.n_samples(11, [5, 3], [3, 2]))
     )
     assert frames.shape[-1] == 11
 
@@ -299,7 +291,7 @@ def speech_to_text():
     )
 
 
-def seen_and_told():
+def vision_encoder_decoder():
     vision = transformers.ViTConfig(**IMAGE, **sizes(VISION))
     text = transformers.GPT2Config(
         n_embd=48, n_head=6, n_layer=2, vocab_size=97, n_positions=64, add_cross_attention=True
@@ -317,36 +309,28 @@ def pix2struct():
     return transformers.Pix2StructForConditionalGeneration(config)
 
 
-TOLD = {build.__name__: build for build in (whisper, moonshine, speech_to_text, seen_and_told, pix2struct)}
+DECODERS = {build.__name__: build for build in (whisper, moonshine, speech_to_text, vision_encoder_decoder, pix2struct)}
 
 
-@pytest.mark.parametrize("kind", TOLD)
-def test_text_runs_through_a_decoder_beside_sound_or_an_image(ingest, tmp_path, monkeypatch, kind):
+@pytest.mark.parametrize("kind", DECODERS)
+def test_text_runs_through_a_decoder_beside_sound_or_an_image(ingest, tmp_path, kind):
     """Entropies of the decoder's own attention, its text beside a silent sound or a blank image, in one padded batch.
 
     The encoder and the cross-attention have none: they would tell of what was made up.
     """
     (tmp_path / "tiny").mkdir()
     tiny_models.save_tokenizer(tmp_path / "tiny")
-    model = TOLD[kind]()
-    given = []
-    real = forward._padded
-
-    def noting(*arguments):
-        inputs, is_real = real(*arguments)
-        given.append({name: value[:1] for name, value in inputs.items() if not name.startswith("decoder")})
-        return inputs, is_real
-
-    monkeypatch.setattr(forward, "_padded", noting)
-    ask = ingest(model, "--dynamic-only", "--prompts", tiny_models.prompts(tmp_path, 7, 4))
-    beside = given[0]
-    assert all(not value.any() for value in beside.values())
+    model = DECODERS[kind]()
+    ask = ingest(model, "--dynamic-only", "--prompts", tiny_models.prompts(tmp_path, 7, 4)).ask
+    loaded = load_model(tiny_models.local_source(tmp_path / "tiny"), False, whole=True)
+    beside = record(loaded.model, loaded.body, 13).beside
+    assert beside and not any(value.any() for value in beside.values())
     model = type(model).from_pretrained(tmp_path / "tiny", attn_implementation="eager").eval()
     for prompt, length in enumerate((7, 4)):
         ids = torch.tensor([[(7 * i + length) % 95 + 2 for i in range(length)]])
         with torch.no_grad():
-            told = model(**beside, decoder_input_ids=ids, output_attentions=True).decoder_attentions
-        weights = torch.stack([layer[0] for layer in told]).double()
+            attentions = model(**beside, decoder_input_ids=ids, output_attentions=True).decoder_attentions
+        weights = torch.stack([layer[0] for layer in attentions]).double()
         entropy = -torch.xlogy(weights, weights).sum(-1).mean(-1)
         rows = ask(
             "select stack, layer, head, entropy_nats from models join attention_stats using (model_key) "
@@ -366,15 +350,15 @@ def test_a_decoder_that_runs_alone_only_has_no_statistics(ingest, tmp_path, monk
     """Without the encoder's states it would attend to something else."""
     (tmp_path / "tiny").mkdir()
     tiny_models.save_tokenizer(tmp_path / "tiny")
-    monkeypatch.setitem(probes._MAKERS, "pixel_values", lambda part, n: iter(()))
-    ask = ingest(seen_and_told(), "--no-weights")
-    told = "select distinct reason from skipped_modules where module = 'attention_stats'"
-    assert ask(told) == [("prompts are text, and the decoder that takes it can't be run beside its encoder",)]
+    monkeypatch.setitem(made_up_inputs.MAKERS, "pixel_values", lambda part, n: iter(()))
+    ask = ingest(vision_encoder_decoder(), "--no-weights").ask
+    reasons = "select distinct reason from skipped_modules where module = 'attention_stats'"
+    assert ask(reasons) == [("prompts are text, and the decoder that takes it can't be run beside its encoder",)]
     assert ask("select count(*) > 0 from singular_values") == [(True,)]
 
 
 def test_a_decoder_without_a_tokenizer_is_no_reason_to_stop(ingest):
-    ask = ingest(whisper(), "--no-weights")
+    ask = ingest(whisper(), "--no-weights").ask
     reasons = ask("select distinct reason from skipped_modules where module = 'attention_stats'")
     assert len(reasons) == 1 and "want a tokenizer" in reasons[0][0]
     assert ask("select count(distinct stack) from models join singular_values using (model_key)") == [(3,)]

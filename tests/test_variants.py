@@ -1,14 +1,12 @@
 """Every variant of tiny models against dense d × d metrics, written out from the weights by the architecture's book."""
 
-import duckdb
 import numpy as np
 import pytest
 import tiny_models
 import torch
 import transformers
-from typer.testing import CliRunner
+from tiny_ingests import Warehouse
 
-from eigenhouse import __main__ as command_line
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.geometry import operators
 from eigenhouse.ingest.proof import variants
@@ -21,28 +19,15 @@ DISTANCES = (1, 4, 16)
 def ingest(tmp_path, monkeypatch):
     """Ingests a tiny checkpoint statically; gives a function that asks the warehouse."""
     monkeypatch.setenv("EIGENHOUSE_CACHE", str(tmp_path / "cache"))
+    warehouse = Warehouse(tmp_path)
 
-    def ask(sql):
-        with duckdb.connect(str(tmp_path / "w.duckdb"), read_only=True) as con:
-            return con.execute(sql).fetchall()
-
-    def run(kind, *arguments):
+    def run(kind, *arguments, weights=False):
         folder = tmp_path / kind.replace(" ", "-").replace("/", "-")
         if not folder.exists():
             tiny_models.save(kind, folder)
-        told = [
-            "ingest",
-            "--model",
-            str(folder),
-            "--warehouse",
-            str(tmp_path / "w.duckdb"),
-            "--name",
-            "tiny",
-            "--static-only",
-        ]
-        result = CliRunner().invoke(command_line.app, [*told, "--no-weights", *arguments], catch_exceptions=False)
-        assert result.exit_code == 0, result.output
-        return ask
+        part = ["--static-only"] if weights else ["--static-only", "--no-weights"]
+        warehouse.ingest(folder, "--name", "tiny", *part, *arguments)
+        return warehouse.ask
 
     return run
 
@@ -86,18 +71,20 @@ def rotation_matrix(model, distance, head_dim, n_rotated):
 
 def check(ask, operator, dense):
     """Singular values, eigenvalues, norms and grams of an operator; dense: (layer, head) → the metric itself."""
-    heads = ask(f"select distinct layer, head from singular_values where operator = '{operator}' order by all")
-    assert heads == sorted(dense)
-    for (layer, head), metric in dense.items():
-        at = f"where operator = '{operator}' and layer = {layer} and head = {head}"
-        sigma = [row[0] for row in ask(f"select sigma from singular_values {at} order by k")]
+    heads = ask(
+        "select layer, head, list(sigma order by k), eigenvalues, metric_fro_sq, trace from singular_values join ("
+        "select operator, layer, head, list(eigenvalue order by k) as eigenvalues from eigenvalues group by all"
+        ") using (operator, layer, head) join head_norms using (operator, layer, head) "
+        f"where operator = '{operator}' group by all order by layer, head"
+    )
+    assert [row[:2] for row in heads] == sorted(dense)
+    for layer, head, sigma, found, fro_sq, trace in heads:
+        metric = dense[layer, head]
         wanted = np.linalg.svd(metric, compute_uv=False)[: len(sigma)]
         assert sigma == pytest.approx(wanted, rel=REL, abs=REL * wanted[0])
         values = np.linalg.eigvalsh((metric + metric.T) / 2)
         values = values[np.argsort(-np.abs(values))]
-        found = [row[0] for row in ask(f"select eigenvalue from eigenvalues {at} order by k")]
         assert sorted(found) == pytest.approx(sorted(values[: len(found)]), abs=REL * abs(values[0]))
-        [(fro_sq, trace)] = ask(f"select metric_fro_sq, trace from head_norms {at}")
         assert (fro_sq, trace) == pytest.approx((np.square(metric).sum(), np.trace(metric)), rel=REL, abs=REL)
     pairs = ask(f"select head, layer, other_layer, gram from grams where operator = '{operator}'")
     n_layers, n_heads = (1 + max(place[axis] for place in dense) for axis in (0, 1))
@@ -259,7 +246,7 @@ def test_biases_of_latents(ingest, tmp_path):
     check(ask, "metric_biased", dense)
 
 
-def test_what_does_not_apply_is_told(ingest):
+def test_what_does_not_apply_is_skipped_with_a_reason(ingest):
     """GPT-2: learned positions, no q/k-norm. BERT: norms stand after the sum, so none feeds attention alone."""
     ask = ingest("fused Conv1D", "--variants", "all")
     reasons = dict(ask("select module, reason from skipped_modules where starts_with(module, 'metric')"))
@@ -276,7 +263,7 @@ def test_a_post_norm_model_has_no_folded_operator(ingest):
     assert "no norm in the layer's own block" in reason
 
 
-def test_a_block_that_runs_on_what_it_made_has_no_folded_operator(ingest):
+def test_a_block_that_runs_on_its_own_output_has_no_folded_operator(ingest):
     """ALBERT: the norm behind a layer makes the next one's hidden states, but as the residual stream."""
     ask = ingest("shared layers", "--variants", "folded")
     [(reason,)] = ask("select reason from skipped_modules where module = 'metric_folded'")
@@ -284,7 +271,7 @@ def test_a_block_that_runs_on_what_it_made_has_no_folded_operator(ingest):
     assert ask("select distinct operator from grams") == [("metric",)]
 
 
-def test_a_rotation_beyond_the_models_positions_is_told(ingest):
+def test_a_rotation_beyond_the_models_positions_is_skipped(ingest):
     ask = ingest("grouped heads", "--variants", "rope_16,rope_64")
     assert ask("select module, reason from skipped_modules") == [("metric_rope_64", "it can't be run at 68 positions")]
 
@@ -331,25 +318,10 @@ def test_a_wrong_turn_is_not_taken(ingest, monkeypatch):
 
 
 @pytest.mark.parametrize(("kind", "whole"), [("latent", []), ("latent keys", [("q", 48, 42)])])
-def test_latent_attention_has_whole_matrices_or_products(ingest, tmp_path, kind, whole):
-    """The weights' spectra are of whole matrices; what is a product of several is told as skipped."""
-    folder = tiny_models.save(kind, tmp_path / "latent")
-    told = [
-        "ingest",
-        "--model",
-        str(folder),
-        "--warehouse",
-        str(tmp_path / "w.duckdb"),
-        "--name",
-        "tiny",
-        "--static-only",
-    ]
-    assert CliRunner().invoke(command_line.app, [*told, "--variants", "none"], catch_exceptions=False).exit_code == 0
-    with duckdb.connect(str(tmp_path / "w.duckdb"), read_only=True) as con:
-        found = con.execute(
-            "select distinct weight, n_rows, n_cols from weights where weight in ('q', 'k', 'v')"
-        ).fetchall()
-        reasons = dict(con.execute("select module, reason from skipped_modules where stage = 'weights'").fetchall())
-    assert found == whole
+def test_latent_attention_has_whole_matrices_or_products(ingest, kind, whole):
+    """The weights' spectra are of whole matrices; a product of several matrices is skipped."""
+    ask = ingest(kind, "--variants", "none", weights=True)
+    assert ask("select distinct weight, n_rows, n_cols from weights where weight in ('q', 'k', 'v')") == whole
+    reasons = dict(ask("select module, reason from skipped_modules where stage = 'weights'"))
     assert "no k matrix, but products" in reasons["model.layers.0.self_attn.k"]
     assert ("model.layers.0.self_attn.q" in reasons) == (not whole)

@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 from test_codes import in_blocks, stored
 
 from eigenhouse.errors import EigenhouseError
-from eigenhouse.ingest.models import codes, dequantize, loading, witness
-from eigenhouse.ingest.models.codes import Method
+from eigenhouse.ingest.models import bit_by_bit, codes, dequantize, loading, witness
+from eigenhouse.ingest.models.methods import Method
 
 GENERATOR = torch.Generator().manual_seed(5)
 ROWS, COLUMNS, GROUP = 24, 64, 32
@@ -29,8 +29,8 @@ def fp8(*shape):
 
 
 def state_of_four_bits(kind, **more):
-    told = {"shape": [ROWS, COLUMNS], "blocksize": 64, "quant_type": kind, "dtype": "bfloat16"} | more
-    return torch.tensor(list(json.dumps(told).encode()), dtype=torch.uint8)
+    state = {"shape": [ROWS, COLUMNS], "blocksize": 64, "quant_type": kind, "dtype": "bfloat16"} | more
+    return torch.tensor(list(json.dumps(state).encode()), dtype=torch.uint8)
 
 
 def four_bits(kind, table, **more):
@@ -103,10 +103,10 @@ FORMS = {
         },
         Method("mxfp4"),
     ),
-    "nf4": (four_bits("nf4", witness._nf4), Method("bitsandbytes")),
-    "fp4": (four_bits("fp4", witness._fp4_of_bitsandbytes), Method("bitsandbytes")),
+    "nf4": (four_bits("nf4", bit_by_bit.nf4_table), Method("bitsandbytes")),
+    "fp4": (four_bits("fp4", bit_by_bit.fp4_table), Method("bitsandbytes")),
     "nf4 twice": (
-        four_bits("nf4", witness._nf4, **NESTED)
+        four_bits("nf4", bit_by_bit.nf4_table, **NESTED)
         | {
             "a.weight.absmax": integers(ROWS * COLUMNS // 64, dtype=torch.uint8, low=0, high=256),
             "a.weight.nested_absmax": scales(1),

@@ -13,8 +13,9 @@ from torch import nn
 from bench.tiny_configs import randomize as randomize
 from bench.tiny_text import prompts as prompts
 from bench.tiny_text import save_tokenizer as save_tokenizer
-from eigenhouse.ingest.capture import sites as capture
+from eigenhouse.ingest.capture.sites import Site, record_sites
 from eigenhouse.ingest.models import loading
+from eigenhouse.ingest.models.loading import KERNEL
 
 # hidden sizes, head dims and head counts differ pairwise, so that no axis passes for another
 SIZES = {"hidden_size": 48, "num_hidden_layers": 2, "intermediate_size": 40, "vocab_size": 97}
@@ -122,7 +123,7 @@ def config(kind: str) -> transformers.PretrainedConfig:
     return getattr(transformers, name)(**options)
 
 
-def build(kind: str, attention: str = capture.NAME, causal: bool = False) -> nn.Module:
+def build(kind: str, attention: str = KERNEL, causal: bool = False) -> nn.Module:
     """The tiny model in float32; `causal` asks for the class with an output head where there is one."""
     tiny = config(kind)
     classes = [transformers.AutoModelForCausalLM, transformers.AutoModel] if causal else [transformers.AutoModel]
@@ -139,9 +140,9 @@ def text(n_positions: int, model: nn.Module) -> dict[str, torch.Tensor]:
     return {"input_ids": ids} | ({"decoder_input_ids": ids} if model.config.is_encoder_decoder else {})
 
 
-def sites(model: nn.Module) -> list[tuple[capture.Site, capture.Site]]:
+def sites(model: nn.Module) -> list[tuple[Site, Site]]:
     """Every attention call twice: recorded over 13 positions and over one."""
-    runs = [capture.record_sites(model, model.base_model, text(n, model))[0] for n in (13, 1)]
+    runs = [record_sites(model, model.base_model, text(n, model))[0] for n in (13, 1)]
     return list(zip(*runs, strict=True))
 
 

@@ -41,8 +41,8 @@ def four_bits(weight: Tensor, kind: str, is_nested: bool) -> tuple[State, Tensor
     stored = {"weight.absmax": absmax, "weight.quant_map": table}
     steps = absmax.double()
     if is_nested:
-        nested, told, steps = double_quantized(absmax)
-        stored, state = stored | nested, state | told
+        nested, nested_state, steps = double_quantized(absmax)
+        stored, state = stored | nested, state | nested_state
     codes = (flat[:, :, None] / steps[:, None, None] - table.double()).abs().argmin(-1)
     exact = (table.double()[codes] * steps[:, None]).reshape(weight.shape)
     both = codes.reshape(-1, 2)

@@ -89,8 +89,10 @@ def register() -> None:
     inputs = fp4 | {"strategy": "tensor_group", "group_size": 16, "dynamic": "local"}
     both = config("nvfp4-pack-quantized", fp4 | {"strategy": "tensor_group", "group_size": 16}, inputs)
     add("compressed-tensors NVFP4", FAMILY, linears(nvfp4, both, beside=input_global_scale), tolerance=0.3)
-    told = config("mxfp4-pack-quantized", fp4 | {"strategy": "group", "group_size": 32, "scale_dtype": "torch.uint8"})
-    add("compressed-tensors MXFP4", FAMILY, linears(mxfp4, told), tolerance=0.5, model=EVEN)
+    settings = config(
+        "mxfp4-pack-quantized", fp4 | {"strategy": "group", "group_size": 32, "scale_dtype": "torch.uint8"}
+    )
+    add("compressed-tensors MXFP4", FAMILY, linears(mxfp4, settings), tolerance=0.5, model=EVEN)
     fp8 = {"type": "float", "strategy": "group", "group_size": 32, "scale_dtype": "torch.uint8"}
     add("compressed-tensors MXFP8", FAMILY, linears(mxfp8, config("mxfp8-quantized", fp8)), tolerance=0.1, model=EVEN)
 
@@ -104,18 +106,18 @@ def _floats() -> None:
     for strategy, size in {"tensor": LARGE, "channel": (1, LARGE[1]), "block": BLOCK}.items():
         codec = partial(by_blocks, size=size, scale="weight_scale", shape=(1,) if strategy == "tensor" else None)
         block = {"block_structure": list(BLOCK)} if strategy == "block" else {}
-        told = config("float-quantized", {"type": "float", "strategy": strategy} | block, dynamic)
-        add(f"compressed-tensors FP8, a scale a {strategy}", FAMILY, linears(codec, told))
+        settings = config("float-quantized", {"type": "float", "strategy": strategy} | block, dynamic)
+        add(f"compressed-tensors FP8, a scale a {strategy}", FAMILY, linears(codec, settings))
     codec = partial(by_blocks, size=(1, LARGE[1]), scale="weight_scale")
-    told = config("float-quantized", {"type": "float"}, dynamic) | {"ignore": ["lm_head", "re:.*k_proj"]}
-    add("compressed-tensors FP8, keys in bf16", FAMILY, linears(codec, told, kept="k_proj"))
+    settings = config("float-quantized", {"type": "float"}, dynamic) | {"ignore": ["lm_head", "re:.*k_proj"]}
+    add("compressed-tensors FP8, keys in bf16", FAMILY, linears(codec, settings, kept="k_proj"))
 
 
 def _integers() -> None:
     for sym, how in ((True, "symmetric"), (False, "asymmetric")):
         inputs = {"strategy": "token", "dynamic": True}
-        told = config("int-quantized", {"symmetric": sym}, inputs)
-        add(f"compressed-tensors int8, {how}", FAMILY, linears(partial(int8, is_symmetric=sym), told))
+        settings = config("int-quantized", {"symmetric": sym}, inputs)
+        add(f"compressed-tensors int8, {how}", FAMILY, linears(partial(int8, is_symmetric=sym), settings))
         for bits, tolerance in ((4, 0.3), (8, 0.05)):
             weights = {"num_bits": bits, "symmetric": sym, "strategy": "group", "group_size": GROUP}
             codec = partial(packed, bits=bits, group=GROUP, is_symmetric=sym)

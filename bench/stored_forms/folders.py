@@ -64,16 +64,16 @@ def pickled(model: Any, folder: Path, within: Callable[[State], dict[str, Any]] 
 
 
 def with_adapter(model: Any, folder: Path) -> State:
-    """A LoRA that nobody merged lies beside the weights that it was trained on: which of the two is the model?"""
+    """An unmerged LoRA lies beside the weights that it was trained on: which of the two is the model isn't clear."""
     exact = plain(model, folder)
-    told = {
+    adapter = {
         "peft_type": "LORA",
         "r": 4,
         "lora_alpha": 8,
         "target_modules": ["q_proj"],
         "base_model_name_or_path": "base",
     }
-    (folder / "adapter_config.json").write_text(json.dumps(told))
+    (folder / "adapter_config.json").write_text(json.dumps(adapter))
     at = "base_model.model.model.layers.0.self_attn.q_proj"
     save_file({f"{at}.{name}": value for name, value in low_rank().items()}, folder / "adapter_model.safetensors")
     return exact
@@ -84,7 +84,7 @@ def low_rank(adapter: str = "") -> State:
 
 
 def unmerged(tensors: State) -> State:
-    """Saved with peft's modules in it: each adapted weight is a base_layer's, and has its two factors beside."""
+    """Saved with peft's modules in it: each adapted weight is named base_layer and has its two factors beside it."""
     renamed = {name.replace("q_proj.weight", "q_proj.base_layer.weight"): value for name, value in tensors.items()}
     return renamed | factors_beside({})
 
@@ -126,7 +126,7 @@ def as_openai_has_it(tensors: State) -> State:
 
 
 def with_other_files(model: Any, folder: Path) -> State:
-    """What hubs hold besides: the weights of another day as .bin, and the trainer's own file."""
+    """Other files that hubs hold: older weights as .bin, and the trainer's own file."""
     exact = plain(model, folder)
     torch.save({name: 0 * value for name, value in exact.items()}, folder / "pytorch_model.bin")
     save_file({"layers.0.attention.wq.weight": torch.ones(3, 5)}, folder / "consolidated.safetensors")
@@ -186,7 +186,7 @@ def _names() -> None:
     bias = partial(replaced, f"{KEY.replace('k_proj', 'q_proj')}.bias", torch.ones(240))
     add("a bias that the model hasn't", FAMILY, partial(plain, changed=bias), expected=REFUSED)
     head = partial(replaced, "value_head.weight", torch.ones(1, 192))
-    add("`value_head.weight` besides", FAMILY, partial(plain, changed=head), told=("value_head",))
+    add("`value_head.weight` besides", FAMILY, partial(plain, changed=head), skipped=("value_head",))
     for name, value in {"of shape [0]": torch.zeros(0), "of another shape": torch.ones(120, 192)}.items():
         add(
             f"a key projection {name}",

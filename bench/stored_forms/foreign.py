@@ -1,7 +1,7 @@
-"""Forms that are not read: codes that mean nothing without a codebook, a rotation or a library's own packing.
+"""Forms that can't be read: their codes need a codebook, a rotation or a library's own packing.
 
-Tensors have the names, types and shapes that the libraries give them; what they hold is random. Whatever is written
-for them is wrong: nothing says what they stand for but the weights before.
+Tensors have the names, types and shapes that the libraries give them; their values are random. Any number written
+for them is wrong, because nothing stored says what they stand for.
 """
 
 from __future__ import annotations
@@ -134,11 +134,11 @@ def store_torchao(model: Any, folder: Path) -> State:
         module = name.removesuffix("weight")
         tensors |= {f"{module}_weight_qdata": codes, f"{module}_weight_scale": scale}
         header[name] = json.dumps({"_type": "Float8Tensor", "_data": {"block_size": [1, weight.shape[1]]}})
-    told = {"format": "pt", "tensor_names": json.dumps([*header])} | header
+    metadata = {"format": "pt", "tensor_names": json.dumps([*header])} | header
     save_config(
         model, folder, {"quant_method": "torchao", "quant_type": {"default": {"_type": "Float8WeightOnlyConfig"}}}
     )
-    save_file(tensors, folder / "model.safetensors", told)
+    save_file(tensors, folder / "model.safetensors", metadata)
     return exact
 
 
@@ -191,8 +191,15 @@ def register() -> None:
     )
     add("int8, no scale at all", FAMILY, linears(int8_alone, None), expected=REFUSED)
     add("FP8 E5M2, one scale", FAMILY, linears(e5m2, None), expected=EITHER, tolerance=0.2)
-    told = {"quantization": {"group_size": GROUP, "bits": 4}}
-    add("mlx, 4 bits", FAMILY, linears(mlx, None, config=told), expected=EITHER, tolerance=0.3, model="even llama")
+    quantization = {"quantization": {"group_size": GROUP, "bits": 4}}
+    add(
+        "mlx, 4 bits",
+        FAMILY,
+        linears(mlx, None, config=quantization),
+        expected=EITHER,
+        tolerance=0.3,
+        model="even llama",
+    )
     whole: Codec = partial(by_blocks, size=LARGE, scale="weight_scale", shape=())
     quark = {"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "fp8_e4m3", "qscheme": "per_tensor"}}}
     add("quark FP8", FAMILY, linears(whole, quark), expected=EITHER)

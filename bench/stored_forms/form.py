@@ -28,11 +28,11 @@ Rotation = Callable[[Any], tuple[torch.Tensor, float]]
 class Form:
     """store writes a folder and returns the exact values that it stands for, by the names of `stored_state`.
 
-    family: heading of the page · expected: verdicts that are accepted, the same whole and with STATIC_ONLY ·
-    tolerance: how far σ may be from those before storing, of the largest · file: what is ingested of the folder, the
-    whole where it is empty · told: modules that `skipped_modules` must name · rotation: of a model's config the turn of
-    each pair of features per token, and what q and k are scaled by, where a rotated operator is compared too ·
-    is_biased: so are the biases.
+    family: heading of the page · expected: verdicts that are accepted, the same whole and with STATIC_ONLY · tolerance:
+    largest difference of σ from those before storing, relative to the largest σ · file: the file that is ingested, ''
+    for the folder · skipped: modules that `skipped_modules` must name · rotation: gives for a config the angle of each
+    pair of features per token and the factor on q and k, if a rotated operator is compared too · is_biased: the
+    operator with biases is compared too.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Form:
     tolerance: float = 0.05
     model: str = "llama"
     file: str = ""
-    told: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
     rotation: Rotation | None = None
     is_biased: bool = False
 
@@ -50,9 +50,9 @@ class Form:
 FORMS: dict[str, Form] = {}
 
 
-def add(name: str, family: str, store: Store, **told: Any) -> None:
+def add(name: str, family: str, store: Store, **fields: Any) -> None:
     assert name not in FORMS, name
-    FORMS[name] = Form(name, family, store, **told)
+    FORMS[name] = Form(name, family, store, **fields)
 
 
 def store_form(name: str, folder: Path) -> State:
@@ -114,5 +114,5 @@ def write(
         folder / "model.safetensors",
         {"format": "pt"},
     )
-    for name, told in (files or {}).items():
-        (folder / name).write_text(json.dumps(told, indent=2))
+    for name, content in (files or {}).items():
+        (folder / name).write_text(json.dumps(content, indent=2))

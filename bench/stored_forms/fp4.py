@@ -25,19 +25,19 @@ OSS = {
 }
 
 
-def config(algorithm: str, **told: object) -> dict:
+def config(algorithm: str, **entries: object) -> dict:
     """config.json's; modelopt/torch/export/convert_hf_config.py."""
     bits = 8 if "8" in algorithm else 4
     group = {"dynamic": False, "num_bits": bits, "type": "float"} | ({} if bits == 8 else {"group_size": 16})
     return {
         "quant_method": "modelopt", "quant_algo": algorithm, "ignore": ["lm_head"], "producer": PRODUCER,
         "config_groups": {"group_0": {"input_activations": group, "weights": group, "targets": ["Linear"]}},
-    } | told  # fmt: skip
+    } | entries  # fmt: skip
 
 
-def beside(algorithm: str, **told: object) -> dict:
+def beside(algorithm: str, **entries: object) -> dict:
     """hf_quant_config.json, which older exports have alone."""
-    quantization = {"quant_algo": algorithm, "kv_cache_quant_algo": "FP8", "exclude_modules": ["lm_head"]} | told
+    quantization = {"quant_algo": algorithm, "kv_cache_quant_algo": "FP8", "exclude_modules": ["lm_head"]} | entries
     return {"hf_quant_config.json": {"producer": PRODUCER, "quantization": quantization}}
 
 
@@ -93,12 +93,12 @@ def store_gpt_oss(model: Any, folder: Path) -> State:
 
 def register() -> None:
     kv = {"kv_cache_scheme": {"dynamic": False, "num_bits": 8, "type": "float"}}
-    told = {"beside": cache_scales, "files": beside("FP8")}
-    add("modelopt FP8, scales of the cache", FAMILY, linears(fp8, config("FP8", **kv), **told))
-    add("modelopt FP8, only hf_quant_config.json", FAMILY, linears(fp8, None, **told))
-    files = beside("NVFP4", group_size=16)
-    add("modelopt NVFP4", FAMILY, linears(nvfp4, config("NVFP4"), files=files), tolerance=0.3)
-    add("modelopt NVFP4, only hf_quant_config.json", FAMILY, linears(nvfp4, None, files=files), tolerance=0.3)
+    files = {"beside": cache_scales, "files": beside("FP8")}
+    add("modelopt FP8, scales of the cache", FAMILY, linears(fp8, config("FP8", **kv), **files))
+    add("modelopt FP8, only hf_quant_config.json", FAMILY, linears(fp8, None, **files))
+    nvfp4_files = beside("NVFP4", group_size=16)
+    add("modelopt NVFP4", FAMILY, linears(nvfp4, config("NVFP4"), files=nvfp4_files), tolerance=0.3)
+    add("modelopt NVFP4, only hf_quant_config.json", FAMILY, linears(nvfp4, None, files=nvfp4_files), tolerance=0.3)
     smoothed = config("NVFP4_AWQ", has_zero_point=False, pre_quant_scale=True)
     add(
         "modelopt NVFP4_AWQ, `pre_quant_scale`", FAMILY, linears(nvfp4_smoothed, smoothed), expected=("right", *REFUSED)

@@ -165,5 +165,5 @@ def register() -> None:
     _add("F32, `rope_freqs.weight`", by_factors, partial(store, extra={"rope_freqs.weight": factors()}))
 
 
-def _add(name: str, rotation: Rotation, storer: Callable[..., State], **told: Any) -> None:
-    add(f"GGUF {name}", FAMILY, storer, file=FILE, rotation=rotation, **told)
+def _add(name: str, rotation: Rotation, storer: Callable[..., State], **fields: Any) -> None:
+    add(f"GGUF {name}", FAMILY, storer, file=FILE, rotation=rotation, **fields)

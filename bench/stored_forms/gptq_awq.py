@@ -48,11 +48,11 @@ def zero_bias(module: str) -> State:
     return {f"{module}.bias": torch.zeros(sizes[module.rpartition(".")[2].removesuffix("_proj")], dtype=torch.float16)}
 
 
-def gptq_config(bits: int, **told: object) -> dict:
+def gptq_config(bits: int, **entries: object) -> dict:
     return {
         "quant_method": "gptq", "bits": bits, "group_size": GROUP, "desc_act": False, "sym": True, "damp_percent": 0.01,
         "true_sequential": True, "checkpoint_format": "gptq", "meta": {"quantizer": ["gptqmodel:1.4.0"]},
-    } | told  # fmt: skip
+    } | entries  # fmt: skip
 
 
 def awq(weight: Tensor, bits: int, order: tuple[int, ...]) -> tuple[State, Tensor]:
@@ -119,5 +119,5 @@ def _awq() -> None:
         _add(f"AWQ, {version}", linears(plain, awq_config(4, version)), expected=REFUSED)
 
 
-def _add(name: str, store: Store, model: str = "even llama", **told: Any) -> None:
-    add(name, FAMILY, store, model=model, **told)
+def _add(name: str, store: Store, model: str = "even llama", **fields: Any) -> None:
+    add(name, FAMILY, store, model=model, **fields)

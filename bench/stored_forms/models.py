@@ -93,9 +93,9 @@ def save_config(model: Any, folder: Path, quantization: dict | None = None, chan
     folder.mkdir(parents=True, exist_ok=True)
     model.config.architectures = [type(model).__name__]
     model.config.save_pretrained(folder)
-    told = json.loads((folder / "config.json").read_text()) | {"dtype": "bfloat16"}
-    told |= {"quantization_config": quantization} if quantization else {}
-    (folder / "config.json").write_text(json.dumps(told | (changed or {}), indent=2))
+    config = json.loads((folder / "config.json").read_text()) | {"dtype": "bfloat16"}
+    config |= {"quantization_config": quantization} if quantization else {}
+    (folder / "config.json").write_text(json.dumps(config | (changed or {}), indent=2))
 
 
 def head_dim(config: transformers.PretrainedConfig) -> int:
@@ -136,20 +136,20 @@ def layer_matrices(config: transformers.PretrainedConfig, state: State, layer: i
         others = {(weight, 0): state[f"{at}.{name}.weight"].T for weight, name in names.items()}
         return others | {("q", 0): q, ("k", 0): k, ("v", 0): v}
     at = f"model.layers.{layer}"
-    found: Matrices = {}
+    matrices: Matrices = {}
     for name, value in state.items():
-        if told := re.fullmatch(rf"{at}\.self_attn\.([qkvo])_proj\.weight", name):
-            found[told[1], 0] = value
-        elif told := re.fullmatch(
+        if match := re.fullmatch(rf"{at}\.self_attn\.([qkvo])_proj\.weight", name):
+            matrices[match[1], 0] = value
+        elif match := re.fullmatch(
             rf"{at}\.mlp\.(?:experts\.)?(\d+|shared_experts)?\.?(gate|up|down)_proj\.weight", name
         ):
-            number = told[1] or "0"
-            found[told[2], int(number) if number.isdecimal() else SHARED_EXPERT] = value
+            number = match[1] or "0"
+            matrices[match[2], int(number) if number.isdecimal() else SHARED_EXPERT] = value
     if config.model_type == "gpt_oss":
         for expert, both in enumerate(state[f"{at}.mlp.experts.gate_up_proj"]):
-            found |= {("gate", expert): both[:, ::2].T, ("up", expert): both[:, 1::2].T}
-            found["down", expert] = state[f"{at}.mlp.experts.down_proj"][expert].T
-    return found
+            matrices |= {("gate", expert): both[:, ::2].T, ("up", expert): both[:, 1::2].T}
+            matrices["down", expert] = state[f"{at}.mlp.experts.down_proj"][expert].T
+    return matrices
 
 
 Store = Callable[[Any, Path], State]

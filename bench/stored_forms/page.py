@@ -12,25 +12,25 @@ from bench.coverage_page import table_row
 from bench.stored_forms.form import FORMS, Form
 from bench.stored_forms.walk import READINGS, TOLERANCE, Outcome
 
-Found = dict[str, dict[str, Outcome]]
+Answers = dict[str, dict[str, Outcome]]
 HEAD = f"{table_row('stored as', *READINGS)}\n|---|---|---|"
 
 
-def page(found: Found) -> str:
+def page(answers: Answers) -> str:
     """The whole page, ready to be written."""
-    families = list(dict.fromkeys(FORMS[name].family for name in found))
-    tables = "\n\n".join(_table(family, found) for family in families)
-    counts = Counter(one.verdict for answer in found.values() for one in answer.values())
-    told = " · ".join(f"{counts[verdict]} {verdict}" for verdict in ("right", "refused", "WRONG", "crashed"))
+    families = list(dict.fromkeys(FORMS[name].family for name in answers))
+    tables = "\n\n".join(_table(family, answers) for family in families)
+    counts = Counter(one.verdict for answer in answers.values() for one in answer.values())
+    summary = " · ".join(f"{counts[verdict]} {verdict}" for verdict in ("right", "refused", "WRONG", "crashed"))
     return f"""# How weights may be stored
 
 Checkpoints hold weights in many forms, and most of those for quantized ones store codes whose scales are other
 tensors. Codes that are taken for weights have the right shape and look like weights. On {date.today()}, with
-transformers {transformers.__version__}, a tiny random model was stored in each of {len(found)} forms by code that
+transformers {transformers.__version__}, a tiny random model was stored in each of {len(answers)} forms by code that
 shares nothing with the reader, then ingested whole and with `STATIC_ONLY=1`. Every head's singular values, and those
 of every matrix, were held against dense float64 ones of the exact values that the stored codes stand for.
 
-**{told}**
+**{summary}**
 
 `make stored-forms` measures again and writes this page; it ends with an error where a row is not what its form is
 expected to come to.
@@ -44,8 +44,8 @@ expected to come to.
 """
 
 
-def _table(family: str, found: Found) -> str:
-    rows = [row(FORMS[name], answer) for name, answer in found.items() if FORMS[name].family == family]
+def _table(family: str, answers: Answers) -> str:
+    rows = [row(FORMS[name], answer) for name, answer in answers.items() if FORMS[name].family == family]
     return "\n".join([f"## {family}", "", HEAD, *rows])
 
 

@@ -1,14 +1,13 @@
 """Every form stored, ingested by the real pipeline, and its numbers held against dense ones of the exact weights.
 
-right: all that was written agrees with the values that the stored codes stand for. refused: an error, and nothing
-written. WRONG: something written that is off, or missing, and no error. crashed: an error that is none of ours.
+right: all written numbers agree with the values that the stored codes stand for. refused: an EigenhouseError, and
+nothing written. WRONG: no error, and a number that is off or missing. crashed: any other error.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 import tempfile
 import warnings
 from dataclasses import dataclass
@@ -25,15 +24,17 @@ from bench.architectures import sigma_error
 from bench.stored_forms.form import FORMS, Form, store_form
 from bench.stored_forms.models import Pair, State, attention_pair, biases, build, layer_matrices, stored_state
 from bench.tiny_text import prompts
+from bench.tiny_warehouse import copy_empty
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.models.loading import first_line
-from eigenhouse.ingest.runs import run
-from eigenhouse.ingest.warehouse import store
+from eigenhouse.ingest.runs import plan, run
 from eigenhouse.options import Ingest
 
 TOLERANCE = 1e-4  # of the largest σ, against the exact values: what the warehouse holds is float32
 DISTANCE = 16
 READINGS = ("whole", "STATIC_ONLY")
+# stages that read a form, each in its own way
+COMPARED = ("factors", "spectra", "variants", "weights", "attention")
 WAREHOUSE = "warehouse.duckdb"
 Sigmas = dict[tuple[Any, ...], np.ndarray]  # (operator, layer, head) or (weight, layer, expert) → σ
 
@@ -52,21 +53,31 @@ class Outcome:
         return self.verdict in form.expected and near
 
 
-def outcomes(name: str, readings: tuple[str, ...] = READINGS) -> dict[str, Outcome]:
-    """Store one form in a throw-away folder and ingest it once for each reading."""
+def outcomes(name: str, readings: tuple[str, ...] = READINGS, compared_alone: bool = False) -> dict[str, Outcome]:
+    """Store one form in a throw-away folder and ingest it once for each reading.
+
+    compared_alone: leave out the stages that read nothing of a checkpoint but what the others read too.
+    """
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         try:
             exact = store_form(name, folder / "form")
-        except Exception as error:  # as an outcome it gets out of a worker, whatever its class
+        except Exception as error:  # an outcome can be sent from a worker; not every exception can
             return dict.fromkeys(readings, Outcome("not stored", f"{type(error).__name__}: {first_line(error)}"))
-        return {reading: _outcome(FORMS[name], folder, exact, reading == "STATIC_ONLY") for reading in readings}
+        own = plan.declared()
+        some = {stage: own[stage] for stage in own if stage in COMPARED or not compared_alone}
+        with patch.object(plan, "declared", lambda: some):
+            return {reading: _outcome(FORMS[name], folder, exact, reading == "STATIC_ONLY") for reading in readings}
+
+
+def first_of_models() -> set[str]:
+    """A form of each tiny model, the first."""
+    return set({form.model: name for name, form in reversed(FORMS.items())}.values())
 
 
 def _outcome(form: Form, folder: Path, exact: State, static_only: bool) -> Outcome:
-    warehouse = folder / f"{static_only}-{WAREHOUSE}"
-    shutil.copy(empty_warehouse(), warehouse)
+    warehouse = copy_empty(folder / f"{static_only}-{WAREHOUSE}")
     variants = [f"rope_{DISTANCE}"] * bool(form.rotation) + ["biased"] * form.is_biased
     options = Ingest(
         model=str(folder / "form" / form.file),
@@ -91,19 +102,6 @@ def _outcome(form: Form, folder: Path, exact: State, static_only: bool) -> Outco
         return _judged(con, form, exact)
 
 
-@cache
-def empty_warehouse() -> Path:
-    """Made once and copied: declaring the views is a third of a tiny ingest. Removed when Python ends."""
-    folder = tempfile.TemporaryDirectory()
-    _kept.append(folder)
-    path = Path(folder.name) / "empty.duckdb"
-    store.connect(path, read_only=False).close()
-    return path
-
-
-_kept: list[tempfile.TemporaryDirectory[str]] = []
-
-
 def _shortened(error: Exception, folder: Path) -> str:
     return re.sub(r"/\S*/(?=[\w-]+\.py)", "", first_line(error).replace(f"{folder}/", ""))
 
@@ -120,11 +118,11 @@ def _judged(con: duckdb.DuckDBPyConnection, form: Form, exact: State) -> Outcome
     missing, errors = dense.keys() - stored.keys(), _errors(stored, dense)
     before = _errors(stored, original_sigmas(form.name))
     worst = max(errors.values(), default=0.0)
-    untold = [module for module in form.told if not any(module in name for name in skipped)]
+    unnamed = [module for module in form.skipped if not any(module in name for name in skipped)]
     said = {
         f"{len(missing)} numbers missing, {min(missing, default='')} first": bool(missing),
         f"off, {max(errors, key=lambda at: errors[at], default='')} most": not worst <= TOLERANCE,
-        f"skipped_modules doesn't tell of {', '.join(untold)}": bool(untold),
+        f"skipped_modules doesn't name {', '.join(unnamed)}": bool(unnamed),
     }
     wrong = [line for line, holds in said.items() if holds]
     of_metric = max((error for at, error in before.items() if at[0] == "metric"), default=0.0)

@@ -1,1 +1,1 @@
-"""The model run and watched: its attention calls, its stacks of layers, what its heads do on text."""
+"""A model run and recorded: its attention calls, its stacks of layers, the statistics of its heads on text."""

@@ -1,6 +1,6 @@
-"""Exact attention in blocks of queries, and what it says of every head: entropy, logit spread, sink.
+"""Exact attention in blocks of queries, and statistics of every head: entropy, spread of logits, weight on the sink.
 
-Fills `attention_stats`. Pure functions of tensors: who calls them, and on which text, is `forward.py`'s matter.
+Fills `attention_stats`. Pure functions of tensors; `forward.py` calls them on prompts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 BLOCK_LOGITS = 2**20  # logits held at a time over batch, heads, queries and keys: 4 MB, what a cache takes
-FORBIDDEN = -9.9e3  # what is added to the score of a masked key: -10,000 in old models, the least float in new ones
+FORBIDDEN = -9.9e3  # models add at most this to the score of a masked key: old ones -10,000, new ones the least float
 EXCLUDED = -1e30  # a finite stand-in for minus infinity: exp() of it is 0, and 0 * it is not NaN
 STATS = (
     "entropy_nats",
@@ -29,11 +29,11 @@ STATS = (
 
 @dataclass(frozen=True)
 class AttentionCall:
-    """What one attention module handed over. Head counts of key and value divide the query's.
+    """What an attention module passes to its kernel. Head counts of key and value divide the query's.
 
     query (batch, head, query, feature) · key, value (batch, kv head, key, feature) · mask additive, broadcast to
-    (batch, head, query, key), or bool, or None for all keys · sinks (head,) learned logits without a key · value None
-    where the module computes its output itself · weights (batch, head, query, key) that it made itself, then.
+    (batch, head, query, key), or bool, or None for all keys · sinks (head,) learned logits without a key · value: None
+    if the module computes its output itself · weights (batch, head, query, key): those that such a module returned.
     """
 
     module: Any  # the attention module that called
@@ -119,10 +119,10 @@ def head_stats(call: AttentionCall, is_real: torch.Tensor) -> dict[str, torch.Te
 
 
 def _row_stats(block: Block, sinks: torch.Tensor | None) -> dict[str, torch.Tensor]:
-    """Per query, (batch, head, query) float32 on the call's device; sinks are left out and their weight told.
+    """Per query, (batch, head, query) float32 on the call's device, over real keys; sinks have a weight of their own.
 
     One softmax over the keys after the first; key 0 joins by the grouping property of entropy, with a its weight:
-    H = (1-a) (H_rest - ln(1-a)) - a ln a. Every term is positive, so nothing cancels where a is nearly 1.
+    H = (1-a) (H_rest - ln(1-a)) - a ln a. Every term is positive, so that no digits are lost where a is nearly 1.
     """
     logits, excluded = block.logits.float(), ~block.is_allowed  # the mask is the same for all heads
     n_keys = block.is_allowed.sum(-1).expand(logits.shape[:-1])

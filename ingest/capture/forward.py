@@ -1,4 +1,4 @@
-"""The prompts run through the model, batch by batch, and what each head did on them. Fills `attention_stats`."""
+"""Prompts run through the model, batch by batch, and the statistics of each head on them. Fills `attention_stats`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import torch
 
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.capture.attention import AttentionCall, head_stats
-from eigenhouse.ingest.capture.sites import Site, listening, own_kernel
+from eigenhouse.ingest.capture.kernel import listening, own_kernel
+from eigenhouse.ingest.capture.sites import Site
 from eigenhouse.ingest.models.loading import LoadedModel, first_line
 from eigenhouse.ingest.sources.prompts import PromptSet
 
 MAX_BATCH = 8  # prompts
 MAX_TOKENS = 2048  # a batch, padding counted
-COMPARED = 512  # tokens of a text that the model's own eager attention is run on: it holds all weights at once
-OFF = 1e-2  # of a hidden state's norm; another kernel than the model's own is off by as much as the state
+COMPARED = 512  # tokens of a text: the model's own eager attention holds all its weights (query, key) at once
+OFF = 1e-2  # of a hidden state's norm; a kernel that computes something else is off by about the norm itself
 
 Inputs = dict[str, torch.Tensor]
 
@@ -52,7 +53,10 @@ def usable_device(name: str) -> str:
 def tokenize(
     tokenizer: Any, prompts: PromptSet, max_length: int | None, say: Callable[[str], None]
 ) -> list[TokenizedPrompt]:
-    """Token ids with the model's own special tokens, cut at max_length and said so; an empty result is refused."""
+    """Token ids with the model's own special tokens, cut at max_length with a notice.
+
+    Raises EigenhouseError for none.
+    """
     tokenized, cut = [], []
     for index, text in enumerate(prompts.texts):
         ids = list(tokenizer(text, truncation=False)["input_ids"])
@@ -71,7 +75,7 @@ def tokenize(
 
 
 def longest_text(body: Any, config: Any, tokenizer: Any) -> int | None:
-    """Positions the model has, or None where there is no bound. RoBERTa's kin count them from behind the padding id."""
+    """Positions the model has; None without a bound. RoBERTa and its like count from behind the padding id."""
     tables = [module for name, module in body.named_modules() if name.endswith("position_embeddings")]
     padded = [table for table in tables if getattr(table, "padding_idx", None) is not None]
     if padded:
@@ -94,8 +98,8 @@ def run_prompts(
     """Site index → for every prompt, in order, the statistics of its heads, (head,) each.
 
     Padding stands on the right, is masked for the model and left out of every mean. Raises EigenhouseError where the
-    device runs out of memory. beside: what the model is given beside text; then calls whose queries or keys are made of
-    that alone are left out.
+    device runs out of memory. beside: the model's inputs beside text. Calls whose queries or keys depend on those
+    inputs alone are then left out.
     """
     order = {(site.path, nth): index for index, (site, nth) in enumerate(_numbered(sites))}
     if beside:
@@ -130,27 +134,29 @@ def run_prompts(
 
 
 def _made_of_text(loaded: LoadedModel, beside: Inputs) -> set[tuple[str, int]]:
-    """(path, nth call) of the attention calls whose queries and keys are others for other tokens."""
+    """(path, nth call) of the attention calls whose queries and keys change with the tokens."""
     paths = {module: path for path, module in loaded.model.named_modules()}
     device = next(loaded.model.parameters()).device
-    heard: list[dict[tuple[str, int], AttentionCall]] = []
+    by_token: list[dict[tuple[str, int], AttentionCall]] = []
     for token in (1, 2):
         calls: Counter[str] = Counter()
-        found: dict[tuple[str, int], AttentionCall] = {}
+        by_place: dict[tuple[str, int], AttentionCall] = {}
 
-        def keep(call: AttentionCall, calls: Counter[str] = calls, found: dict[Any, AttentionCall] = found) -> None:
+        def keep(
+            call: AttentionCall, calls: Counter[str] = calls, by_place: dict[Any, AttentionCall] = by_place
+        ) -> None:
             path = paths[call.module]
-            found[path, calls[path]] = call
+            by_place[path, calls[path]] = call
             calls[path] += 1
 
         inputs, _ = _padded(loaded, [TokenizedPrompt(0, [token] * 3)], 0, device, beside)
         with listening(keep, 1):
             _forward(loaded, inputs)
-        heard.append(found)
+        by_token.append(by_place)
     return {
         place
-        for place, call in heard[0].items()
-        if (other := heard[1].get(place)) is not None
+        for place, call in by_token[0].items()
+        if (other := by_token[1].get(place)) is not None
         and not torch.equal(call.query, other.query)
         and not torch.equal(call.key, other.key)
     }
@@ -159,11 +165,11 @@ def _made_of_text(loaded: LoadedModel, beside: Inputs) -> set[tuple[str, int]]:
 def share_off_eager(
     loaded: LoadedModel, tokenized: list[TokenizedPrompt], pad_id: int, beside: Inputs | None = None
 ) -> float:
-    """Share of the tokens whose hidden states under our kernel aren't those under the model's own eager attention.
+    """Share of the tokens whose hidden states under our kernel differ from those under the model's own eager attention.
 
-    Of the longest and the shortest prompt in one batch, their first COMPARED tokens. A state that is off by less than
-    OFF of its norm is rounded: by rounding alone a mixture of experts may route a token elsewhere. 0 for a model that
-    doesn't call our kernel. Raises EigenhouseError where it can't be run.
+    The batch is the first COMPARED tokens of the longest and of the shortest prompt. A difference below OFF of a
+    state's norm is rounding. A share is needed because rounding alone may send a token to other experts. 0 for a model
+    that doesn't call our kernel. Raises EigenhouseError where the model can't be run.
     """
     by_length = sorted(tokenized, key=lambda prompt: len(prompt.ids))
     batch = [replace(prompt, ids=prompt.ids[:COMPARED]) for prompt in (by_length[0], by_length[-1])]
@@ -188,7 +194,7 @@ def share_off_eager(
 
 
 def _states(output: Any, is_real: torch.Tensor) -> torch.Tensor:
-    """(token, feature) of what a model returned; (text, feature) where it returned nothing by token."""
+    """What a model returned, as (token, feature), or as (text, feature) if it returned nothing by token."""
     values = [output] if isinstance(output, torch.Tensor) else output.values() if isinstance(output, dict) else output
     tensors = [value for value in values if isinstance(value, torch.Tensor)]
     by_token = next((value for value in tensors if value.dim() == 3 and value.shape[:2] == is_real.shape), None)
@@ -223,7 +229,7 @@ def _takes_cache(loaded: LoadedModel) -> bool:
 def _padded(
     loaded: LoadedModel, batch: list[TokenizedPrompt], pad_id: int, device: torch.device, beside: Inputs | None
 ) -> tuple[Inputs, torch.Tensor]:
-    """What a forward takes, and which tokens are real; what stands beside text is the same for all of a batch."""
+    """The inputs of a forward pass, and which tokens are real; inputs beside text are the same for the whole batch."""
     width = max(len(prompt.ids) for prompt in batch)
     ids = torch.tensor([prompt.ids + [pad_id] * (width - len(prompt.ids)) for prompt in batch], device=device)
     mask = torch.tensor([[1] * len(prompt.ids) + [0] * (width - len(prompt.ids)) for prompt in batch], device=device)

@@ -1,107 +1,23 @@
-"""The window into a model's own attention: every q and k that transformers' attention interface hands over.
-
-A model loaded with `attn_implementation=NAME` calls `attention_function` below in place of its own kernel. It sees
-queries and keys after projection, bias, q/k-norm and RoPE, before key heads are shared out to their group.
-Who wants to look sets a listener with `listening`; without one the function is plain exact attention.
-Modules that compute scores past the interface are watched through `tracing.py` and come to the same listener.
-"""
+"""The attention calls of a model: what each module was passed in one forward pass, and how to make the call again."""
 
 from __future__ import annotations
 
 import inspect
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.masking_utils import eager_mask
 
-from eigenhouse.ingest.capture import tracing
-from eigenhouse.ingest.capture.attention import AttentionCall, attend
+from eigenhouse.ingest.capture.attention import AttentionCall
+from eigenhouse.ingest.capture.kernel import listening
 
-NAME = "eigenhouse"
 CACHES = {"past_key_values", "past_key_value", "layer_past", "cache"}
-Listener = Callable[[AttentionCall], object]
-_listeners: list[Listener] = []
-
-
-@contextmanager
-def listening(listener: Listener, traced_batch: int = 0) -> Iterator[None]:
-    """Call `listener` at every attention of the block; the innermost block alone listens.
-
-    The same q and k once more, with other values, as differential attention has them, are no further attention.
-    traced_batch: how many texts a forward has, where modules that bypass the interface are to be heard too.
-    """
-    last: AttentionCall | None = None
-
-    def hear(call: AttentionCall) -> None:
-        nonlocal last
-        is_repeated = last is not None and call.query is last.query and call.key is last.key
-        last = call
-        if not is_repeated:
-            listener(call)
-
-    _listeners.append(hear)
-    try:
-        with tracing.tracing(hear, traced_batch) if traced_batch else nullcontext():
-            yield
-    finally:
-        _listeners.pop()
-
-
-def attention_function(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float | None = None,
-    **kwargs: Any,
-) -> tuple[torch.Tensor, None]:
-    """The registered kernel: query (batch, head, position, feature), key and value with their own head count.
-
-    Returns the attention output (batch, position, head, feature), as the model's eager kernel does.
-    """
-    call = AttentionCall(
-        module=module,
-        query=query,
-        key=key,
-        value=value,
-        mask=attention_mask,
-        scaling=query.shape[-1] ** -0.5 if scaling is None else float(scaling),
-        softcap=kwargs.get("softcap"),
-        sinks=kwargs.get("s_aux"),
-        position_bias=kwargs.get("position_bias"),
-        window=kwargs.get("sliding_window"),
-    )
-    if _listeners:
-        _listeners[-1](call)
-    with tracing.paused():
-        return attend(call).transpose(1, 2).contiguous(), None
-
-
-AttentionInterface.register(NAME, attention_function)
-AttentionMaskInterface.register(NAME, eager_mask)
-
-
-@contextmanager
-def own_kernel(model: nn.Module) -> Iterator[None]:
-    """Within the block the model runs its own eager attention in place of our kernel."""
-    configs = {id(config): config for module in model.modules() if (config := getattr(module, "config", None))}
-    ours = [config for config in configs.values() if getattr(config, "_attn_implementation", None) == NAME]
-    # set_attn_implementation would go by what it reads in the model's source
-    for config in ours:
-        config._attn_implementation_internal = "eager"
-    try:
-        yield
-    finally:
-        for config in ours:
-            config._attn_implementation_internal = NAME
+Recorded = tuple[AttentionCall, tuple[tuple, dict] | None]  # a call, and what its module was passed
+KEY_POSITION, QUERY_POSITION = 3, 8  # of the pair that the gate compares; the last one, where a site has fewer
 
 
 class Unreadable(Exception):
@@ -113,8 +29,8 @@ class Site:
     """One call of one attention module in a forward pass, which can be made again with other hidden states.
 
     path: the module's dotted name. args, kwargs: what the model passed when it ran `n_positions` tokens from
-    position 0 on, so the rotary tables and masks are the model's own. input_norm: the module with a single vector as
-    its weight whose output the hidden states are; None where there is none. is_traced: it bypasses the interface.
+    position 0 on, so the rotary tables and masks are the model's own. input_norm: the path of the norm whose output the
+    hidden states are; None if no norm made them. is_traced: the module bypasses the interface.
     """
 
     path: str
@@ -156,7 +72,7 @@ class Site:
         except Unreadable:
             if len(hidden) == 1:
                 raise
-        # ALiBi's tables, for one, are laid out for the batch that they were made for
+        # ALiBi's tables, for example, fit only the batch that they were made for
         keys = [None] * len(hidden) if key_hidden is None else key_hidden.split(1)
         calls = [self._run(row, key_row) for row, key_row in zip(hidden.split(1), keys, strict=True)]
         query, key = (torch.cat([getattr(call, side) for call in calls]) for side in ("query", "key"))
@@ -167,7 +83,7 @@ class Site:
         recorded, fed = self.hidden, self._as_taken(hidden)
 
         def given(value: Any) -> Any:
-            # layers hand each other keys in dicts; a call that is made again must not change what was recorded
+            # some layers pass keys on in a dict; a call that is made again must not change the recorded dict
             return fed if value is recorded else dict(value) if type(value) is dict else value
 
         args, kwargs = tuple(map(given, self.args)), {name: given(value) for name, value in self.kwargs.items()}
@@ -181,7 +97,7 @@ class Site:
             raise
         except Exception as error:
             said = (str(error).splitlines() or [""])[0]
-            if "allocate memory" in said:  # it says nothing about the module
+            if "allocate memory" in said:  # the machine's memory is at fault, not the module
                 raise
             raise Unreadable(f"it can't be run alone: {type(error).__name__}: {said[:200]}") from error
         if len(seen) != 1:
@@ -220,22 +136,46 @@ class Site:
 def record_sites(
     model: nn.Module, body: nn.Module, inputs: dict[str, torch.Tensor]
 ) -> tuple[list[Site], dict[str, str]]:
-    """Every attention call of one forward pass, in the order the model makes them, and what had to be left out.
+    """Every attention call of one forward pass, in the order of the calls, and why others had to be left out.
 
-    body: the part of the model that runs (without its output head); paths are told from the whole model.
-    Runs it twice: once to learn which modules call the interface, once with hooks on those modules to
-    keep the arguments they were called with. The second value tells module path → reason for modules whose
-    call can't be made again: they take no hidden states that end in (position, feature), or make several calls at once.
+    body: the part of the model that runs (without its output head); paths start at the whole model. It runs twice: the
+    first run shows which modules call the interface, the second has hooks on those modules that keep their arguments.
+    The second value is module path → reason for the modules whose call can't be made again: they take no hidden states
+    that end in (position, feature), or make several calls at once.
     """
     paths = {module: path for path, module in model.named_modules()}
-    callers: dict[nn.Module, bool] = {}  # whether it was heard past the interface
+    callers: dict[nn.Module, bool] = {}  # whether it bypasses the interface
     with torch.no_grad(), listening(lambda call: callers.setdefault(call.module, call.value is None), traced_batch=1):
         body(**inputs)
     traced_batch = 1 if any(callers.values()) else 0
 
+    calls, normed = _watched(body, inputs, paths, callers, traced_batch)
+    sites, left_out = [], {}
+    per_forward = Counter(id(called_with) for _, called_with in calls)
+    for call, called_with in calls:
+        path = paths[call.module]
+        try:
+            if per_forward[id(called_with)] > 1:
+                raise Unreadable("it makes several attention calls in one forward, so no head has one q and k")
+            site = _site(path, call, called_with)
+            norm, _ = normed.get(id(site.hidden), (None, None))
+            sites.append(replace(_of_one_window(site), input_norm=norm))
+        except Unreadable as reason:
+            left_out[path] = str(reason)
+    return sites, left_out
+
+
+def _watched(
+    body: nn.Module,
+    inputs: dict[str, torch.Tensor],
+    paths: dict[nn.Module, str],
+    callers: Iterable[nn.Module],
+    traced_batch: int,
+) -> tuple[list[Recorded], dict[int, tuple[str, Any]]]:
+    """One forward pass: its attention calls, and id of a norm's output → the norm's path, and the output itself."""
     arguments: dict[nn.Module, tuple[tuple, dict]] = {}
-    calls: list[tuple[AttentionCall, tuple[tuple, dict] | None]] = []
-    normed: dict[int, tuple[str, Any]] = {}  # id of a norm's output → its path, and the output, which keeps its id
+    calls: list[Recorded] = []
+    normed: dict[int, tuple[str, Any]] = {}  # the output is kept so that its id stays its own
 
     def keep_arguments(module: nn.Module, args: tuple, kwargs: dict) -> None:
         arguments[module] = (args, kwargs)
@@ -251,20 +191,7 @@ def record_sites(
     finally:
         for hook in hooks:
             hook.remove()
-
-    sites, left_out = [], {}
-    per_forward = Counter(id(called_with) for _, called_with in calls)
-    for call, called_with in calls:
-        path = paths[call.module]
-        try:
-            if per_forward[id(called_with)] > 1:
-                raise Unreadable("it makes several attention calls in one forward, so no head has one q and k")
-            site = _site(path, call, called_with)
-            norm, _ = normed.get(id(site.hidden), (None, None))
-            sites.append(replace(_of_one_window(site), input_norm=norm))
-        except Unreadable as reason:
-            left_out[path] = str(reason)
-    return sites, left_out
+    return calls, normed
 
 
 def _site(path: str, call: AttentionCall, called_with: tuple[tuple, dict] | None) -> Site:
@@ -281,7 +208,7 @@ def _site(path: str, call: AttentionCall, called_with: tuple[tuple, dict] | None
 
 
 def _of_one_window(site: Site) -> Site:
-    """The site with heads alone on the axis of heads, where the trace found windows of an image on it too."""
+    """The site with one window of an image: the trace puts heads and windows on one axis."""
     if not site.is_traced or site.is_cross or len(site.hidden) == len(site.call.query):
         return site
     return replace(site, call=site.run(site.hidden.reshape(-1, site.n_positions, site.hidden_size)[:1]))
@@ -305,7 +232,7 @@ def _returned_weights(output: Any, call: AttentionCall) -> torch.Tensor | None:
 
 
 def _has_one_vector(module: nn.Module) -> bool:
-    """A norm, as far as its parameters tell: a weight of one axis, and at most a bias beside it."""
+    """Whether a module's parameters are those of a norm: a weight of one axis, and at most a bias beside it."""
     own = dict(module.named_parameters())
     return own.keys() <= {"weight", "bias"} and own.get("weight") is not None and own["weight"].dim() == 1
 

@@ -11,7 +11,7 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from eigenhouse.ingest.capture.sites import Site
-from eigenhouse.ingest.proof.layouts import FUSED, SEPARATE
+from eigenhouse.ingest.models.parameter_names import FUSED, SEPARATE
 
 _KINDS = {"sliding": "sliding", "chunked": "chunked", "linear": "linear", "full": "full"}
 _NAMES = (("vision", r"vision|visual|image"), ("audio", r"audio|speech"), ("text", r"text|language"))
@@ -19,10 +19,10 @@ _NAMES = (("vision", r"vision|visual|image"), ("audio", r"audio|speech"), ("text
 
 @dataclass
 class Stack:
-    """Layers that follow one another. suffix: '' for a model's only stack, else 'encoder', 'cross', 'vision' …
+    """Layers that follow one another. suffix: '' for a model's only stack, else 'encoder', 'cross', 'vision', …
 
     sites: layer → index into the recorded sites; layers without one were not measured. skipped: module → reason.
-    place: which attention of a layer, where it is the second one.
+    place: the second attention's name within a layer, '' for the first.
     """
 
     suffix: str
@@ -35,11 +35,12 @@ class Stack:
 
 
 def find_stacks(model: Any, sites: list[Site]) -> list[Stack]:
-    """Group sites by the module list they stand in; cross-attention is a stack of its own, and so is each hidden size.
+    """Group sites by the module list they stand in.
 
-    And the second of two attentions that an element of the list has under different names. The layer is the index in
-    that list. Where that is not unique (layers that share one module, or have several of a name), or the list has
-    several stacks (stages of an image pyramid), the calls are counted.
+    Cross-attention is a stack of its own, and so is each hidden size, and the second attention of an element that has
+    two under different names. The layer is the index in the list. If that is not unique (layers share one module, or
+    have several of one name), or the list holds several stacks (stages of an image pyramid), layers are counted by
+    their calls.
     """
     spots = [_spot(site.path) for site in sites]
     further = _further(spots, sites)
@@ -76,7 +77,7 @@ def _further(spots: list[_Spot], sites: list[Site]) -> set[tuple[str, bool, str]
 
 
 def unreached(model: Any, stacks: list[Stack], sites: list[Site]) -> dict[str, str]:
-    """Towers with projections of a known name that no probe reached, such as a vision part: module → reason."""
+    """Towers with projections of a known name that no run reached, such as a vision part: module → reason."""
     called = {site.path for site in sites}
     names = {name for pair in SEPARATE for name in pair[:1]} | set(FUSED)
     towers = {
@@ -93,10 +94,10 @@ def unreached(model: Any, stacks: list[Stack], sites: list[Site]) -> dict[str, s
 
 
 def attention_kind(config: PretrainedConfig, stack: Stack, layer: int, sites: list[Site]) -> tuple[str, int | None]:
-    """(kind, window size) of one layer: from the window its kernel was told, else from the config's layer types."""
+    """(kind, window size) of one layer: from the window passed to its kernel, else from the config's layer types."""
     types = getattr(config, "layer_types", None) or []
-    told = types[layer] if layer < len(types) and not stack.is_cross else None
-    kind = next((kind for word, kind in _KINDS.items() if told and told.startswith(word)), None)
+    named = types[layer] if layer < len(types) and not stack.is_cross else None
+    kind = next((kind for word, kind in _KINDS.items() if named and named.startswith(word)), None)
     if layer not in stack.sites:
         return kind if kind == "linear" else "other", None
     window = sites[stack.sites[layer]].call.window
@@ -108,7 +109,7 @@ def attention_kind(config: PretrainedConfig, stack: Stack, layer: int, sites: li
 
 
 def position_encoding(model: Any, site: Site) -> str:
-    """How the scores of a site learn of positions: 'rope', 'relative bias', 'learned' embeddings or 'none seen'."""
+    """How positions enter the scores of a site: 'rope', 'relative bias', 'learned' embeddings or 'none seen'."""
     biases = (site.kwargs.get(name) for name in ("alibi", "position_bias", "relative_pos"))
     if site.call.position_bias is not None or any(isinstance(bias, torch.Tensor) for bias in biases):
         return "relative bias"
@@ -140,7 +141,7 @@ def tower(model: Any, path: str) -> Any:
 
 
 class _Spot(NamedTuple):
-    """Where a module stands: in which list, in which element, and where in that, but for indices of further lists."""
+    """Where a module stands: its list, the element of that, and its path in the element without further indices."""
 
     prefix: str
     element: int

@@ -1,7 +1,7 @@
-"""A second window, for models whose attention bypasses the interface: the product that a softmax is taken of.
+"""Attention of models that bypass transformers' interface, seen as the product of which a softmax is taken.
 
-Within `tracing` every torch call passes through `_Tracer`. A product of two activations is followed through scalings,
-biases and masks; when a softmax takes it, its two sides are the module's q and k, whatever the module is called.
+Within `tracing` every torch call passes through `_Tracer`. It follows a product of two activations through scalings,
+biases and masks; when a softmax takes it, the two sides of the product are the module's q and k.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from eigenhouse.ingest.capture.attention import FORBIDDEN, AttentionCall, key_of
 PRODUCTS = {"matmul", "__matmul__", "bmm", "baddbmm"}
 TIMES = {"mul", "__mul__", "__rmul__", "__imul__", "mul_", "multiply"}
 OVER = {"div", "__truediv__", "__itruediv__", "div_", "true_divide"}
-NO_BIAS = 1e-5  # of the largest score: what rounding leaves of a bias that isn't there
+NO_BIAS = 1e-5  # of the largest score: rounding alone gives less, without any bias
 _is_paused = False
 
 
@@ -105,7 +105,7 @@ class _Tracer(TorchFunctionMode):
         return next((module for module in reversed(self.running) if any(True for _ in module.parameters())), None)
 
     def _start(self, name: str, result: torch.Tensor, args: tuple, kwargs: dict[str, Any]) -> None:
-        """Follow a product of activations: one with weights has no axis of texts on its second side."""
+        """Follow a product of activations. In a product with weights, the second side has no axis of texts."""
         if name == "baddbmm":
             left, right = kwargs.get("batch1", *args[1:2]), kwargs.get("batch2", *args[2:3])
         else:
@@ -117,8 +117,8 @@ class _Tracer(TorchFunctionMode):
         self._followed[id(result)] = (result, _Product(owner, left, right.transpose(-1, -2), scaling))
 
     def _take(self, product: _Product, scores: torch.Tensor, weights: torch.Tensor) -> None:
-        """Report the product under a softmax; what the scores hold beside it is the bias."""
-        n_batch = len(product.query) if product.query.dim() > 3 else self._n_batch  # heads and texts may be one axis
+        """Report the product of which a softmax is taken; the rest of the scores is the bias."""
+        n_batch = len(product.query) if product.query.dim() > 3 else self._n_batch  # heads and texts may share one axis
         query, key, scores, weights = (
             side.detach().reshape(n_batch, -1, *side.shape[-2:])
             for side in (product.query, product.key, scores, weights)
@@ -162,7 +162,7 @@ class _Tracer(TorchFunctionMode):
 
 
 def _factor(name: str, operands: tuple, followed: Container[int]) -> float:
-    """What an operation multiplies its tensor with: the one number among the operands, if none is the tensor itself."""
+    """The factor that an operation applies to its tensor: the product of the numbers among its other operands."""
     if name not in TIMES | OVER:
         return 1.0
     numbers = [

@@ -1,4 +1,4 @@
-"""The model under measurement: loaded once, its attention calls recorded, its stacks told apart."""
+"""The model that is measured: loaded once, with its attention calls recorded and grouped into stacks."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import psutil
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest import console
 from eigenhouse.ingest.capture.forward import longest_text, usable_device
-from eigenhouse.ingest.capture.recording import Recording, main_input, record, takes_text
-from eigenhouse.ingest.capture.sites import Site
+from eigenhouse.ingest.capture.made_up_inputs import main_input, takes_text
+from eigenhouse.ingest.capture.recording import Recording, record
+from eigenhouse.ingest.capture.sites import KEY_POSITION, QUERY_POSITION, Site
 from eigenhouse.ingest.capture.stacks import Stack, find_stacks, position_encoding, tower, unreached
 from eigenhouse.ingest.geometry import operators
 from eigenhouse.ingest.models.loading import LoadedModel, fits_in_memory, load_skeleton, load_tokenizer, load_whole
-from eigenhouse.ingest.proof.conformance import KEY_POSITION, QUERY_POSITION
-from eigenhouse.ingest.sources.locate import Source
+from eigenhouse.ingest.sources.source import Source
 from eigenhouse.options import Ingest
 
 
@@ -34,17 +34,17 @@ class Workbench:
         if self.forward_refusal and options.dynamic_only:
             raise EigenhouseError(f"want attention statistics, but {self.forward_refusal}")
         if needs_forward and self.forward_refusal is None:
-            self.tokenizer  # noqa: B018  (refused before the heavy work)
+            self.tokenizer  # noqa: B018  (a refusal must come before the heavy work)
             self.loaded = load_whole(self.loaded, options.trust_remote_code)
 
     def _why_not_run(self) -> str | None:
-        """Why prompts can't be run through the model here, where they can't."""
+        """Why prompts can't be run through the model here; None if they can."""
         if not takes_text(self.loaded.body):
             return f"prompts are text, and this model takes {main_input(self.loaded.body)}"
         if main_input(self.loaded.body) != "input_ids":
             try:
                 self.tokenizer  # noqa: B018
-            except EigenhouseError as refusal:  # of text, but it reads sound or images without
+            except EigenhouseError as refusal:  # statistics of text need it, the rest doesn't
                 return str(refusal)
         if not fits_in_memory(self.loaded.model):
             size = 4 * sum(parameter.numel() for parameter in self.loaded.model.parameters()) / 2**30
@@ -55,9 +55,11 @@ class Workbench:
     @cached_property
     def tokenizer(self) -> Any:
         tokenizer = load_tokenizer(self.source, self.options.trust_remote_code)
-        if len(tokenizer) <= len(set(tokenizer.all_special_ids)):  # transformers makes one up where there are no files
+        if len(tokenizer) <= len(
+            set(tokenizer.all_special_ids)
+        ):  # transformers makes an empty one if there are no files
             raise EigenhouseError(
-                f"want a tokenizer beside the weights of {self.source.origin} to run prompts, got one without a word; "
+                f"want a tokenizer beside the weights of {self.source.origin} to run prompts, got an empty one; "
                 "add its files (tokenizer.json, …) or ingest with STATIC_ONLY=1"
             )
         return tokenizer
@@ -68,7 +70,7 @@ class Workbench:
 
     @cached_property
     def _recorded(self) -> Recording:
-        """Sites over a number of positions that no layer has as its number of heads, so that the axes differ."""
+        """Sites over a number of positions that is no layer's number of heads, so that the axes differ in size."""
         heads = {size for site in self._at_one for size in (site.call.query.shape[1], site.call.key.shape[1])}
         return self._record(next(n for n in range(QUERY_POSITION + 5, 1000) if n not in heads))
 
@@ -79,9 +81,9 @@ class Workbench:
 
     @cached_property
     def far_sites(self) -> list[Site | None]:
-        """The same sites over as many positions as the rotations asked for need, as far as the model takes them.
+        """The same sites over as many positions as the rotations asked for need, or as many as the model takes.
 
-        None for one that doesn't rotate.
+        None for a site that doesn't rotate.
         """
         distance = max(map(operators.distance, self.options.variant_names), default=0)
         rotates = [distance > 0 and position_encoding(self.tower(site), site) == "rope" for site in self.sites]
@@ -93,7 +95,7 @@ class Workbench:
         return [site if is_rotated else None for site, is_rotated in zip(far, rotates, strict=True)]
 
     def _same(self, sites: list[Site]) -> list[Site]:
-        """A second recording, or the first where another length made other calls."""
+        """The sites of a second recording, or of the first one if the other length led to other calls."""
         paths = [[site.path for site in recorded] for recorded in (sites, self.sites)]
         return sites if paths[0] == paths[1] else self.sites
 
@@ -115,12 +117,12 @@ class Workbench:
 
     @property
     def lacks_encoder(self) -> bool:
-        """Whether text runs through a decoder alone, which does something else with the encoder that it belongs to."""
+        """Whether a decoder alone takes text and its encoder can't be run: it attends to other states then."""
         return main_input(self.loaded.body) != "input_ids" and not self.beside_text
 
     @property
     def beside_text(self) -> dict[str, Any]:
-        """What the reader is given beside text: made-up sound or images, where its decoder alone takes text."""
+        """The reader's inputs beside text: made-up sound or images, if only its decoder takes text."""
         return self._recorded.beside
 
     def tower(self, site: Site) -> Any:
@@ -132,7 +134,7 @@ class Workbench:
             left_out = [f"{path}: {reason}" for path, reason in self.left_out.items()]
             why = (left_out or ["no softmax is taken of a product of queries and keys"])[0]
             raise EigenhouseError(
-                f"want attention that can be looked into, but {type(self.loaded.model).__name__} shows none ({why})"
+                f"want attention with queries and keys to see, but {type(self.loaded.model).__name__} has none ({why})"
             )
         stacks = find_stacks(self.loaded.model, self.sites)
         stacks[0].skipped |= self.left_out | unreached(self.loaded.model, stacks, self.sites)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from eigenhouse.errors import EigenhouseError
-from eigenhouse.ingest.sources.locate import json_object
+from eigenhouse.ingest.sources.weight_files import json_object
 
 DEFAULT_OPERATOR = "head_product"  # what most scripts store as the metric's singular values
 OPERATORS = re.compile(r"head_product|metric(_\w+)?", re.ASCII)

@@ -24,7 +24,7 @@ from eigenhouse.ingest.runs.folder import RunFolder
 from eigenhouse.ingest.runs.provenance import run_row
 from eigenhouse.ingest.runs.run import shared_files, staged_tables
 from eigenhouse.ingest.sources.catalog import cache_dir
-from eigenhouse.ingest.sources.locate import refuse_bad_key
+from eigenhouse.ingest.sources.source import refuse_bad_key
 from eigenhouse.ingest.stages.declaration import declared
 from eigenhouse.ingest.warehouse import backend, sqlfiles, store
 from eigenhouse.ingest.warehouse.store import Entry, StackLoad

@@ -1,4 +1,4 @@
-"""How much of what an MLP reads lies in the directions that a head attends by. Fills `ffn_alignments`."""
+"""The share of an MLP's input weights that lies in a head's subspaces. Fills `ffn_alignments`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def energy_fractions(weight: np.ndarray, bases: np.ndarray) -> np.ndarray:
 
 
 def span_sum(bases: np.ndarray) -> np.ndarray:
-    """Σ_l U_lᵀ U_l of one head's bases (layer, vector, hidden): what stands for all its layers in one product."""
+    """Σ_l U_lᵀ U_l of one head's bases (layer, vector, hidden): one product with it serves all layers."""
     rows = bases.reshape(-1, bases.shape[2])
     return rows.T @ rows
 

@@ -1,6 +1,6 @@
-"""Equalities that hold for every head whatever its weights; a measurement that breaks one is not written.
+"""Equalities that hold for every head, whatever its weights; a measurement that breaks one is not written.
 
-Each compares numbers that were computed along different paths: QR and SVD, eigh of the doubled core, Grams.
+Each compares numbers that were computed in different ways: by QR and SVD, by eigh of the doubled core, by Grams.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What chance alone gives: the metric's singular values for random factors. Fills `null_spectra`."""
+"""The metric's singular values for random factors: what chance alone gives. Fills `null_spectra`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ N_SAMPLES = 16
 def null_sigma(hidden_size: int, head_dim: int, sample: int) -> np.ndarray:
     """σ of W_Kᵀ W_Q, (min(head_dim, hidden_size),) descending, where all entries of both are standard normal.
 
-    The same for a shape and sample wherever and whenever it is drawn.
+    Shape and sample are the seed, so a row is the same whenever it is drawn.
     """
     w_q, w_k = np.random.default_rng((hidden_size, head_dim, sample)).standard_normal((2, 1, head_dim, hidden_size))
     return spectra.metric_svd(LayerHeads.of(w_q, w_k))[1][0]

@@ -1,9 +1,9 @@
 """The names of the variants: further operators of the same heads, beside `metric` and `head_product`.
 
-folded: the gain of the norm that feeds attention is in both factors · biased: so are the biases, as one more column ·
-qk_normed: so are the gains of q- and k-norm · position: of the features that latent attention keeps for positions
-alone, where the plain metric is of the others · rope_Δ: between them, of all features, stands the rotation of a query Δ
-tokens after its key. Stored as `metric_<name>`.
+folded: both factors hold the gain of the norm that feeds attention · biased: they hold the biases, as one more column ·
+qk_normed: they hold the gains of q- and k-norm · position: they are of the features that latent attention has for
+positions alone, the plain metric being of the others · rope_Δ: between the factors, of all features, stands the
+rotation of a query Δ tokens after its key. Stored as `metric_<name>`.
 """
 
 from eigenhouse.errors import EigenhouseError

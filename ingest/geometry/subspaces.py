@@ -1,4 +1,4 @@
-"""Where a head's operator reads and writes: its leading singular and eigen directions, and how alike two heads' are.
+"""Leading singular and eigen directions of a head's operator, and how alike those of two heads are.
 
 Fills `side_overlaps`, `head_matches`, `principal_cosines` and `eigenvector_overlaps`. A basis is an array
 (vector, hidden) of orthonormal rows; the mean cos² of the principal angles of two of them is ‖U₁ U₂ᵀ‖²/size, so no
@@ -18,7 +18,7 @@ from eigenhouse.ingest.geometry.spectra import LayerHeads
 
 SIDES = ("key", "query")
 N_NEAREST = 5
-TIE = 1e-6  # of the largest value: a smaller step at the cut leaves the choice of directions to rounding
+TIE = 1e-6  # of the largest value: with a smaller step at the cut, rounding decides which directions are chosen
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def eigen_bases(heads: LayerHeads, size: int) -> tuple[Bases, np.ndarray]:
 def tied_at_cut(magnitudes: np.ndarray, size: int, hidden_size: int) -> np.ndarray:
     """Whether the step from value size − 1 to value size is below TIE of the largest; values fall along the last axis.
 
-    Beyond the last value the operator is zero, unless the basis is the whole space, which is nobody's choice.
+    Beyond the last value the operator is zero. A basis of the whole space has no cut, so it cannot be tied.
     """
     if size == hidden_size:
         return np.zeros(magnitudes.shape[:-1], dtype=bool)
@@ -102,9 +102,9 @@ def nearest_heads(
 ) -> list[Matches]:
     """For every head the `n_nearest` others of the whole model with the largest overlap; a tie goes to the first.
 
-    layers: (head, vector, hidden) of each layer, which may be mapped from disk: two are in memory at a time, and of
-    the pairs only the nearest are kept. Ranks are as many as there are other heads, at most. advance: told each pair
-    of layers. other_layer is the index in `layers`.
+    layers: (head, vector, hidden) of each layer, which may be mapped from disk: two are in memory at a time, and of the
+    pairs only the nearest are kept. There are at most as many ranks as other heads. advance: called for each pair of
+    layers. other_layer is the index in `layers`.
     """
     total = sum(len(bases) for bases in layers)
     matches = [

@@ -10,8 +10,8 @@ MARGIN = 1e3  # of the Gram's rounding that its smallest eigenvalue must exceed:
 def weight_sigmas(weight: np.ndarray) -> np.ndarray:
     """σ of a matrix, (min(rows, columns),) float64, descending.
 
-    Error: below 1e-6 of the largest, and below 1e-3 of the smallest itself where the Gram serves; where that is too
-    ill-conditioned a full SVD is taken, whose error is 1e-13 of the largest. Identity: σ² are the eigenvalues of the
+    Error: below 1e-6 of the largest, and below 1e-3 of the smallest itself if the Gram serves; if it is too
+    ill-conditioned, a full SVD is taken, whose error is 1e-13 of the largest. Identity: σ² are the eigenvalues of the
     smaller Gram, which squares the condition number: a relative error e of λ_max is e (σ_max/σ)² / 2 of σ.
     """
     matrix = weight.astype(np.float64)
@@ -24,5 +24,5 @@ def weight_sigmas(weight: np.ndarray) -> np.ndarray:
 
 
 def gram_rounding(size: int) -> float:
-    """What float64 leaves uncertain of a Gram's eigenvalues, relative to the largest."""
+    """The error of a Gram's eigenvalues in float64, relative to the largest."""
     return float(np.sqrt(size) * np.finfo(np.float64).eps)

@@ -1,7 +1,8 @@
-"""Every stored tensor accounted for: read into a parameter, known to be beside the point, told, or a refusal.
+"""Every stored tensor accounted for: read into a parameter, known to be beside the point, left aside, or refused.
 
-The gate compares factors with the model as it was filled, so it can't see what was not filled in. What is left over is
-judged by where it would stand: within the parts that text or attention goes through it is refused, elsewhere told.
+The gate compares factors with the model as it was filled, so it can't see what was not filled in. A tensor
+that fills no parameter is judged by its name: within the parts that text or attention passes through it is refused,
+elsewhere it is left aside, and the reason goes to `skipped_modules`.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ import torch
 from torch import nn
 
 from eigenhouse.errors import EigenhouseError
-from eigenhouse.ingest.models.codes import Weight
+from eigenhouse.ingest.models.weights import Weight
 
 MOST_NAMED = 3
 ADAPTER = re.compile(
     r"(^|\.)(lora_[AB]|lora_embedding_[AB]|lora_magnitude_vector|base_layer|modules_to_save|ia3_l|hada_w\d|prompt_encoder)"
     r"(\.|$)"
 )
-# unread without loss, by the end of its name
+# what may stay unread, by the end of its name: it changes no number here
 BESIDE = re.compile(
     r"(^|[._])("
     r"(rotary|rope)\w*\.(inv_freq|cos_cached|sin_cached|freqs)|freqs_cis|"  # made anew from the config
@@ -30,7 +31,7 @@ BESIDE = re.compile(
     r"[qkv]_scale|(kv_cache|prob|bmm)\w*_scal\w+)$"
 )
 MASK = re.compile(r"(^|[._])(masked_bias|causal_mask|(attn|attention)\.(bias|mask))$")
-# parts of a checkpoint that neither text nor attention goes through, where the model's class has no such part
+# parts that neither text nor attention passes through, where the model's class has no such part
 ELSEWHERE = re.compile(
     r"(^|_)(heads?|cls|score|scorer|pooler|mtp|nextn|medusa|eagle|draft|loss|criterion|reward|teacher|ema|optimizer|"
     r"discriminator|generator|logits?|qa_outputs|projector)(_|\d|$)|classif|predict|vision|visual|image|audio|speech",
@@ -42,7 +43,7 @@ def want_whole(model: Any, missing: Iterable[str], mismatched: Mapping[str, str]
     """Refuse a checkpoint that lacks weights of the model's body, or has them in another shape.
 
     transformers fills what is missing with random numbers; that may do for a pooler or an output head.
-    mismatched: parameter → the shapes, as told.
+    mismatched: parameter → the two shapes, in words.
     """
     body = getattr(model, "base_model", model)
     prefix = next((name for name, module in model.named_modules() if module is body), "")
@@ -67,9 +68,9 @@ def want_whole(model: Any, missing: Iterable[str], mismatched: Mapping[str, str]
 
 
 def unexpected(model: Any, left: Mapping[str, Weight], origin: str) -> dict[str, str]:
-    """What is told of the weights that fill no parameter: module → reason.
+    """Why weights that fill no parameter may be left aside: module → reason.
 
-    left: name as the model would have it → weight. Raises EigenhouseError where one may bear on attention.
+    left: the name that the model would give it → weight. Raises EigenhouseError where one may change attention.
     """
     if adapters := sorted(name for name in left if ADAPTER.search(name)):
         raise EigenhouseError(
@@ -85,28 +86,28 @@ def unexpected(model: Any, left: Mapping[str, Weight], origin: str) -> dict[str,
         and not (MASK.search(name) and (weight.dtype in (torch.bool, torch.uint8) or len(weight.shape) != 1))
         and not (name.endswith(".bias") and not weight.is_code and not bool(weight.read().any()))  # adds nothing
     ]
-    told: dict[str, list[str]] = {}
+    aside: dict[str, list[str]] = {}
     within = []
     for name in sorted(unknown):
         part = _first_unknown(model, name)
         if _is_elsewhere(model, part) or _predicts_further(model, part):
-            told.setdefault(part, []).append(name)
+            aside.setdefault(part, []).append(name)
         else:
             within.append(name)
     if within:
         raise EigenhouseError(_refusal(model, within, origin))
-    return {part: f"stored, but no part of {type(model).__name__}: {_named(names)}" for part, names in told.items()}
+    return {part: f"stored, but no part of {type(model).__name__}: {_named(names)}" for part, names in aside.items()}
 
 
 def _first_unknown(model: Any, name: str) -> str:
-    """The stored name as far as the model has modules of its names, and one step further."""
+    """The part of a stored name that names modules of the model, and one step more."""
     steps = name.split(".")
     n_known = next(n for n in range(len(steps)) if n + 1 == len(steps) or not _has(model, ".".join(steps[: n + 1])))
     return ".".join(steps[: n_known + 1])
 
 
 def _is_elsewhere(model: Any, part: str) -> bool:
-    """Whether neither text nor attention goes through a part: of an output head, or a tower that the class lacks."""
+    """Whether a part is outside of what text and attention pass through: an output head, or a tower the class lacks."""
     path, _, own = part.rpartition(".")
     around, body = model.get_submodule(path), getattr(model, "base_model", model)
     if path and body is not model and not any(module is around for module in body.modules()):
@@ -115,7 +116,7 @@ def _is_elsewhere(model: Any, part: str) -> bool:
 
 
 def _predicts_further(model: Any, part: str) -> bool:
-    """Whether it is a layer behind the last that predicts tokens further on, as a config tells the number of."""
+    """Whether a part is a layer behind the last one that predicts tokens further ahead; the config sets how many."""
     path, _, own = part.rpartition(".")
     layers, n_further = model.get_submodule(path), getattr(model.config, "num_nextn_predict_layers", None) or 0
     is_layer = isinstance(layers, nn.ModuleList) and own.isdecimal()
@@ -133,10 +134,10 @@ def _has(model: nn.Module, path: str) -> bool:
 def _refusal(model: Any, names: list[str], origin: str) -> str:
     numbered = {name: re.match(r"(.*?)\.(\d+)\.", name) for name in names}
     lists = {path: module for path, module in model.named_modules() if isinstance(module, nn.ModuleList)}
-    for name, found in numbered.items():
-        if found and found[1] in lists and int(found[2]) >= len(lists[found[1]]):
+    for name, match in numbered.items():
+        if match and match[1] in lists and int(match[2]) >= len(lists[match[1]]):
             return (
-                f"want the layers that the config names, {len(lists[found[1]])} in {found[1]}; {origin} stores more "
+                f"want the layers that the config names, {len(lists[match[1]])} in {match[1]}; {origin} stores more "
                 f"({name}): config and weights are of different models"
             )
     n_fit = "one fits" if len(names) == 1 else f"{len(names)} fit"
@@ -152,7 +153,7 @@ def _named(names: list[str]) -> str:
 
 
 def want_values(parameter: str, weight: Weight, target: torch.Tensor, origin: str) -> None:
-    """Refuse codes where a value is wanted: they were to be dequantized, and what belongs to them isn't there."""
+    """Refuse codes where the parameter wants values: what would dequantize them is missing or unknown."""
     if weight.is_code and (target.is_floating_point() or target.is_complex()) and weight.dtype != target.dtype:
         raise EigenhouseError(
             f"want {parameter} as floats, but {origin} stores it as {weight.format} without the scales that make "

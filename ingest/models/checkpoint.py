@@ -1,7 +1,7 @@
 """Weights read tensor by tensor under the names of the model's parameters, never a whole checkpoint at once.
 
-How files name, fuse and permute tensors is transformers' knowledge and is asked of it. Before the first is read, all of
-them are accounted for: what fills which parameter, in which shape, and what is left over.
+transformers knows how files name, fuse and permute tensors, so it is asked. Before the first tensor is read, all of
+them are accounted for: which parameter each fills, in which shape, and what fills none.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from transformers.core_model_loading import WeightConverter, WeightRenaming, dot
 from transformers.pytorch_utils import Conv1D
 
 from eigenhouse.errors import EigenhouseError
-from eigenhouse.ingest.models import account, gguf_facts, gguf_reading
-from eigenhouse.ingest.models.codes import Weight, declared, weights_of
+from eigenhouse.ingest.models import account, gguf_facts, gguf_reading, gguf_witness
+from eigenhouse.ingest.models.codes import weights_of
+from eigenhouse.ingest.models.methods import declared
+from eigenhouse.ingest.models.weights import Weight
 from eigenhouse.ingest.models.witness import Testimony, testify
-from eigenhouse.ingest.sources.locate import Source
+from eigenhouse.ingest.sources.source import Source
 from eigenhouse.ingest.sources.stored import Stored, stored_tensors
 
 GGUF_FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -32,7 +34,10 @@ GGUF_FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bf
 
 @dataclass(frozen=True)
 class Placed:
-    """What fills a parameter: the weights that it is made of, mostly one. shape: None where only reading tells it."""
+    """What fills a parameter: the weights that it is made of, mostly one.
+
+    shape: None if it is known only after reading.
+    """
 
     weights: tuple[Weight, ...]
     read: Callable[[], torch.Tensor]
@@ -42,19 +47,20 @@ class Placed:
 class Checkpoint:
     """Reads single parameters of `model` (a skeleton will do) out of `source`.
 
-    told: what is stored and fills no parameter, and can't bear on attention: module → reason. Raises EigenhouseError
-    where a weight is missing, left over where it matters, of another shape, or in codes that can't be read.
+    left_aside: what is stored, fills no parameter and can't change attention: module → reason. Raises EigenhouseError
+    where a weight is missing, has another shape, is in codes that can't be read, or fills no parameter and may change
+    attention.
     """
 
     def __init__(self, source: Source, model: Any) -> None:
         self._source, self.model = source, model
-        self.told: dict[str, str] = {}
+        self.left_aside: dict[str, str] = {}
         self._no_tensors: dict[str, str] = {}
         self._method = declared(source)
         placed, left = self._place_gguf() if source.kind == "gguf" else self._place_torch()
         tied: dict[str, str] = getattr(model, "all_tied_weights_keys", None) or {}
         for name, twin in (*tied.items(), *((twin, name) for name, twin in tied.items())):
-            if twin in placed:  # one tensor under several names is stored once
+            if twin in placed:  # a tensor that has several names is stored once
                 placed.setdefault(name, placed[twin])
         self._placed = placed
         self._learned = {name for name, _ in model.named_parameters(remove_duplicate=False)}
@@ -79,14 +85,14 @@ class Checkpoint:
     def weights(self, within: str = "") -> Iterator[Weight]:
         """The stored weights that fill the parameters of a module, each once; of the whole model without one."""
         prefix = f"{within}." if within else ""
-        found = (placed.weights for name, placed in self._placed.items() if name.startswith(prefix))
+        groups = (placed.weights for name, placed in self._placed.items() if name.startswith(prefix))
         own: dict[str, Weight] = {}
-        for weight in (weight for weights in found for weight in weights):
+        for weight in (weight for weights in groups for weight in weights):
             own.setdefault(weight.parts["codes"].stored or weight.name, weight)  # once, though under several names
         yield from own.values()
 
     def testimony(self, *modules: str) -> Testimony | None:
-        """What a second dequantizer says of the first of the modules that has quantized weights; None without any."""
+        """The witness's result for the first of the modules with quantized weights; None if none has any."""
         heard = (testify(self.weights(module), self._method) for module in modules)
         return next((testimony for testimony in heard if testimony), None)
 
@@ -107,7 +113,7 @@ class Checkpoint:
 
     @cached_property
     def format(self) -> tuple[str, str | None]:
-        """(dtype, quantization): of most values among the matrices, and of most codes, with their bits."""
+        """(dtype, quantization): those of the most values among the matrices; a quantization names its bits."""
         dtypes, kinds = Counter[str](), Counter[str]()
         for weight in self.weights():
             if len(weight.shape) > 1:
@@ -126,9 +132,9 @@ class Checkpoint:
         return f"{method} {weight.kind} {weight.bits}-bit".strip()
 
     def _account(self, left: dict[str, Weight]) -> None:
-        """Compare all shapes, refuse what is missing or left over where it matters, and note what is told."""
+        """Compare all shapes, refuse what is missing or may not be left aside, and note what is left aside and why."""
         origin, wanted = self._source.origin, self.model.state_dict()
-        self.told |= account.unexpected(self.model, left, origin)
+        self.left_aside |= account.unexpected(self.model, left, origin)
         for parameter, placed in self._placed.items():
             for weight in placed.weights:
                 account.want_values(parameter, weight, wanted[parameter], origin)
@@ -151,7 +157,7 @@ class Checkpoint:
     def _place_torch(self) -> tuple[dict[str, Placed], dict[str, Weight]]:
         """Parameter → what fills it; and, by the names that they would have, the weights that fill none."""
         tensors, self._no_tensors = stored_tensors(self._source)
-        self.told |= {
+        self.left_aside |= {
             name: f"it stands among the weights and is no tensor: {kind}" for name, kind in self._no_tensors.items()
         }
         model, parameters = self.model, self.model.state_dict()
@@ -187,16 +193,16 @@ class Checkpoint:
         return placed, left
 
     def _place_gguf(self) -> tuple[dict[str, Placed], dict[str, Weight]]:
-        """Its reader refuses what is left over or missing."""
+        """`_place_torch` for a GGUF; its reader itself refuses what is missing or may not be left aside."""
         path = self._source.weight_files[0]
-        self.told |= gguf_facts.told(path)
+        self.left_aside |= gguf_facts.left_aside(path)
         placed = {}
         for parameter, reading in gguf_reading.readers(path, self.model).items():
             stored = Stored(parameter, torch.float32, reading.shape, reading.read, path, "+".join(reading.stored))
             is_plain = reading.type_name in GGUF_FLOATS or not reading.stored
             kind, second = "" if is_plain else reading.type_name, None
-            if kind and gguf_reading.has_witness(reading):
-                second = partial(gguf_reading.second_reading, path, reading)
+            if kind and gguf_witness.has_witness(reading):
+                second = partial(gguf_witness.second_reading, path, reading)
             form = GGUF_FLOATS.get(reading.type_name, reading.type_name)
             weight = Weight(parameter, reading.shape, {"codes": stored}, reading.read, kind, format=form, second=second)
             placed[parameter] = Placed((weight,), reading.read, reading.shape)
@@ -208,7 +214,10 @@ def _most(counts: Counter[str]) -> str | None:
 
 
 def _as_module_has_it(model: Any, parameter: str, weight: Weight) -> Weight:
-    """The weight the way round that its module stores it: codes are made of an nn.Linear, which a Conv1D is not."""
+    """The weight as its module stores it.
+
+    Quantizers store an nn.Linear, whose weight is the transpose of a Conv1D's.
+    """
     path, _, own = parameter.rpartition(".")
     if not (weight.kind and own == "weight" and isinstance(model.get_submodule(path), Conv1D)):
         return weight
@@ -238,7 +247,7 @@ def _converted(
 ) -> torch.Tensor:
     """A parameter that transformers makes of several tensors (stacked experts), or several of one, by its own rules.
 
-    is_meta: of tensors without values, for its shape alone.
+    is_meta: the tensors have no values, because only the shape is wanted.
     """
     conversion = deepcopy(converter)
     for pattern, weight in sources:

@@ -1,9 +1,8 @@
-"""Which stored tensors are codes, which scales, zeros and tables belong to them, and the weights that they stand for.
+"""Which stored tensors are codes, which scales, zeros and tables belong to them, and the weights that they make.
 
-A quantized weight is several stored tensors: its codes, and under names beside them what turns codes into values.
-How they lie there is each method's own convention; the recognisers below know those of the common ones by name, format
-and shape. What a checkpoint says of its method (`quantization_config` and its kin) is asked where names leave a choice,
-and a method that is not known here is refused.
+A quantized weight is several stored tensors: its codes, and beside them what turns codes into values. Every method has
+its own names, formats and shapes for them; the recognisers below know those of the common methods. Where names leave a
+choice, the settings of the checkpoint's `methods.Method` decide.
 """
 
 from __future__ import annotations
@@ -11,157 +10,24 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.models import dequantize
-from eigenhouse.ingest.sources.locate import Source, json_object
+from eigenhouse.ingest.models.methods import Method
+from eigenhouse.ingest.models.weights import FLOATS, FP8, Weight
 from eigenhouse.ingest.sources.stored import Stored
 
-FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-FP8 = (torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz)
 EXPONENTS = (torch.float8_e8m0fnu, torch.uint8)
 SCALES = (*FLOATS, *FP8, *EXPONENTS)
 MX_GROUP, NV_GROUP = 32, 16  # codes that share a scale in the OCP MX formats, and in NVFP4
-KNOWN = (
-    "fp8", "mxfp8", "fbgemm_fp8", "compressed-tensors", "modelopt", "bitsandbytes", "gptq", "awq", "mxfp4",
-)  # fmt: skip
 BNB_STATE = "quant_state.bitsandbytes__"
 
 
-@dataclass(frozen=True)
-class Method:
-    """What a checkpoint says of its quantization. name: '' where it says nothing."""
-
-    name: str = ""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def schemes(self) -> list[Mapping[str, Any]]:
-        """What it says of weights, a mapping for each kind of them: compressed-tensors may have several."""
-        groups = self.settings.get("config_groups")
-        inner = [group.get("weights") or {} for group in groups.values()] if isinstance(groups, dict) else []
-        return [self.settings, *inner]
-
-    def told(self, *names: str) -> set[int]:
-        """The numbers that it says under these names."""
-        values = [scheme.get(name) for scheme in self.schemes for name in names]
-        return {value for value in values if isinstance(value, int) and value > 0}
-
-    @property
-    def bits(self) -> set[int]:
-        return self.told("bits", "w_bit", "num_bits")
-
-    @property
-    def blocks(self) -> list[dequantize.Block]:
-        """Rows and columns that share a scale."""
-        pairs = [scheme.get(name) for scheme in self.schemes for name in ("weight_block_size", "block_structure")]
-        return [(int(pair[0]), int(pair[1])) for pair in pairs if isinstance(pair, list | tuple) and len(pair) == 2]
-
-    def group(self, size: int, n_groups: int) -> int:
-        """How many of an axis share a scale. Raises ValueError where what it says makes another number of groups."""
-        told = self.told("group_size", "q_group_size")
-        fits = {group for group in told if -(-size // group) == n_groups}
-        if n_groups == 1 or len(fits) == 1:
-            return size if n_groups == 1 else fits.pop()
-        if told:
-            raise ValueError(f"{n_groups} groups along an axis of {size}, where groups of {min(told)} are told")
-        return dequantize.length(size, n_groups)
-
-
-@dataclass(frozen=True)
-class Weight:
-    """A weight under the name it would have unquantized: stored as it is, or made of codes and what belongs to them.
-
-    parts: role → stored tensor, role 'codes' for the weight itself · read: float32 of codes, else as stored ·
-    kind: '' where nothing is dequantized, else the packing · bits: of one code · settings: what was dequantized with ·
-    also: stored tensors that were consumed beside the parts · is_turned: `read` gives its transpose · format: that of
-    the codes, mostly their dtype · second: another reading, and whose it is, where the witness has none of its own.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    parts: Mapping[str, Stored]
-    read: Callable[[], torch.Tensor]
-    kind: str = ""
-    bits: int = 0
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    also: tuple[Stored, ...] = ()
-    is_turned: bool = False
-    format: str = ""
-    second: Callable[[], tuple[str, torch.Tensor]] | None = None
-
-    def __post_init__(self) -> None:
-        if not self.format:
-            object.__setattr__(self, "format", str(self.dtype).removeprefix("torch."))
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.parts["codes"].dtype
-
-    @property
-    def is_code(self) -> bool:
-        """Stored in what is no 16-, 32- or 64-bit float, and by no known method: never to be taken for a value."""
-        return not self.kind and self.dtype not in FLOATS
-
-    @property
-    def is_linear(self) -> bool:
-        """Whether its codes are (outputs, inputs) whichever way its module has them: made of an nn.Linear."""
-        return self.kind in ("gptq", "awq", "pack-quantized", "NVFP4", "nf4", "fp4", "int8")
-
-
-def declared(source: Source) -> Method:
-    """The method that config.json or a file beside it names. Raises EigenhouseError for one that is not known here."""
-    if source.config_file is None:
-        return Method()
-    config = json_object(source.config_file)
-    inner = [value for value in config.values() if isinstance(value, dict) and "model_type" in value]
-    found = [part.get(name) for part in (config, *inner) for name in ("quantization_config", "compression_config")]
-    beside = source.quantization_files
-    settings = next((told for told in found if isinstance(told, dict) and told), None)
-    if settings is None and beside:
-        settings = json_object(beside[0])
-        settings = settings.get("quantization", settings) | {"quant_method": _method_beside(beside[0], settings)}
-    return Method() if settings is None else _known(source, settings)
-
-
-def _method_beside(path: Path, settings: Mapping[str, Any]) -> str:
-    told = settings.get("quant_method")
-    return str(told or {"hf_quant_config.json": "modelopt", "quant_config.json": "awq"}.get(path.name, "gptq"))
-
-
-def _known(source: Source, settings: Mapping[str, Any]) -> Method:
-    loads = [name for name in ("load_in_8bit", "load_in_4bit") if settings.get(name)]
-    name = str(settings.get("quant_method") or ("bitsandbytes" if loads else "")).lower()
-    name = "compressed-tensors" if name == "compressed_tensors" else name
-    layout = str(settings.get("checkpoint_format") or settings.get("format") or "").lower()
-    sparse = (settings.get("sparsity_config") or {}).get("format")
-    why = ""
-    if name not in KNOWN:
-        why = f"{name or 'an unnamed method'}, which can't be read here"
-    elif name == "gptq" and layout not in ("", "gptq", "gptq_v2"):
-        why = f"gptq in the layout {layout}"
-    elif name == "awq" and str(settings.get("version", "gemm")).lower() != "gemm":
-        why = f"awq in the layout {settings['version']}"
-    elif settings.get("transform_config"):
-        why = f"{name} with transforms, so that its weights are rotated"
-    elif any(word in layout for word in ("sparse", "marlin")) or sparse not in ("dense", None):
-        why = f"{name} in a sparse layout"
-    if why:
-        raise EigenhouseError(
-            f"want floats, or codes of a method that is known here ({', '.join(KNOWN)}); {source.origin} is quantized "
-            f"by {why}. Ingest the model it was made from; where its weights are floats after all, take "
-            "quantization_config out of config.json"
-        )
-    return Method(name, settings)
-
-
 def weights_of(tensors: Mapping[str, Stored], method: Method) -> dict[str, Weight]:
-    """Plain name → weight: codes are joined with what belongs to them, all else stands for itself.
+    """Plain name → weight: codes are joined with the tensors that belong to them; any other is a weight as it is.
 
     Raises EigenhouseError where the parts of a weight don't fit one another.
     """
@@ -173,7 +39,7 @@ def weights_of(tensors: Mapping[str, Stored], method: Method) -> dict[str, Weigh
                 weight = recognise(name, tensor, tensors, method)
             except (KeyError, ValueError, IndexError) as error:
                 raise EigenhouseError(
-                    f"want codes that what is stored beside them makes values of; got {name} ({_told(tensor)}), but "
+                    f"want codes and beside them what makes values of codes; got {name} ({_shown(tensor)}), but "
                     f"{_reason(error)}"
                 ) from error
             if weight is not None:
@@ -186,7 +52,7 @@ def weights_of(tensors: Mapping[str, Stored], method: Method) -> dict[str, Weigh
     return weights | {name: Weight(name, one.shape, {"codes": one}, one.read) for name, one in plain.items()}
 
 
-def _told(tensor: Stored) -> str:
+def _shown(tensor: Stored) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
@@ -204,7 +70,7 @@ def _made(
     settings: Mapping[str, Any] | None = None,
     also: tuple[Stored, ...] = (),
 ) -> Weight:
-    """A weight that `make` makes of its parts, each by its role, and of settings. also: consumed beside the parts."""
+    """A weight that `make` makes of its parts, passed by their roles, and of settings. also: see `Weight`."""
     settings = settings or {}
 
     def read() -> torch.Tensor:
@@ -217,7 +83,7 @@ def _made(
 
 
 def _parts(tensors: Mapping[str, Stored], needed: Mapping[str, str], perhaps: Mapping[str, str]) -> dict[str, Stored]:
-    """Role → tensor. Raises KeyError naming one that is needed and not stored."""
+    """Role → tensor. Raises KeyError with the name of a needed tensor that is not stored."""
     return {role: tensors[name] for role, name in needed.items()} | {
         role: tensors[name] for role, name in perhaps.items() if name in tensors
     }
@@ -230,7 +96,7 @@ def _want(is_so: bool, what: str) -> None:
 
 def _want_spread(table: Stored, shape: tuple[int, ...], block: dequantize.Block | None) -> None:
     """Raises ValueError where a scale, or a zero, is in no known format, or does not fit the codes."""
-    _want(table.dtype in (*SCALES, torch.int8), f"{table.name} is {_told(table)}")
+    _want(table.dtype in (*SCALES, torch.int8), f"{table.name} is {_shown(table)}")
     dequantize.spread(torch.empty(table.shape, device="meta"), shape, block)
 
 
@@ -274,7 +140,7 @@ def _int8_rows(name: str, codes: Stored, tensors: Mapping[str, Stored], method: 
     parts = _parts(tensors, {"codes": name, "scale": f"{base}SCB"}, {})
     also = tuple(tensors[one] for one in (f"{base}weight_format",) if one in tensors)
     _want(all(int(one.read()) == 0 for one in also), "its rows are in an order that a GPU wanted (weight_format)")
-    _want(parts["scale"].shape == codes.shape[:1], f"SCB is {_told(parts['scale'])}")
+    _want(parts["scale"].shape == codes.shape[:1], f"SCB is {_shown(parts['scale'])}")
     return _made(name, codes.shape, parts, dequantize.int8_rows, "int8", 8, also=also)
 
 
@@ -285,18 +151,18 @@ def _four_bit_blocks(name: str, codes: Stored, tensors: Mapping[str, Stored], me
     )
     if state is None or codes.dtype not in (torch.uint8, torch.int8, *FLOATS):  # quant_storage may be any
         return None
-    told = json.loads(bytes(tensors[state].read().tolist()))
-    is_nested = "nested_blocksize" in told
+    state_of = json.loads(bytes(tensors[state].read().tolist()))
+    is_nested = "nested_blocksize" in state_of
     nested = {"nested_table": f"{name}.nested_quant_map", "nested_largest": f"{name}.nested_absmax"}
     roles = {"codes": name, "table": f"{name}.quant_map", "largest": f"{name}.absmax"} | (nested if is_nested else {})
     parts = _parts(tensors, roles, {})
-    shape, block = tuple(told["shape"]), int(told["blocksize"])
+    shape, block = tuple(state_of["shape"]), int(state_of["blocksize"])
     n_values, n_bytes = math.prod(shape), math.prod(codes.shape) * codes.dtype.itemsize
     _want(n_bytes == -(-n_values // 2), f"{n_bytes} bytes for {n_values} codes")
-    _want(parts["largest"].shape == (-(-n_values // block),), f"absmax is {_told(parts['largest'])}")
-    _want((parts["largest"].dtype not in FLOATS) == is_nested, f"absmax is {_told(parts['largest'])}")
+    _want(parts["largest"].shape == (-(-n_values // block),), f"absmax is {_shown(parts['largest'])}")
+    _want((parts["largest"].dtype not in FLOATS) == is_nested, f"absmax is {_shown(parts['largest'])}")
     settings: dict[str, Any] = {"shape": shape, "block": block}
-    settings |= {"nested_block": told["nested_blocksize"], "offset": told["nested_offset"]} if is_nested else {}
+    settings |= {"nested_block": state_of["nested_blocksize"], "offset": state_of["nested_offset"]} if is_nested else {}
     kind = state.rpartition("__")[2]
     return _made(name, shape, parts, dequantize.four_bit_blocks, kind, 4, settings, (tensors[state],))
 
@@ -308,21 +174,24 @@ def _packed_integers(name: str, words: Stored, tensors: Mapping[str, Stored], me
     base = name.removesuffix("_packed")
     needed = {"codes": name, "scale": f"{base}_scale"}
     parts = _parts(tensors, needed, {"zero": f"{base}_zero_point", "g_idx": f"{base}_g_idx"})
-    told, scale = tensors[f"{base}_shape"], parts["scale"]
-    shape = tuple(int(size) for size in told.read())
+    stored_shape, scale = tensors[f"{base}_shape"], parts["scale"]
+    shape = tuple(int(size) for size in stored_shape.read())
     fits = {bits for bits in range(1, 9) if -(-shape[-1] * bits // 32) == words.shape[-1]}
     chosen = fits & method.bits or fits
-    _want(len(chosen) == 1, f"{words.shape[-1]} words a row are no {shape[-1]} codes of a number of bits that is told")
-    _want(words.shape[:-1] == shape[:-1], f"{told.name} tells {list(shape)}")
+    _want(
+        len(chosen) == 1,
+        f"{words.shape[-1]} words a row fit {shape[-1]} codes of no number of bits that the config sets",
+    )
+    _want(words.shape[:-1] == shape[:-1], f"{stored_shape.name} says {list(shape)}")
     [bits] = chosen
     n_groups = scale.shape[-1] if len(scale.shape) == len(shape) else 1
     group = method.group(shape[-1], n_groups)
     _want_spread(scale, shape, (1, group))
     if "zero" in parts:
         packed = (*shape[:-2], -(-shape[-2] * bits // 32), n_groups)
-        _want(parts["zero"].shape == packed, f"{parts['zero'].name} is {_told(parts['zero'])}")
+        _want(parts["zero"].shape == packed, f"{parts['zero'].name} is {_shown(parts['zero'])}")
     settings = {"shape": shape, "bits": bits, "group": group}
-    return _made(base, shape, parts, dequantize.packed_integers, "pack-quantized", bits, settings, (told,))
+    return _made(base, shape, parts, dequantize.packed_integers, "pack-quantized", bits, settings, (stored_shape,))
 
 
 def _fp4(name: str, packed: Stored, tensors: Mapping[str, Stored], method: Method) -> Weight | None:
@@ -337,7 +206,7 @@ def _fp4(name: str, packed: Stored, tensors: Mapping[str, Stored], method: Metho
     parts = _parts(tensors, {"codes": name, "scale": f"{base}_scale"}, of_all)
     scale, shape = parts["scale"], (*packed.shape[:-1], 2 * packed.shape[-1])
     is_nv = scale.dtype in FP8
-    _want(is_nv or scale.dtype in EXPONENTS, f"{scale.name} is {_told(scale)}")
+    _want(is_nv or scale.dtype in EXPONENTS, f"{scale.name} is {_shown(scale)}")
     _want(is_nv == bool(parts.keys() & of_all.keys()), "its scale of the whole weight is not stored")
     group = NV_GROUP if is_nv else MX_GROUP
     _want_spread(scale, shape, (1, group))
@@ -351,24 +220,24 @@ def _mxfp4_experts(name: str, blocks: Stored, tensors: Mapping[str, Stored], met
     base = name.removesuffix("_blocks")
     parts = _parts(tensors, {"codes": name, "scale": f"{base}_scales"}, {})
     n_experts, n_outputs, n_groups, n_bytes = blocks.shape
-    _want(parts["scale"].shape == blocks.shape[:-1], f"its scales are {_told(parts['scale'])}")
+    _want(parts["scale"].shape == blocks.shape[:-1], f"its scales are {_shown(parts['scale'])}")
     shape = (n_experts, 2 * n_groups * n_bytes, n_outputs)
     return _made(base, shape, parts, dequantize.mxfp4_experts, "mxfp4", 4)
 
 
 def _grouped(name: str, words: Stored, tensors: Mapping[str, Stored], method: Method) -> Weight | None:
-    """GPTQ and AWQ, told apart by the axis that is packed."""
+    """GPTQ and AWQ, which pack different axes."""
     if not name.endswith(".qweight"):
         return None
     base = name.removesuffix("qweight")
     needed = {"codes": name, "zero": f"{base}qzeros", "scale": f"{base}scales"}
     parts = _parts(tensors, needed, {"g_idx": f"{base}g_idx"})
     zero, (n_groups, n_outputs) = parts["zero"], parts["scale"].shape
-    _want(words.dtype == zero.dtype == torch.int32, f"{name} is {_told(words)}, {zero.name} {_told(zero)}")
+    _want(words.dtype == zero.dtype == torch.int32, f"{name} is {_shown(words)}, {zero.name} {_shown(zero)}")
     kind = "gptq" if words.shape[1] == n_outputs else "awq"
-    _want(method.name in ("", kind), f"they are packed as {kind} does it, and {method.name} is told")
+    _want(method.name in ("", kind), f"they are packed as {kind} packs them, and the config names {method.name}")
     bits, rest = divmod(32 * zero.shape[1], n_outputs)
-    _want(rest == 0 and len(zero.shape) == 2 and zero.shape[0] == n_groups, f"{zero.name} is {_told(zero)}")
+    _want(rest == 0 and len(zero.shape) == 2 and zero.shape[0] == n_groups, f"{zero.name} is {_shown(zero)}")
     _want(not method.bits or bits in method.bits or "dynamic" in method.settings, f"they are of {bits} bits")
     n_inputs = 32 * words.shape[0] // bits if kind == "gptq" else words.shape[0]
     shape = (n_outputs, n_inputs)
@@ -379,10 +248,10 @@ def _grouped(name: str, words: Stored, tensors: Mapping[str, Stored], method: Me
         offset = 0 if "gptq_v2" in layouts else 1
         settings: dict[str, Any] = {"bits": bits, "offset": offset, "group": group}
         return _made(f"{base}weight", shape, parts, dequantize.gptq, kind, bits, settings)
-    # one tool alone writes 8 bits, in their own order; other readers take them to be interleaved
+    # only one tool writes 8 bits, and it keeps their order; other readers expect them interleaved
     is_ordered = str((method.settings.get("meta") or {}).get("quantizer")).startswith(("gptqmodel", "['gptqmodel"))
-    _want(zero.shape[1] == words.shape[1] and "g_idx" not in parts, f"{zero.name} is {_told(zero)}")
-    _want(bits == 4 or (bits == 8 and is_ordered), f"the order of AWQ's {bits} bits is told by no meta.quantizer")
+    _want(zero.shape[1] == words.shape[1] and "g_idx" not in parts, f"{zero.name} is {_shown(zero)}")
+    _want(bits == 4 or (bits == 8 and is_ordered), f"no meta.quantizer says in which order AWQ's {bits} bits lie")
     settings = {"bits": bits, "order": dequantize.AWQ_ORDER if bits == 4 else (0, 1, 2, 3), "group": group}
     return _made(f"{base}weight", shape, parts, dequantize.awq, kind, bits, settings)
 

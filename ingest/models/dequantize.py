@@ -1,8 +1,8 @@
-"""Quantized codes and their scales to float32 weights: table look-ups and products, one function a packing.
+"""From codes and their scales to float32 weights: table look-ups and products, one function a packing.
 
-Pure functions of tensors that know nothing of files, names or methods. Every one gives a weight as `nn.Linear` has it,
-(outputs, inputs), unless it says otherwise. All arithmetic is in float32, which holds every code and every product of
-a code of at most 8 bits and a 16-bit scale exactly; a float32 scale costs one rounding, 6e-8 of the value.
+Pure functions of tensors: no file, name or method is known here. Unless its docstring says otherwise, a function gives
+a weight as `nn.Linear` has it, (outputs, inputs). All arithmetic is in float32, which holds every code and every
+product of a code of at most 8 bits and a 16-bit scale exactly; a float32 scale costs one rounding, 6e-8 of the value.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def scaled(
 
     codes (…, rows, columns) in any format of one value an element · scale, zero: one value; (rows,) or (…, rows, 1);
     or (…, block rows, block columns), whose last may be cut off (DeepSeek-V3, inference/kernel.py).
-    block: told, or None where the shapes leave no choice.
+    block: None if the shapes leave no choice.
     """
     values = codes.float()
     if zero is not None:
@@ -37,7 +37,7 @@ def scaled(
 def spread(table: torch.Tensor, shape: torch.Size | tuple[int, ...], block: Block | None = None) -> torch.Tensor:
     """A table of one value a block, row or weight, repeated so that it multiplies a weight of `shape`.
 
-    Raises ValueError where the table fits no division of that shape, or several and none is told.
+    Raises ValueError where the table fits no division of that shape, or fits several and `block` doesn't choose.
     """
     if table.numel() == 1:
         return table.reshape(())
@@ -50,7 +50,7 @@ def spread(table: torch.Tensor, shape: torch.Size | tuple[int, ...], block: Bloc
         if n_blocks not in (1, size):
             size_of_block = block[axis] if block else length(size, n_blocks)
             if -(-size // size_of_block) != n_blocks:
-                raise ValueError(f"{n_blocks} scales along an axis of {size}, where blocks of {size_of_block} are told")
+                raise ValueError(f"{n_blocks} scales along an axis of {size}, but blocks are of {size_of_block}")
             table = table.repeat_interleave(size_of_block, dim=axis).narrow(axis, 0, size)
     return table
 
@@ -59,10 +59,10 @@ def length(size: int, n_blocks: int) -> int:
     """The length of the blocks of an axis: the only power of two or even division that makes so many of it."""
     power = 1 << max(0, math.ceil(math.log2(size / n_blocks)))
     lengths = {power} | ({size // n_blocks} if size % n_blocks == 0 else set())
-    found = [one for one in lengths if -(-size // one) == n_blocks]
-    if len(found) != 1:
-        raise ValueError(f"{n_blocks} scales along an axis of {size}, and how long their blocks are is not told")
-    return found[0]
+    fitting = [one for one in lengths if -(-size // one) == n_blocks]
+    if len(fitting) != 1:
+        raise ValueError(f"{n_blocks} scales along an axis of {size}, and nothing says how long their blocks are")
+    return fitting[0]
 
 
 def exponents(scale: torch.Tensor) -> torch.Tensor:
@@ -127,7 +127,8 @@ def gptq(
     """GPTQ (AutoGPTQ's qlinear modules): numbers packed along the inputs, zeros along the outputs.
 
     codes (inputs·bits/32, outputs) · zero (groups, outputs·bits/32) · scale (groups, outputs) · g_idx (inputs,): each
-    input's group, None where `group` of them follow one another · offset: what the stored zeros lack, 1 in format v1.
+    input's group, None where `group` of them follow one another · offset: what must be added to the stored zeros, 1 in
+    format v1.
     """
     numbers = unpacked(codes, bits, 0)
     zeros = unpacked(zero, bits, 1)[:, : scale.shape[1]] + offset

@@ -1,4 +1,4 @@
-"""The config of the model in a GGUF: transformers' own reading of the keys, with what it ignores put right."""
+"""The config of the model in a GGUF: as transformers reads the keys, with those added that it ignores."""
 
 from __future__ import annotations
 
@@ -11,17 +11,9 @@ from transformers.integrations.ggml import GGUF_CONFIG_DEFAULTS_MAPPING, GGUF_CO
 from transformers.integrations.gguf import GGUF_CONFIG_ARCHS, get_gguf_config
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from eigenhouse.ingest.models.gguf_facts import (
-    NO_ROTARY,
-    SETS,
-    SWITCHES,
-    WINDOW_PERIODS,
-    WINDOWED,
-    Facts,
-    read_facts,
-    require_rules,
-)
+from eigenhouse.ingest.models.gguf_facts import Facts, read_facts, require_rules
 from eigenhouse.ingest.models.gguf_rope import original_context, parameters
+from eigenhouse.ingest.models.gguf_rules import NO_ROTARY, SETS, SWITCHES, WINDOW_PERIODS, WINDOWED
 
 MODEL_TYPES = {
     "llama": "llama", "qwen2": "qwen2", "qwen2moe": "qwen2_moe", "qwen3": "qwen3", "qwen3moe": "qwen3_moe",
@@ -34,7 +26,7 @@ ENCODER_DECODERS = {"t5": "T5ForConditionalGeneration", "umt5": "UMT5ForConditio
 
 
 def load_config(path: Path) -> PretrainedConfig:
-    """The config of the model in a GGUF: transformers' own, with what it ignores put right.
+    """The config of the model in a GGUF.
 
     Raises EigenhouseError where transformers has no class for the architecture, or a key can't be put into it.
     """
@@ -54,7 +46,7 @@ def load_config(path: Path) -> PretrainedConfig:
             fields["original_max_position_embeddings"] = original_context(facts)
     padding = fields.get("pad_token_id", getattr(config_class, "pad_token_id", None))
     if padding is not None and padding >= fields.get("vocab_size", padding + 1):
-        fields["pad_token_id"] = None  # the class's own, of a larger vocabulary
+        fields["pad_token_id"] = None  # the class's default, which belongs to a larger vocabulary
     names = {**MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, **ENCODER_DECODERS}
     if fields["model_type"] in names and not fields.get("architectures"):
         fields["architectures"] = [names[fields["model_type"]]]
@@ -63,8 +55,8 @@ def load_config(path: Path) -> PretrainedConfig:
     try:
         return config_class(**fields)
     except (StrictDataclassError, KeyError, TypeError, ValueError) as error:
-        told = " ".join(str(error).split())
-        raise facts.refusal(f"keys that {config_class.__name__} takes", told, "damaged, or unknown here?") from error
+        said = " ".join(str(error).split())
+        raise facts.refusal(f"keys that {config_class.__name__} takes", said, "damaged, or unknown here?") from error
 
 
 def _base(facts: Facts) -> dict[str, Any]:
@@ -89,7 +81,7 @@ def _base(facts: Facts) -> dict[str, Any]:
 
 
 def _class_fields(facts: Facts) -> dict[str, Any]:
-    """What only the tensors tell, or a number stands for."""
+    """Fields that no key sets by itself: the tensors decide, or a number stands for a name."""
     if facts.architecture in ("t5", "t5encoder"):
         is_gated = facts.has(r"(enc|dec)\.blk\.\d+\.ffn_gate\.weight")
         encoder = {"architectures": ["T5EncoderModel"]} if facts.architecture == "t5encoder" else {}
@@ -98,9 +90,9 @@ def _class_fields(facts: Facts) -> dict[str, Any]:
         return {"use_parallel_residual": not facts.has(r"blk\.\d+\.ffn_norm\.weight")}
     if facts.architecture == "minimax-m2":
         functions = {1: "softmax", 2: "sigmoid"}
-        if (told := facts.get("expert_gating_func", 2)) not in functions:
-            raise facts.refusal("an expert_gating_func of 1 or 2", told, "newer than Eigenhouse?")
-        return {"scoring_func": functions[told]}
+        if (number := facts.get("expert_gating_func", 2)) not in functions:
+            raise facts.refusal("an expert_gating_func of 1 or 2", number, "newer than Eigenhouse?")
+        return {"scoring_func": functions[number]}
     return {}
 
 
@@ -121,7 +113,7 @@ def _set_fields(facts: Facts, known: set[str]) -> dict[str, Any]:
 
 
 def _shape_fields(facts: Facts, known: set[str]) -> dict[str, Any]:
-    """Layers, heads and widths, where a default of llama.cpp's or the tensors tell them."""
+    """Layers, heads and widths, from the keys, llama.cpp's defaults or the tensors."""
     fields: dict[str, Any] = {"num_hidden_layers": facts.n_layers}
     if facts.architecture == "mamba":
         return fields
@@ -136,7 +128,9 @@ def _shape_fields(facts: Facts, known: set[str]) -> dict[str, Any]:
         if (other := facts.number(key, size)) != size:
             raise facts.refusal(f"a {key} of {size}, as of keys", other, "no class has heads of two sizes")
     if "head_dim" in known or size * facts.n_heads != facts.hidden_size:
-        fields["head_dim"] = size  # some classes honour it without a name for it; every shape is compared later
+        fields["head_dim"] = (
+            size  # some classes read it though they declare no such field; every shape is compared later
+        )
     embeddings = facts.header.tensors.get("token_embd.weight")
     if embeddings is not None:
         fields["vocab_size"] = embeddings.shape[0]  # the key may leave out rows that pad the table
@@ -172,7 +166,7 @@ def _scale_fields(facts: Facts) -> dict[str, Any]:
 
 
 def _window_fields(facts: Facts) -> dict[str, Any]:
-    """Which layers see only the last so many positions."""
+    """Which layers attend to a window of the last positions alone."""
     if facts.architecture not in WINDOWED:
         return {}
     window = facts.number("attention.sliding_window")

@@ -1,7 +1,6 @@
-"""The keys of a GGUF, each with a rule: read, known to be beside the point, told, or refused; none in silence.
+"""What a GGUF says of its model, by its keys; a key or tensor without a rule in `gguf_rules` refuses the file.
 
-transformers rebuilds a config from some keys and ignores the others. Here a key under the architecture's name that
-has no rule refuses the file. How llama.cpp reads a key is what it means, defaults included.
+transformers rebuilds a config from some keys and ignores the others in silence; here none is ignored.
 """
 
 from __future__ import annotations
@@ -13,142 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.models.gguf_rules import (
+    BESIDE,
+    GENERAL,
+    HYBRID,
+    LEFT_ASIDE,
+    NEUTRAL,
+    NEUTRAL_IN,
+    NOT_A_MODEL,
+    OUTSIDE,
+    READ,
+    READ_IN,
+    SETS,
+    TENSORS_LEFT_ASIDE,
+    WINDOWED,
+)
 from eigenhouse.ingest.sources.gguf_header import Header, read_header
-
-NO_ROTARY = ("gpt2", "bloom", "t5", "t5encoder", "mamba")
-HYBRID = ("lfm2", "qwen35", "qwen35moe")  # some layers are no attention
-WINDOW_PERIODS = {"gemma2": 2, "gemma3": 6, "gpt-oss": 2}  # one layer in so many has full attention
-WINDOWED = (*WINDOW_PERIODS, "phi3")
-
-# each key with the names that config classes have for it: the first that the class has is set
-SETS: dict[str, tuple[str, ...]] = {
-    "context_length": ("max_position_embeddings",),
-    "embedding_length": ("hidden_size",),
-    "feed_forward_length": ("intermediate_size", "ffn_hidden_size", "d_ff", "n_inner"),
-    "attention.head_count": ("num_attention_heads",),
-    "attention.head_count_kv": ("num_key_value_heads", "num_kv_heads"),
-    "attention.layer_norm_rms_epsilon": (
-        "rms_norm_eps", "norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon",
-    ),
-    "attention.layer_norm_epsilon": (
-        "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "norm_eps", "rms_norm_eps",
-    ),
-    "attn_logit_softcapping": ("attn_logit_softcapping",),
-    "final_logit_softcapping": ("final_logit_softcapping",),
-    "expert_count": ("num_experts", "num_local_experts"),
-    "expert_used_count": ("num_experts_per_tok",),
-    "expert_feed_forward_length": ("moe_intermediate_size", "intermediate_size"),
-    "expert_shared_feed_forward_length": ("shared_expert_intermediate_size",),
-    "expert_weights_norm": ("norm_topk_prob",),
-    "attention.relative_buckets_count": ("relative_attention_num_buckets",),
-    "decoder_block_count": ("num_decoder_layers",),
-    "decoder_start_token_id": ("decoder_start_token_id",),
-}  # fmt: skip
-# the values with which a key changes nothing; any other refuses the file, unless a config has a name for it
-NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "attention.causal": (True,),
-    "attention.clamp_kqv": (0.0,),
-    "attention.max_alibi_bias": (0.0,),
-    "attention.shared_kv_layers": (0,),
-    "attention.q_lora_rank": (0,),
-    "attention.kv_lora_rank": (0,),
-    "attention.temperature_length": (0,),
-    "attention.temperature_scale": (0.0,),
-    "attention.output_scale": (0.0, 1.0),
-    "attention.sliding_window": (0,),
-    "attention.sliding_window_pattern": (0, 1),
-    "attn_logit_softcapping": (0.0,),
-    "router_logit_softcapping": (0.0,),
-    "embedding_scale": (0.0, 1.0),
-    "residual_scale": (0.0, 1.0),
-    "expert_count": (0,),
-    "expert_used_count": (0,),
-    "expert_shared_count": (0,),
-    "expert_group_count": (0, 1),
-    "expert_group_used_count": (0, 1),
-    "expert_group_scale": (0.0, 1.0),
-    "expert_weights_scale": (0.0, 1.0),
-    "leading_dense_block_count": (0,),
-    "moe_every_n_layers": (0, 1),
-    "interleave_moe_layer_step": (0, 1),
-    "use_parallel_residual": (False,),
-    "rescale_every_n_layers": (0,),
-    "rope.scaling.alpha": (0.0,),
-}
-NEUTRAL_IN: dict[tuple[str, str], tuple[Any, ...]] = {
-    ("bloom", "attention.max_alibi_bias"): (8.0,),
-    ("t5encoder", "attention.causal"): (False,),
-    ("llama", "tensor_data_layout"): ("Meta AI original pth",),  # q and k permuted, as ever
-    ("falcon", "tensor_data_layout"): ("jploski",),
-    ("qwen2moe", "expert_gating_func"): (1,),  # softmax
-    ("qwen3moe", "expert_gating_func"): (1,),
-    ("qwen35moe", "expert_gating_func"): (1,),
-    ("gpt-oss", "expert_gating_func"): (3,),  # softmax over the chosen
-    ("lfm2", "attention.sliding_window"): (0,),
-}
-# read below, or in the module of the rotation, or by transformers' own function for the architecture
-READ = (
-    "block_count", "nextn_predict_layers", "vocab_size", "attention.key_length", "attention.value_length",
-    "attention.key_length_swa", "attention.value_length_swa", "attention.scale",
-    "rope.freq_base", "rope.freq_base_swa", "rope.local.freq_base", "rope.global.freq_base", "rope.scale_linear",
-    "rope.dimension_count", "rope.dimension_count_swa", "rope.dimension_sections", "rope.scaling.type",
-    "rope.scaling.factor", "rope.scaling.attn_factor", "rope.scaling.original_context_length",
-    "rope.scaling.yarn_log_multiplier", "rope.scaling.yarn_ext_factor", "rope.scaling.yarn_attn_factor",
-    "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow",
-)  # fmt: skip
-READ_IN: dict[str, tuple[str, ...]] = {
-    "stablelm": ("use_parallel_residual",),  # converters write what is not so: the tensors tell
-    "qwen35": ("ssm.*", "full_attention_interval"),
-    "qwen35moe": ("ssm.*", "full_attention_interval"),
-    "lfm2": ("shortconv.l_cache",),
-    "mamba": ("ssm.*",),
-    "minimax-m2": ("expert_gating_func",),
-}
-BESIDE = {  # cannot bear on the attention of the text model
-    "rope.scaling.finetuned": "says how the model was trained",
-    "pooling_type": "what is made of the last hidden states",
-    "classifier.*": "what is made of the last hidden states",
-    "logit_scale": "of the output head",
-    "final_logit_softcapping": "of the output head",
-    "embedding_length_out": "of the output head",
-    "context_length": "the class has no table of positions",
-    "feed_forward_length": "the class has one width, and every shape is compared",
-    "expert_feed_forward_length": "every shape is compared",
-    "decoder_start_token_id": "of generation",
-    "attention.group_norm*": "no module of the class has such a norm",
-}
-TOLD = {
-    "vision.*": "of the vision part of the file, which is not read",
-    "audio.*": "of the audio part of the file, which is not read",
-    "mm.*": "of the projector into the text model, which is not read",
-    "n_deepstack_layers": "of the vision part of the file, which is not read",
-}
-GENERAL = (  # who made the file and from what; what samplers should do; how tensors lie in it
-    "type", "architecture", "alignment", "file_type", "quantization_version", "parameter_count", "name", "author",
-    "version", "organization", "finetune", "basename", "description", "quantized_by", "size_label", "license*",
-    "url", "doi", "uuid", "repo_url", "source*", "base_model*", "dataset*", "tags", "languages", "sampling.*",
-)  # fmt: skip
-OUTSIDE = ("tokenizer.*", "split.*", "quantize.*", "tokenizers.*")  # prompts are read with these; and how it was made
-NOT_A_MODEL = {
-    "adapter": "an adapter: merge it into its model first",
-    "mmproj": "the vision part of a model alone: pass the file of its text model",
-    "clip": "the vision part of a model alone: pass the file of its text model",
-    "imatrix": "statistics for a quantizer: pass the file of the model",
-    "controlvector": "directions to steer a model by: pass the file of the model",
-}
-TOLD_TENSORS = {
-    r"(v|mm|a|resampler)\..*": "of the vision or audio part of the file, which is not read",
-    r"(cls|cls\.output|dense_\d+(_out)?)\.(weight|bias)": "of a head on the last hidden states, which is not read",
-}
-READ_TENSORS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
-SWITCHES = {  # of a config, by the tensors that it switches on
-    "attention_bias": r"blk\.\d+\.attn_(q|k|v|output)\.bias",
-    "qkv_bias": r"blk\.\d+\.attn_(q|k|v)\.bias",
-    "use_qkv_bias": r"blk\.\d+\.attn_(q|k|v)\.bias",
-    "mlp_bias": r"blk\.\d+\.ffn_(gate|up|down)\.bias",
-    "bias": r"blk\.\d+\.(attn_qkv|attn_output|ffn_up|ffn_down)\.bias",
-    "use_bias": r"blk\.\d+\.(attn_q|attn_k|attn_v|attn_output|ffn_up|ffn_down)\.bias",
-}
 
 
 @dataclass(frozen=True)
@@ -205,7 +84,7 @@ class Facts:
 
     @property
     def n_key_heads(self) -> int:
-        """Of layers that have any: a list has zeros where a layer is no attention."""
+        """Of the layers that have attention: a list has zeros for the others."""
         counts = self.get("attention.head_count_kv", self.n_heads)
         if isinstance(counts, list) and self.architecture in HYBRID and len(set(counts) - {0}) == 1:
             return int(max(counts))
@@ -249,7 +128,7 @@ def require_rules(facts: Facts, known: set[str]) -> None:
             continue
         if key.startswith("attention.sliding_window") and own in WINDOWED:
             continue
-        if any(fnmatch(key, pattern) for pattern in (*BESIDE, *TOLD)):
+        if any(fnmatch(key, pattern) for pattern in (*BESIDE, *LEFT_ASIDE)):
             continue
         neutral = NEUTRAL_IN.get((own, key), NEUTRAL.get(key, ()))
         if all(one in neutral for one in (value if isinstance(value, list) else [value])):
@@ -263,14 +142,14 @@ def require_rules(facts: Facts, known: set[str]) -> None:
         )
 
 
-def told(path: Path) -> dict[str, str]:
-    """What of the file is left unread, since it can't bear on attention: names of keys and tensors, with reasons."""
+def left_aside(path: Path) -> dict[str, str]:
+    """Keys and tensors of the file that stay unread because they can't change attention, with the reason for each."""
     facts = read_facts(path)
     rows: dict[str, str] = {}
     for key in facts.header.keys:
         section, _, rest = key.partition(".")
         if section == facts.architecture:
-            if reason := next((reason for pattern, reason in TOLD.items() if fnmatch(rest, pattern)), None):
+            if reason := next((reason for pattern, reason in LEFT_ASIDE.items() if fnmatch(rest, pattern)), None):
                 rows[key] = reason
         elif section == "general":
             if not any(fnmatch(rest, pattern) for pattern in GENERAL):
@@ -278,13 +157,13 @@ def told(path: Path) -> dict[str, str]:
         elif not any(fnmatch(key, pattern) for pattern in OUTSIDE):
             rows[key] = "a key of no model's architecture"
     for name in facts.header.tensors:
-        if reason := told_tensor(facts, name):
+        if reason := reason_to_leave(facts, name):
             rows[name] = reason
     return rows
 
 
 def file_type(path: Path) -> str:
-    """Such as F16, Q8_0 or Q4_K_M: as the file tells, else the type of most of its matrices."""
+    """Such as F16, Q8_0 or Q4_K_M: what the file's key says, else the type of most of its matrices."""
     from gguf.constants import LlamaFileType
 
     header = read_header(path)
@@ -295,12 +174,12 @@ def file_type(path: Path) -> str:
     return name.removeprefix("MOSTLY_").removeprefix("ALL_")
 
 
-def told_tensor(facts: Facts, name: str) -> str | None:
-    """Why a tensor of the file may be left unread; None where it may not."""
+def reason_to_leave(facts: Facts, name: str) -> str | None:
+    """Why a tensor of the file may be left aside; None if it may not."""
     block = re.match(r"blk\.(\d+)\.", name)
     if block and facts.n_layers <= int(block[1]) < facts.n_layers + facts.n_extra_layers:
         return "of a layer that predicts tokens further ahead, which transformers leaves out"
-    return next((reason for pattern, reason in TOLD_TENSORS.items() if re.fullmatch(pattern, name)), None)
+    return next((reason for pattern, reason in TENSORS_LEFT_ASIDE.items() if re.fullmatch(pattern, name)), None)
 
 
 def short(value: Any) -> str:

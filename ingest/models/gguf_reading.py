@@ -1,9 +1,9 @@
 """The tensors of a GGUF under the names of a model's parameters, dequantized, in the orientation of its modules.
 
-Which tensor is which parameter, and what its converter permuted, is transformers' knowledge and is asked of it, but for
-what its loader drops. A second reading of single tensors, through another dequantizer, is the witness of the first.
-transformers parses a file once each for config, tokenizer and weights, and every token of a vocabulary is a Python
-object to it: its answers are kept here, as a file doesn't change under one ingest. Import this before it reads.
+transformers knows which tensor is which parameter and what its converter permuted, so it is asked; what its loader
+drops is added here. transformers parses a file again for config, tokenizer and weights, and makes a Python object of
+every token: this module keeps its answers, because a file doesn't change during an ingest. Import it before
+transformers reads.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,8 @@ from transformers import modeling_gguf_pytorch_utils as gguf_models
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 from transformers.integrations.gguf import GGUF_ARCHS, get_gguf_conversion_mapping
 
-from eigenhouse.ingest.models.gguf_facts import READ_TENSORS, SWITCHES, Facts, read_facts, told_tensor
+from eigenhouse.ingest.models.gguf_facts import Facts, read_facts, reason_to_leave
+from eigenhouse.ingest.models.gguf_rules import READ_TENSORS, SWITCHES
 
 _load = gguf_models.load_gguf_checkpoint
 
@@ -37,7 +37,7 @@ def _load_metadata(path: str) -> dict[str, dict[str, Any]]:
 
 
 def _load_once(path: Any, return_tensors: bool = False, **options: Any) -> dict[str, Any]:
-    """transformers' own answer; callers change what they get, so each gets a copy."""
+    """transformers' own answer. Callers change what they get, so each gets a copy."""
     if return_tensors:
         return _load(path, return_tensors=True, **options)
     return {name: dict(part) for name, part in _load_metadata(str(path)).items()}
@@ -55,7 +55,10 @@ Convert = Callable[[list[torch.Tensor]], torch.Tensor]
 
 @dataclass(frozen=True)
 class Reading:
-    """One parameter. stored: the tensors of the file that it is made of; none for a bias that is zero by its lack."""
+    """One parameter.
+
+    stored: the tensors of the file that it is made of; none for a bias that the file lacks: it is zero.
+    """
 
     stored: tuple[str, ...]
     type_name: str
@@ -88,87 +91,7 @@ def readers(path: Path, model: nn.Module) -> dict[str, Reading]:
     return made
 
 
-def witness(path: Path, tensor_name: str) -> torch.Tensor:
-    """One stored tensor in the model's orientation, by another dequantizer and other code than `readers` have.
-
-    Returns float32 of the shape that the module has, but for a part of a fused tensor, which it returns alone. What
-    is of a convolution or of linear attention (LFM2, Qwen 3.5), where nothing is measured, is left as it is stored.
-    Raises EigenhouseError for a type that transformers can't dequantize in torch.
-    """
-    facts = read_facts(path)
-    stored = facts.header.tensors[tensor_name]
-    data = torch.from_numpy(np.array(_tensor(facts, tensor_name).data))
-    return _in_place(facts, tensor_name, _by_torch(facts, tensor_name, data, stored.type_number, stored.shape))
-
-
-def has_witness(reading: Reading) -> bool:
-    """Whether a second dequantizer knows a parameter: one tensor of a type that transformers reads in torch."""
-    from transformers.integrations.gguf.dequant import GGML_BLOCK
-
-    known = {gguf.GGMLQuantizationType(number).name for number in GGML_BLOCK} | {"Q5_0", "Q5_1"}
-    return len(reading.stored) == 1 and reading.type_name in known
-
-
-def second_reading(path: Path, reading: Reading) -> tuple[str, torch.Tensor]:
-    """Whose dequantizer was heard, and what it makes of a parameter that `has_witness`."""
-    return f"transformers {version('transformers')}", witness(path, reading.stored[0]).reshape(reading.shape)
-
-
-def _by_torch(facts: Facts, name: str, data: torch.Tensor, type_number: int, shape: tuple[int, ...]) -> torch.Tensor:
-    from transformers.integrations.gguf.dequant import GGML_BLOCK, dequantize
-
-    kind = gguf.GGMLQuantizationType(type_number)
-    if kind in (kind.F32, kind.F16, kind.F64):
-        return data.float().reshape(shape)
-    if kind == kind.BF16:
-        return data.contiguous().view(torch.bfloat16).float().reshape(shape)
-    blocks = data.contiguous().reshape(-1)
-    if kind in (kind.Q5_0, kind.Q5_1):
-        return _five_bits(blocks, has_minimum=kind == kind.Q5_1).reshape(shape)
-    if type_number not in GGML_BLOCK:
-        raise facts.refusal("a type that a second dequantizer knows", f"{kind.name} of {name}", "only gguf's own does")
-    return dequantize(blocks, type_number, torch.float32).reshape(shape)
-
-
-def _five_bits(blocks: torch.Tensor, *, has_minimum: bool) -> torch.Tensor:
-    """Q5_0 and Q5_1: 32 values a block, four bits of each in two nibbles' halves and the fifth in a word of 32."""
-    n_halves = 2 if has_minimum else 1
-    blocks = blocks.reshape(-1, 2 * n_halves + 4 + 16)
-    halves = blocks[:, : 2 * n_halves].contiguous().view(torch.float16).float()
-    fifth = blocks[:, 2 * n_halves : 2 * n_halves + 4].int()
-    fifth = (fifth[:, :, None] >> torch.arange(8)).reshape(-1, 32) & 1
-    nibbles = blocks[:, -16:].int()
-    values = torch.cat([nibbles & 15, nibbles >> 4], dim=1) | fifth << 4
-    if has_minimum:
-        return halves[:, :1] * values + halves[:, 1:]
-    return halves * (values - 16)
-
-
-def _in_place(facts: Facts, name: str, values: torch.Tensor) -> torch.Tensor:
-    """What llama.cpp's converter did to a tensor, undone by index."""
-    own, leaf = facts.architecture, ".".join(name.split(".")[-2:])
-    if own == "llama" and leaf.startswith(("attn_q.", "attn_k.")):
-        n_heads = facts.n_heads if leaf.startswith("attn_q.") else facts.n_key_heads
-        size = len(values) // n_heads
-        pairs = torch.arange(size).reshape(size // 2, 2).T.reshape(-1)  # even rows, then odd ones
-        return values[(torch.arange(n_heads)[:, None] * size + pairs).reshape(-1)]
-    if own in MINUS_ONE and re.fullmatch(MINUS_ONE[own], name):
-        return values - 1
-    if own == "gpt2" and re.fullmatch(r"(attn_qkv|attn_output|ffn_up|ffn_down)\.weight", leaf):
-        return values.T.contiguous()
-    if own == "gpt-oss" and leaf.endswith("_exps.weight"):
-        return values.mT
-    if own == "bloom" and leaf.startswith("attn_qkv."):
-        size = facts.head_dim
-        head, row = torch.arange(facts.n_heads)[:, None, None], torch.arange(size)
-        part = torch.arange(3)[:, None] * facts.n_heads * size
-        return values[(part + head * size + row).reshape(-1)]
-    if own == "falcon" and leaf.startswith("attn_qkv."):
-        return values[_falcon_rows(facts)]
-    return values
-
-
-def _falcon_rows(facts: Facts) -> torch.Tensor:
+def falcon_rows(facts: Facts) -> torch.Tensor:
     """For each row of Falcon's fused projection the row of the file: groups of queries, each with its key and value."""
     size, n_groups = facts.head_dim, facts.n_key_heads
     queries = torch.arange(facts.n_heads * size).reshape(n_groups, -1)
@@ -176,13 +99,13 @@ def _falcon_rows(facts: Facts) -> torch.Tensor:
     return torch.cat([queries, keys, keys + n_groups * size], dim=1).reshape(-1)
 
 
-def _tensor(facts: Facts, name: str) -> gguf.ReaderTensor:
+def tensor_of(facts: Facts, name: str) -> gguf.ReaderTensor:
     return next(tensor for tensor in gguf.GGUFReader(str(facts.path)).tensors if tensor.name == name)
 
 
 def _dequantized(facts: Facts, name: str) -> np.ndarray:
     """As stored, in float32, by gguf's own dequantizer."""
-    tensor = _tensor(facts, name)
+    tensor = tensor_of(facts, name)
     if tensor.tensor_type == gguf.GGMLQuantizationType.F64:
         return np.asarray(tensor.data, np.float32)
     return np.asarray(gguf.dequantize(tensor.data, tensor.tensor_type), np.float32)
@@ -213,19 +136,19 @@ def _by_name(facts: Facts, model: nn.Module) -> dict[str, tuple[tuple[str, ...],
     sources |= {parameter: made for parameter in model.state_dict() if (made := _experts(facts, parameter))}
     if facts.architecture == "falcon":
         for parameter, (stored, _) in sources.items():
-            if ".attn_qkv." in stored[0]:  # transformers takes the rows as they are, which is right for one key head
-                sources[parameter] = (stored, lambda tensors: tensors[0][_falcon_rows(facts)])
+            if ".attn_qkv." in stored[0]:  # transformers keeps the order of rows, which is right for one key head alone
+                sources[parameter] = (stored, lambda tensors: tensors[0][falcon_rows(facts)])
     return sources
 
 
 def _experts(facts: Facts, parameter: str) -> tuple[tuple[str, ...], Convert] | None:
-    """Stacked experts, whose gate and input matrices a file holds apart; GPT-OSS has them in turns, and transposed."""
-    found = re.search(r"layers\.(\d+)\.mlp\.experts\.(gate_up|down)_proj(_bias)?$", parameter)
-    if found is None:
+    """Stacked experts. Files store gate and input matrices apart; GPT-OSS's parameter has them in turns, transposed."""
+    match = re.search(r"layers\.(\d+)\.mlp\.experts\.(gate_up|down)_proj(_bias)?$", parameter)
+    if match is None:
         return None
-    tail = "bias" if found[3] else "weight"
-    parts = ("gate", "up") if found[2] == "gate_up" else ("down",)
-    names = tuple(f"blk.{found[1]}.ffn_{part}_exps.{tail}" for part in parts)
+    tail = "bias" if match[3] else "weight"
+    parts = ("gate", "up") if match[2] == "gate_up" else ("down",)
+    names = tuple(f"blk.{match[1]}.ffn_{part}_exps.{tail}" for part in parts)
     if not all(name in facts.header.tensors for name in names):
         return None
     if facts.architecture != "gpt-oss":
@@ -242,7 +165,7 @@ def _in_turns_transposed(tensors: list[torch.Tensor]) -> torch.Tensor:
 
 
 def _numbers(facts: Facts) -> dict[str, int]:
-    """What the processors ask a config for; transformers leaves out what is a default of llama.cpp's."""
+    """The numbers that the processors ask a config for, with llama.cpp's defaults, which transformers leaves out."""
     numbers = {"hidden_size": facts.hidden_size}
     if facts.architecture == "mamba":
         return numbers
@@ -251,13 +174,13 @@ def _numbers(facts: Facts) -> dict[str, int]:
 
 
 def _processed(processor: gguf_models.TensorProcessor, name: str, tensors: list[torch.Tensor]) -> torch.Tensor:
-    """Converters permute the rows of rotary heads, and store some gains as 1+g: undone."""
+    """Undoes what converters do: they permute the rows of rotary heads, and store some gains as 1+g."""
     made = processor.process(weights=tensors[0].numpy(), name=name, parsed_parameters={"tensors": {}})
     return torch.from_numpy(np.array(made.weights))
 
 
 def _by_conversion(facts: Facts, model: nn.Module) -> dict[str, tuple[tuple[str, ...], Convert]]:
-    """The same, by the conversions that newer architectures of transformers' are described with."""
+    """As `_by_name`, by the conversions with which transformers describes newer architectures."""
     mapping = get_gguf_conversion_mapping(facts.architecture, model.config)
     renamings = [entry for entry in mapping if isinstance(entry, WeightRenaming)]
     converters = [entry for entry in mapping if isinstance(entry, WeightConverter)]
@@ -303,7 +226,7 @@ def _reading(
         raise facts.refusal(
             f"{parameter} of shape {shape}",
             f"{' and '.join(map(str, sizes))} in {' and '.join(stored)}",
-            "the class can't have the sizes that the keys tell",
+            "the class can't have the sizes that the keys set",
         )
     kinds = {facts.header.tensors[name].type_name for name in stored}
     return Reading(stored, "+".join(sorted(kinds)), shape, partial(_read, facts, parameter, shape, stored, convert))
@@ -322,17 +245,17 @@ def _read(
 
 def _require_all_used(facts: Facts, sources: dict[str, tuple[tuple[str, ...], Convert]]) -> None:
     used = {name for stored, _ in sources.values() for name in stored} | set(READ_TENSORS)
-    left = [name for name in facts.header.tensors if name not in used and told_tensor(facts, name) is None]
+    left = [name for name in facts.header.tensors if name not in used and reason_to_leave(facts, name) is None]
     if left:
         raise facts.refusal(
             "a place in the model for every tensor",
             f"none for {len(left)} of them, {left[0]} first",
-            "a model of another make than transformers' class, or of more layers than the file tells",
+            "another model than transformers' class, or more layers than the keys set",
         )
 
 
 def _is_lacking_bias(facts: Facts, parameter: str) -> bool:
-    """One switch of a config makes several biases, and a file may hold only some kinds of them: the others are zero."""
+    """Whether the config's switch makes a bias that the file doesn't hold. A file may hold some kinds of them alone."""
     leaf = re.search(r"\.(self_attn|mlp)\.(\w+)_proj\.bias$", parameter)
     if leaf is None:
         return False

@@ -1,7 +1,8 @@
-"""The rotation that a GGUF tells: into the config, into the built model, and checked against a closed form.
+"""The rotation that a GGUF sets: put into the config and the built model, and checked against a closed form.
 
 llama.cpp's rotation of pair i of n/2 has the frequency base^(-2i/n) / factor_i, which position interpolation and YaRN
-stretch further. The closed form below is of the file alone, so a table that transformers built otherwise is refused.
+stretch further. The closed form below follows from the file alone, so a table that transformers built otherwise is
+refused.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from eigenhouse.ingest.models.gguf_facts import NO_ROTARY, Facts, read_facts
+from eigenhouse.ingest.models.gguf_facts import Facts, read_facts
+from eigenhouse.ingest.models.gguf_rules import NO_ROTARY
 
 RELATIVE_ERROR = 1e-5  # transformers computes its frequencies in float32
 SCALING_TYPES = ("none", "linear", "yarn", "longrope")
@@ -26,7 +28,7 @@ UNTRUNCATED = ("gpt-oss",)  # its YaRN has a ramp between the real bounds, as pu
 
 @dataclass(frozen=True)
 class Rope:
-    """One rotation. factors: what every frequency is divided by, of short texts; long_factors: of longer ones."""
+    """One rotation. factors: the divisor of every frequency for short texts; long_factors: for longer ones."""
 
     n_rotated: int
     base: float
@@ -90,10 +92,10 @@ def original_context(facts: Facts) -> int:
     return facts.count("rope.scaling.original_context_length", facts.count("context_length", 0))
 
 
-def parameters(facts: Facts, told: dict[str, Any] | None) -> dict[str, Any]:
-    """`rope_parameters` of a config, as transformers 5 has them; `told` is what its own reading made of the file."""
+def parameters(facts: Facts, read: dict[str, Any] | None) -> dict[str, Any]:
+    """`rope_parameters` of a config, as transformers 5 has them; `read` is what transformers read from the file."""
     ropes = read_ropes(facts)
-    kept = {name: value for name, value in (told or {}).items() if name.startswith("mrope")}
+    kept = {name: value for name, value in (read or {}).items() if name.startswith("mrope")}
     sections = facts.get("rope.dimension_sections", [])
     sizes = [size for size in (sections if isinstance(sections, list) else [sections]) if size]
     if sizes and sizes != kept.get("mrope_section"):
@@ -131,7 +133,7 @@ def put_right(model: nn.Module, path: Path) -> None:
 
 
 def _divide(module: nn.Module, prefix: str, rope: Rope) -> None:
-    """No rope type of transformers' takes factors of one's own but longrope, which has two sets of them."""
+    """Divide the tables by the file's factors. In transformers only longrope takes factors, and it has two sets."""
     if rope.factors and rope.kind != "longrope":
         wanted = rope.frequencies()
         for name in (f"{prefix}inv_freq", f"{prefix}original_inv_freq"):
@@ -160,7 +162,7 @@ def _compare(facts: Facts, module: nn.Module, prefix: str, rope: Rope) -> None:
 
 
 def _long_table(module: nn.Module, prefix: str, rope: Rope) -> torch.Tensor:
-    """The frequencies of a text longer than the original context, which the module makes when it first sees one."""
+    """The frequencies for texts beyond the original context, which the module makes when it first meets one."""
     options = {"layer_type": prefix.removesuffix("_")} if prefix else {}
     for position in (rope.original_context, 0):  # and back
         module(torch.zeros(1, 1, 1), torch.tensor([[position]]), **options)
@@ -199,30 +201,30 @@ def _parameters(facts: Facts, rope: Rope) -> dict[str, Any]:
 
 
 def _scaling(facts: Facts) -> tuple[float, str]:
-    """(factor, rope type of transformers'). A type that isn't told is linear, and a factor of 0 is none."""
-    told = facts.get("rope.scaling.type", "linear")
-    if told not in SCALING_TYPES:
-        raise facts.refusal(f"a rope.scaling.type of {', '.join(SCALING_TYPES)}", repr(told), "newer than Eigenhouse?")
+    """(factor, rope type of transformers'). Without a type it is linear; a factor of 0 is none."""
+    named = facts.get("rope.scaling.type", "linear")
+    if named not in SCALING_TYPES:
+        raise facts.refusal(f"a rope.scaling.type of {', '.join(SCALING_TYPES)}", repr(named), "newer than Eigenhouse?")
     factor = facts.get("rope.scaling.factor", facts.get("rope.scale_linear", 0.0)) or 1.0
     extrapolates = facts.get("rope.scaling.yarn_ext_factor")
-    if extrapolates is not None and extrapolates >= 0 and extrapolates != (told == "yarn"):
+    if extrapolates is not None and extrapolates >= 0 and extrapolates != (named == "yarn"):
         raise facts.refusal("YaRN whole or none", f"yarn_ext_factor {extrapolates}", "transformers has no such mixture")
     has_long = "rope_factors_long.weight" in facts.header.tensors
-    if has_long != ("rope_factors_short.weight" in facts.header.tensors) or (told == "longrope" and not has_long):
+    if has_long != ("rope_factors_short.weight" in facts.header.tensors) or (named == "longrope" and not has_long):
         raise facts.refusal("rope_factors_long and rope_factors_short", "not both", "a conversion that failed?")
     if has_long:
         return factor, "longrope"
-    return (1.0, "default") if told == "none" else (factor, told if told == "yarn" else "linear")
+    return (1.0, "default") if named == "none" else (factor, named if named == "yarn" else "linear")
 
 
 def _attention_scaling(facts: Facts, factor: float, kind: str) -> float:
-    """What cos and sin are multiplied by."""
-    told = facts.get("rope.scaling.attn_factor", facts.get("rope.scaling.yarn_attn_factor", 1.0))
+    """The factor on cos and sin."""
+    stored = facts.get("rope.scaling.attn_factor", facts.get("rope.scaling.yarn_attn_factor", 1.0))
     if kind != "yarn":
-        return float(told)
+        return float(stored)
     multiplier = facts.get("rope.scaling.yarn_log_multiplier", 0.0)
     own = _mscale(factor, 1.0) / (_mscale(factor, multiplier) if multiplier else 1.0)
-    return float(told * own)
+    return float(stored * own)
 
 
 def _mscale(factor: float, multiplier: float) -> float:

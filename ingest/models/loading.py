@@ -1,7 +1,7 @@
-"""A transformers model of a source, with Eigenhouse's window in its attention: whole, or a skeleton without weights.
+"""A transformers model of a source that runs the attention of `capture/kernel.py`: whole, or as a skeleton.
 
 Whole, the weights are those transformers' own loader puts into the modules. A skeleton has the model's modules,
-buffers and shapes but no weight memory; one attention module at a time is filled from the checkpoint.
+buffers and shapes but no memory for weights; one attention module at a time is filled from the checkpoint.
 """
 
 from __future__ import annotations
@@ -20,14 +20,21 @@ import torch
 import transformers
 from accelerate import init_empty_weights
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
+from transformers import (
+    AttentionInterface,
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+)
 
 from eigenhouse.errors import EigenhouseError
-from eigenhouse.ingest.capture import sites as capture
 from eigenhouse.ingest.models import account, gguf_config, gguf_rope
 from eigenhouse.ingest.models.checkpoint import Checkpoint, require_finite
-from eigenhouse.ingest.sources.locate import Source
+from eigenhouse.ingest.sources.source import Source
 
+KERNEL = "eigenhouse"  # capture/kernel.py registers the attention of this name with transformers
 MEMORY_SHARE = 0.7  # of the free memory that a whole float32 model may take; the rest is for activations
 _SILENCED = ("transformers", "accelerate", "huggingface_hub")
 
@@ -50,7 +57,7 @@ class LoadedModel:
 
     @property
     def config(self) -> PretrainedConfig:
-        """Of the text part, where a checkpoint joins several."""
+        """The config of the text part, if a checkpoint joins several parts."""
         return self.model.config.get_text_config()
 
     def weight(self, parameter: str) -> np.ndarray:
@@ -85,7 +92,7 @@ class LoadedModel:
 
 
 def load_config(source: Source, trust_remote_code: bool) -> PretrainedConfig:
-    """The config, without what it says of codes: the model is built as if nothing were quantized."""
+    """The config without its entries on quantization: the model is built as if nothing were quantized."""
     quiet()
     with _readable(source):
         if source.kind == "gguf":
@@ -109,6 +116,8 @@ def load_skeleton(source: Source, trust_remote_code: bool) -> LoadedModel:
 
     Raises EigenhouseError where transformers can't build it, or where what is stored isn't what the model wants.
     """
+    if KERNEL not in AttentionInterface():
+        raise RuntimeError("want ingest.capture.kernel imported before a model is built: it registers the attention")
     config = load_config(source, trust_remote_code)
     model_class, options = _model_class(source, config), _options(trust_remote_code)
     with _readable(source), init_empty_weights(include_buffers=False):
@@ -122,7 +131,7 @@ def load_skeleton(source: Source, trust_remote_code: bool) -> LoadedModel:
     for name, parameter in list(model.named_parameters(remove_duplicate=False)):
         _set_parameter(model, name, _weightless(parameter))
     loaded = LoadedModel(source, model.eval(), Checkpoint(source, model), is_whole=False)
-    for name in frozen:  # position tables: attention is handed them as it is handed buffers
+    for name in frozen:  # position tables: a model passes them to its attention as it passes buffers
         if name in loaded.checkpoint:
             _set_parameter(model, name, loaded.checkpoint.read(name))
     return loaded
@@ -131,7 +140,7 @@ def load_skeleton(source: Source, trust_remote_code: bool) -> LoadedModel:
 def load_whole(skeleton: LoadedModel, trust_remote_code: bool, device: str = "cpu") -> LoadedModel:
     """The model of a skeleton in float32 and eval mode, with the weights that transformers' own loader puts into it.
 
-    Of codes, GGUFs and what its loader can't read it is handed the weights that the checkpoint's reader made of them.
+    For codes, GGUFs and files that its loader can't read, it is passed the weights that the checkpoint's reader made.
     Raises EigenhouseError where transformers can't fill it, or where a weight is missing or not finite.
     """
     source, checkpoint = skeleton.source, skeleton.checkpoint
@@ -163,7 +172,7 @@ def _put_right(source: Source, model: Any) -> None:
 
 def _options(trust_remote_code: bool) -> dict[str, Any]:
     return {
-        "attn_implementation": capture.NAME,
+        "attn_implementation": KERNEL,
         "dtype": torch.float32,
         "trust_remote_code": trust_remote_code,
         "experts_implementation": "eager",  # the grouped kernels refuse a skeleton's strides, and many devices
@@ -190,7 +199,7 @@ def fits_in_memory(model: nn.Module) -> bool:
 
 
 def quiet() -> None:
-    """Progress bars and warnings are ours to show."""
+    """Silence the progress bars and warnings of libraries: Eigenhouse shows its own."""
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     for name in _SILENCED:
@@ -213,11 +222,11 @@ def _model_class(source: Source, config: PretrainedConfig) -> Any:
 
 
 def with_a_kernel(build: Callable[..., Any], options: dict[str, Any]) -> Any:
-    """Built to call the interface; with its plain kernels where a type looks them up in a table of its own."""
+    """A model built with the attention `KERNEL`; with its eager one where a type looks up kernels in its own table."""
     try:
         return build(**options)
     except KeyError as error:
-        if error.args != (capture.NAME,):
+        if error.args != (KERNEL,):
             raise
         return build(**options | {"attn_implementation": "eager"})
 
@@ -241,7 +250,7 @@ def _readable(source: Source) -> Iterator[None]:
         raise
     except MemoryError as error:
         raise EigenhouseError(
-            f"out of memory while loading {source.origin}; it is whole in memory for prompts alone: STATIC_ONLY=1"
+            f"out of memory while loading {source.origin}; prompts alone need all of it: STATIC_ONLY=1"
         ) from error
     except Exception as error:
         raise EigenhouseError(
@@ -251,7 +260,7 @@ def _readable(source: Source) -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """What an exception says, in a line: its first one, and where that ends in a colon those that it announces."""
+    """The message of an exception in one line: its first line, and if that ends in a colon the next one too."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     n_announced = next((n for n, line in enumerate(lines) if not line.endswith(":")), len(lines) - 1)
     return " ".join(lines[: n_announced + 1])[:300]

@@ -1,7 +1,7 @@
 """Which parameters of a transformers layer are q, k, v, o, gate, up and down, and how each is cut out of storage.
 
-Nothing is read here but names, shapes and module types, so a skeleton without weights will do. q and k are not looked
-for: the proven factors are those matrices. v and o follow the layout that proved the factors.
+Only names, shapes and module types are read here, so a skeleton without weights will do. q and k are not searched,
+because the proven factors are those matrices. v and o follow the layout that proved the factors.
 """
 
 from __future__ import annotations
@@ -15,33 +15,9 @@ import numpy as np
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from eigenhouse.ingest.models.parameter_names import FAMILIES, OUTPUTS, VALUES
+
 SHARED_EXPERT = -1
-# by role, in the order of preference at one place of a layer; 'up' alone may turn out to hold both input matrices
-FAMILIES: tuple[dict[str, str], ...] = (
-    {"gate": "gate_proj", "up": "up_proj", "down": "down_proj"},
-    {"up": "gate_up_proj", "down": "down_proj"},
-    {"up": "up_proj", "down": "down_proj"},
-    {"gate": "w1", "up": "w3", "down": "w2"},
-    {"up": "w1", "down": "w2"},
-    {"gate": "wi_0", "up": "wi_1", "down": "wo"},
-    {"up": "wi", "down": "wo"},
-    {"up": "Wi", "down": "Wo"},
-    {"gate": "c_fc_0", "up": "c_fc_1", "down": "c_proj"},
-    {"up": "c_fc", "down": "c_proj"},
-    {"up": "fc1", "down": "fc2"},
-    {"up": "dense_h_to_4h", "down": "dense_4h_to_h"},
-    {"up": "fc_in", "down": "fc_out"},
-    {"up": "lin1", "down": "lin2"},
-    {"up": "linear1", "down": "linear2"},
-    {"up": "linear_fc1", "down": "linear_fc2"},
-    {"up": "input_linear", "down": "output_linear"},
-    {"up": "intermediate.dense", "down": "output.dense"},
-    {"up": "intermediate_dense", "down": "output_dense"},
-    {"up": "ffn", "down": "ffn_output"},
-    {"up": "layer_1", "down": "layer_2"},
-)
-VALUES = ("v_proj", "value", "v_lin", "wv", "v", "value_proj", "to_v")
-OUTPUTS = ("o_proj", "out_proj", "dense", "c_proj", "out_lin", "wo", "o", "Wo", "to_out", "proj", "output.dense")
 
 
 @dataclass(frozen=True)
@@ -67,7 +43,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Mlp:
-    """The pieces of a layer's MLP that are to be measured, those of one parameter behind one another.
+    """The pieces of a layer's MLP that are to be measured, sorted so that those of one parameter are neighbours.
 
     left_out: module → why some of its experts are not among them.
     """
@@ -122,21 +98,21 @@ def _places(shapes: Mapping[str, tuple[int, ...]]) -> Iterator[tuple[str, dict[s
     prefixes = {name.rsplit(".", depth)[0] + "." for name in shapes for depth in (1, 2, 3) if name.count(".") >= depth}
     for prefix in sorted(prefixes | {""}):
         for family in FAMILIES:
-            found = {role: _parameter(f"{prefix}{name}", shapes) for role, name in family.items()}
-            if all(found.values()):
-                yield prefix, {role: name for role, name in found.items() if name}
+            parameters = {role: _parameter(f"{prefix}{name}", shapes) for role, name in family.items()}
+            if all(parameters.values()):
+                yield prefix, {role: name for role, name in parameters.items() if name}
                 break
 
 
 def _parameter(name: str, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-    """A module's weight, or a parameter that stands for itself; vectors don't count."""
+    """The name of a module's weight, or of a parameter without a module; vectors don't count."""
     return next((full for full in (f"{name}.weight", name) if len(shapes.get(full, ())) in (2, 3)), None)
 
 
 def _place(
     layer: nn.Module, prefix: str, names: dict[str, str], shapes: Mapping[str, tuple[int, ...]], hidden_size: int
 ) -> Iterator[Piece]:
-    """The pieces of one MLP: its matrices, told apart where two are stored as one and experts are stacked."""
+    """The pieces of one MLP: its matrices, cut apart where two are stored as one or experts are stacked."""
     holder = layer.get_submodule(prefix.rstrip("."))
     turned = {
         role: _is_transposed(layer, holder, name, shapes[name], role, hidden_size) for role, name in names.items()
@@ -154,7 +130,7 @@ def _place(
 
 
 def _halves(holder: nn.Module, n_rows: int) -> tuple[tuple[str, tuple[int, int, int]], ...]:
-    """gate in front of up, as all of transformers has it, but for experts that say they are interleaved."""
+    """gate in front of up, as everywhere in transformers, except experts whose module says they are interleaved."""
     if getattr(holder, "is_concatenated", True):
         return ("gate", (0, n_rows // 2, 1)), ("up", (n_rows // 2, n_rows, 1))
     return ("gate", (0, n_rows, 2)), ("up", (1, n_rows, 2))
@@ -163,7 +139,7 @@ def _halves(holder: nn.Module, n_rows: int) -> tuple[tuple[str, tuple[int, int, 
 def _is_transposed(
     layer: nn.Module, holder: nn.Module, name: str, shape: tuple[int, ...], role: str, hidden_size: int
 ) -> bool:
-    """Whether the parameter is stored (inputs, outputs): told by its module, else by where the hidden size stands."""
+    """Whether the parameter is stored (inputs, outputs): its module decides, else the axis that has the hidden size."""
     module: Any = layer.get_submodule(name.rpartition(".")[0])
     if isinstance(module, nn.Linear):
         return False
@@ -187,18 +163,18 @@ def _expert(prefix: str) -> int:
 def find_value_and_output(
     attention: nn.Module, parent: nn.Module, paths: tuple[str, str], layout: str
 ) -> tuple[dict[str, Piece], bool]:
-    """v and o of an attention module, where they are found, and whether v lies in one parameter with q and k.
+    """v and o of an attention module, as far as they have a known name, and whether v shares a parameter with q and k.
 
     paths: of the module and of the one around it, where BERT has its o · layout: how the factors were found.
     """
-    found: dict[str, Piece] = {}
+    pieces: dict[str, Piece] = {}
     is_fused = "[" in layout or "(" in layout
     values = (layout.split(" ")[0],) if is_fused else VALUES
     for weight, names, modules in (("v", values, (attention,)), ("o", OUTPUTS, (attention, parent))):
         for module, path in zip(modules, paths, strict=False):
             own = {name for name, value in module.named_parameters() if value.dim() == 2}
             name = next((name for name in names if f"{name}.weight" in own), None)
-            if name and weight not in found:
+            if name and weight not in pieces:
                 is_transposed = isinstance(module.get_submodule(name), Conv1D) and not (is_fused and weight == "v")
-                found[weight] = Piece(weight, f"{path}.{name}.weight", is_transposed=is_transposed)
-    return found, is_fused and "v" in found
+                pieces[weight] = Piece(weight, f"{path}.{name}.weight", is_transposed=is_transposed)
+    return pieces, is_fused and "v" in pieces

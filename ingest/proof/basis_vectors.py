@@ -1,4 +1,4 @@
-"""W_Q and W_K of a module of which nothing is known, read by feeding it the basis vectors of its hidden states."""
+"""W_Q and W_K of a module whose layout is unknown, read by feeding it the basis vectors of its hidden states."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from eigenhouse.ingest.capture.sites import Site, Unreadable
 from eigenhouse.ingest.proof.factors import HeadFactors, Latent
-from eigenhouse.ingest.proof.surroundings import GAIN, identity_norms, latent_norms, respond
+from eigenhouse.ingest.proof.responses import GAIN, identity_norms, latent_norms, respond
 
 LINEARITY = 1e-3
 SAME = 1e-4  # of a ratio: the same for all rows
@@ -26,10 +26,10 @@ PROJECTIONS = (nn.Linear, Conv1D)
 def read_factors(
     site: Site, rope_scale: np.ndarray | None, further_scales: tuple[float, float] = (1.0, 1.0)
 ) -> HeadFactors:
-    """W_Q and W_K: at position 0, q and k of basis vector e_i are columns i, times the scales that aren't theirs.
+    """W_Q and W_K: at position 0, q and k of basis vector e_i are their columns i times the module's scales.
 
-    site: recorded at one position, where the model takes one. What stands before and behind a norm in the middle of a
-    side is read too. Raises Unreadable unless q and k are linear once the response to 0 is taken off.
+    site: recorded at one position, if the model takes one. If a side has a norm between two maps, both maps are read
+    too. Raises Unreadable unless q and k are linear after the response to 0 is subtracted.
     """
     sizes = (site.hidden_size, site.key_hidden_size)
     rope = 1.0 if rope_scale is None else rope_scale
@@ -59,9 +59,9 @@ def read_factors(
 
 
 def _read_latent(site: Site, norm: nn.Module, side: int, scale: np.ndarray | float) -> Latent:
-    """The maps before and behind a norm: what enters it of basis vectors, and what is answered to those that leave it.
+    """The maps before and behind a norm: what enters it for basis vectors, and the answer when they leave it.
 
-    To be called where norms are identities.
+    To be called within `identity_norms`.
     """
     entered: list[np.ndarray] = []
     leaving: torch.Tensor | None = None
@@ -78,7 +78,7 @@ def _read_latent(site: Site, norm: nn.Module, side: int, scale: np.ndarray | flo
     sizes = (site.hidden_size, site.key_hidden_size)
 
     def answer(start: int, n: int) -> np.ndarray:
-        """To n basis vectors of the hidden states; past their end they are zeros."""
+        """The answer to n basis vectors of the hidden states; past their end they are zeros."""
         entered.clear()
         return respond(site, *(GAIN * _basis(size, start, n) for size in sizes))[side][:, :, 0]
 
@@ -100,7 +100,7 @@ def _read_latent(site: Site, norm: nn.Module, side: int, scale: np.ndarray | flo
 
 
 def _at_first(out: torch.Tensor) -> np.ndarray:
-    """(batch, feature) at position 0, of (batch, …, position, feature) or of (position, feature); none of none."""
+    """(batch, feature) at position 0, of (batch, …, position, feature) or of (position, feature); no rows otherwise."""
     if out.dim() < 2 or not out.numel():
         return np.zeros((0, 1))
     rows = out[:1] if out.dim() == 2 else out.reshape(len(out), -1, out.shape[-1])[:, 0]
@@ -108,16 +108,16 @@ def _at_first(out: torch.Tensor) -> np.ndarray:
 
 
 def _n_beside(latent: Latent) -> int:
-    """The last features that don't come from the latent: latent attention keeps them for positions alone."""
+    """How many features at the end don't come from the latent: latent attention has them for positions alone."""
     through = np.flatnonzero(np.abs(latent.up).max(axis=(0, 2)))
     return latent.up.shape[1] - 1 - int(through.max(initial=-1))
 
 
 def further_scales(site: Site, rope_scale: np.ndarray | None) -> tuple[float, float]:
-    """What the module multiplies q and k with behind the projections that make them; 1 where no child makes one alone.
+    """The factors that the module applies to q and k behind their projections; 1 if no child makes that side alone.
 
-    The largest feature of q, over that of a child's output, is the same number for every row only where q is that
-    output times this number, in whatever order.
+    The ratio of the largest feature of q to that of a child's output is the same for every row only if q is that output
+    times this ratio, in any order of features.
     """
     made: dict[nn.Module, list[np.ndarray]] = defaultdict(list)
 

@@ -1,9 +1,9 @@
 """The gate: factors count only when they reproduce the model's own q(x)·k(y), head by head.
 
-Five comparisons a head, of which the worst is kept: the full logit at position 0, with bias and norms; its linear part
-alone, so that a large bias can't hide a wrong weight; queries with queries and keys with keys, so that neither side
-hides behind a zero of the other; and one pair at real positions, with the model's rotation. A module that bypasses the
-attention interface must also find the attention weights it returned, where it returns any, in our factors.
+Five comparisons a head, of which the worst counts: the full logit at position 0, with bias and norms; its linear part
+alone, so that a large bias can't hide a wrong weight; queries with queries and keys with keys, so that a zero on one
+side can't hide an error on the other; and one pair at real positions, with the model's rotation. If a module bypasses
+the attention interface and returns attention weights, our factors must reproduce these too.
 """
 
 from __future__ import annotations
@@ -14,27 +14,20 @@ import numpy as np
 import torch
 
 from eigenhouse.ingest.capture.attention import attention_weights
-from eigenhouse.ingest.capture.sites import Site, Unreadable
+from eigenhouse.ingest.capture.sites import KEY_POSITION, QUERY_POSITION, Site, Unreadable
 from eigenhouse.ingest.proof.basis_vectors import further_scales, read_factors
 from eigenhouse.ingest.proof.factors import HeadFactors
 from eigenhouse.ingest.proof.layouts import layouts
-from eigenhouse.ingest.proof.surroundings import (
-    GAIN,
-    captured,
-    identity_norms,
-    read_rope_scale,
-    respond,
-    with_surroundings,
-)
+from eigenhouse.ingest.proof.responses import GAIN, captured, identity_norms, respond
+from eigenhouse.ingest.proof.surroundings import read_rope_scale, with_surroundings
 
 TOLERANCE = 1e-3  # of the largest logit over the pairs; float32 modules land near 1e-6
 N_PAIRS = 16  # x's, and as many y's: every x meets every y
 Pair = tuple[np.ndarray, np.ndarray]  # of queries and keys: W_Q and W_K, or what is made of them
-KEY_POSITION, QUERY_POSITION = 3, 8  # the last one there is, where a site has fewer
 
 
 class Evidence:
-    """What one module answered to random inputs, taken once and held against every candidate."""
+    """The answers of one module to random inputs, computed once and compared with every candidate."""
 
     def __init__(self, site: Site, seed: int = 0) -> None:
         n_heads, n_kv_heads, head_dim = (
@@ -61,7 +54,7 @@ class Evidence:
         self.reenactment = Reenactment(site, self.x, self.y, q, k) if site.is_traced else None
 
     def _require_alone(self, site: Site, answers: tuple[np.ndarray, np.ndarray], kept: set[int]) -> None:
-        """Raises Unreadable where a head's q or k at one of the kept positions changes with what stands at others."""
+        """Raises Unreadable where a head's q or k at one of the kept positions changes with the inputs at others."""
         for position in kept if max(site.n_positions, site.n_key_positions) > 1 else ():
             fed = []
             for rows, n in ((self.x, site.n_positions), (self.y, site.n_key_positions)):
@@ -78,7 +71,7 @@ class Evidence:
 
     @property
     def n_distinct_keys(self) -> int:
-        """Key heads, those counted once that a module repeats for each query head of their group."""
+        """The number of key heads, without the copies that a module makes for the query heads of a group."""
         rows, n_heads, n_features = self.linear_k.shape
         for n_distinct in range(1, n_heads):
             if n_heads % n_distinct == 0:
@@ -88,11 +81,11 @@ class Evidence:
         return n_heads
 
     def own_scales(self, cut: HeadFactors) -> tuple[float, float]:
-        """What the module itself multiplies q and k with between projection and scores: one number a side.
+        """The factors that the module itself applies to q and k between projection and scores: one number a side.
 
         The least-squares ratio of the captured linear part to the cut's, over all heads and inputs at once, so that no
-        wrong cut can be scaled into place. Rounding (1e-5 from 1) counts as none, and so does 0: a module that answers
-        nothing proves nothing.
+        wrong cut can be scaled into place. A ratio within 1e-5 of 1 is rounding and counts as 1. So does 0:
+        a module that answers 0 to everything proves nothing.
         """
         plain = replace(cut.linear_part(), q_scale=1.0, k_scale=1.0)
         sides = ((self.linear_q, plain.query(self.x)), (self.linear_k, plain.key(self.y)))
@@ -123,10 +116,10 @@ class Evidence:
 
 
 class Reenactment:
-    """One text through a module that bypasses the interface: the weights it returned, and those of other factors.
+    """One text through a module that bypasses the interface: the weights that it returned, against those of factors.
 
-    rows, key_rows: hidden states, dealt out to the positions · q, k (row, head, position, feature): what the module
-    makes of the same hidden states at every position.
+    rows, key_rows: hidden states, one a position · q, k (row, head, position, feature): the module's own, for the same
+    hidden states at every position.
     """
 
     def __init__(self, site: Site, rows: np.ndarray, key_rows: np.ndarray, q: np.ndarray, k: np.ndarray) -> None:
@@ -175,7 +168,7 @@ def proven_factors(site: Site, single: Site) -> tuple[HeadFactors, np.ndarray]:
 
 
 def _in_order(factors: HeadFactors, evidence: Evidence) -> tuple[HeadFactors, np.ndarray]:
-    """With the module's own scales; norm before rotation or after, which matters only where the rotation scales."""
+    """Factors with the module's own scales, and with the better order of norm and rotation if the rotation scales."""
     q_scale, k_scale = evidence.own_scales(factors)
     factors = replace(factors, q_scale=q_scale, k_scale=k_scale, bias_moves=evidence.bias_moves)
     errors = evidence.errors(factors)
@@ -200,7 +193,7 @@ def relative_error(theirs: np.ndarray, ours: np.ndarray) -> np.ndarray:
 
 
 def _are_turned(zeros: Pair, linear: Pair, position: int) -> bool:
-    """Whether the responses to 0 are at a position what they are at 0, but for the rotation of the linear part."""
+    """Whether the responses to 0 change from position 0 to another only by the rotation of the linear part."""
     q, k = (np.concatenate(parts) for parts in zip(linear, zeros, strict=True))
     turn = rotation(q, k, position)
     at = [(zero[:, :, 0], zero[:, :, position]) for zero in zeros if zero.shape[2] > position]
@@ -210,7 +203,7 @@ def _are_turned(zeros: Pair, linear: Pair, position: int) -> bool:
 def rotation(q: np.ndarray, k: np.ndarray, position: int) -> np.ndarray:
     """The map that takes captured features at position 0 to `position`, (feature, feature), the same for all heads.
 
-    Read from the model's answers alone, so a wrong cut can't bend it; the identity where there is no RoPE.
+    Read from the model's answers alone, so that a wrong cut can't change it; the identity without RoPE.
     """
     n_features = q.shape[-1]
     at_zero, turned = (

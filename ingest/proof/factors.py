@@ -1,4 +1,4 @@
-"""One head's W_Q and W_K, and all that stands between them and the model's q·k at position 0."""
+"""W_Q and W_K of a layer's heads, and all that the model does between them and q·k at position 0."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class HeadNorm:
         return self.gain * self._centred(rows) / self.rms(rows) + self.offset
 
     def rms(self, rows: np.ndarray) -> np.ndarray:
-        """What rows (position, head, feature) are divided by, with axes of length 1 where it is the same."""
+        """The divisor of rows (position, head, feature), with axes of length 1 where it is the same for all."""
         axes = (-2, -1) if self.spans_heads else (-1,)
         return np.sqrt(np.square(self._centred(rows)).mean(axis=axes, keepdims=True) + self.eps)
 
@@ -58,13 +58,12 @@ class HeadFactors:
     """The factors of one layer's heads as the model's projections apply them; query head h reads key head h // (H/G).
 
     w_q (head, feature, hidden) · w_k (kv head, feature, hidden) · b_q, b_k (head, feature), zero where the model has
-    none · layout: how they were found · q_scale, k_scale: what the module itself multiplies q and k with ·
-    rope_scale (feature,): the rotary module's attention scaling on the dimensions it rotates, 1 elsewhere ·
-    norm_follows_rope: their order · latent_q, latent_k: where w_q or w_k is a product with a norm in between ·
-    n_position: features at the end that hold positions alone, as latent attention has them · clip: what the entries of
-    q and k are cut off at, bias and all · bias_moves: b_q or b_k holds what is added at position 0, which is another at
-    others.
-    The metric is made of the content of w_q and w_k alone; the rest serves to prove them against captured q and k.
+    none · layout: the cut that gave them · q_scale, k_scale: the module's own factors on q and k · rope_scale
+    (feature,): the rotary module's attention scaling on the dimensions it rotates, 1 elsewhere · norm_follows_rope: the
+    norm comes after the rotation · latent_q, latent_k: set if w_q or w_k is a product with a norm in between ·
+    n_position: features at the end that are for positions alone (latent attention) · clip: the bound on the entries of
+    q and k, bias included · bias_moves: what is added depends on the position; b_q and b_k are of position 0. The
+    metric is made of the content of w_q and w_k alone; the rest serves to prove them against captured q and k.
     """
 
     w_q: np.ndarray
@@ -102,12 +101,12 @@ class HeadFactors:
         return self._apply(x, self.w_k, self.b_k, self.norm_k, self.latent_k) * self.k_scale
 
     def without_matrices(self) -> HeadFactors:
-        """What stands between W_Q, W_K and the logits, alone: all that is kept of a layer when the next is proved."""
+        """The same without W_Q and W_K: all that is kept in memory of a layer while the next one is proved."""
         none = np.zeros((*self.w_q.shape[:2], 0), np.float32), np.zeros((*self.w_k.shape[:2], 0), np.float32)
         return replace(self, w_q=none[0], w_k=none[1], latent_q=None, latent_k=None)
 
     def linear_part(self) -> HeadFactors:
-        """The same without bias, norms and clip: what a module with identity norms does beyond its response to 0."""
+        """The same without bias, norms and clip: a module with identity norms, less its response to 0."""
         zero_q, zero_k = np.zeros_like(self.b_q), np.zeros_like(self.b_k)
         return replace(self, b_q=zero_q, b_k=zero_k, norm_q=None, norm_k=None, latent_q=None, latent_k=None, clip=None)
 
@@ -126,5 +125,5 @@ class HeadFactors:
 
 
 def _double(values: np.ndarray) -> np.ndarray:
-    """In float64; the array itself where it is."""
+    """In float64, without a copy if it is float64 already."""
     return values.astype(np.float64, copy=False)

@@ -1,7 +1,7 @@
 """The ways checkpoints store W_Q and W_K: a short list of cuts, tried until one reproduces the model.
 
-Nothing here knows an architecture. Every cut has the right shape, and most are wrong for a given module; which one
-is right is for `conformance.py` to prove.
+No architecture is named here. Every cut has the right shape, and most are wrong for a given module; `conformance.py`
+proves which one is right.
 """
 
 from __future__ import annotations
@@ -12,21 +12,9 @@ from itertools import product
 
 import numpy as np
 
+from eigenhouse.ingest.models.parameter_names import FUSED, LATENT, SEPARATE
 from eigenhouse.ingest.proof.factors import HeadFactors, Latent
 
-SEPARATE = (
-    ("q_proj", "k_proj"),
-    ("query", "key"),
-    ("q_lin", "k_lin"),
-    ("wq", "wk"),
-    ("q", "k"),
-    ("query_proj", "key_proj"),
-    ("to_q", "to_k"),
-    ("Wq", "Wk"),
-    ("project_q", "project_k"),
-)
-FUSED = ("c_attn", "qkv_proj", "query_key_value", "Wqkv", "qkv", "in_proj", "att_proj")
-LATENT = ("q_a_proj", "q_a_layernorm", "q_b_proj"), ("kv_a_proj_with_mqa", "kv_a_layernorm", "kv_b_proj")
 Cut = tuple[str, np.ndarray, np.ndarray]  # layout name, weight (head, feature, hidden), bias (head, feature)
 
 
@@ -55,7 +43,7 @@ def layouts(
 def _side_cuts(
     parameters: Mapping[str, np.ndarray], name: str, n_heads: int, head_dim: int, hidden_size: int
 ) -> Iterator[Cut]:
-    """One side's own projection: plain, or twice as wide with a gate (in each head, or behind all heads)."""
+    """The projection of one side: plain, or twice as wide because of a gate (in each head, or behind all heads)."""
     for how, weight, bias in _orientations(parameters, name, hidden_size):
         rows = n_heads * head_dim
         if len(weight) == rows:
@@ -104,8 +92,8 @@ def _fused_cuts(
 def _latent_cuts(parameters: Mapping[str, np.ndarray], n_heads: int, head_dim: int) -> Iterator[HeadFactors]:
     """Multi-head latent attention: content features up from a normed latent, then features for positions alone.
 
-    All heads share the keys' position features, which come straight from the hidden states. A model that turns the
-    pairs of its position features as halves hands them over even ones first.
+    All heads share the keys' position features, which are projected from the hidden states directly. A model that
+    rotates position features by halves puts those with even numbers first.
     """
     down, offset = _stored(parameters, "kv_a_proj_with_mqa")
     n_latent = len(parameters["kv_a_layernorm.weight"])
@@ -135,7 +123,7 @@ def _latent_cuts(parameters: Mapping[str, np.ndarray], n_heads: int, head_dim: i
 def _through_latent(
     parameters: Mapping[str, np.ndarray], names: tuple[str, str, str], n_heads: int, n_features: int
 ) -> tuple[np.ndarray, np.ndarray, Latent]:
-    """Weight and bias of each head's first features as if no norm stood in between, and what does."""
+    """Weight and bias of each head's first features without the norm in between, and the latent with it."""
     n_latent = len(parameters[f"{names[1]}.weight"])
     down, offset = (part[:n_latent] for part in _stored(parameters, names[0]))
     up, bias = (part.reshape(n_heads, -1, *part.shape[1:])[:, :n_features] for part in _stored(parameters, names[2]))

@@ -1,9 +1,9 @@
-"""Further operators of a head, each the metric of factors that hold more of the model than the projections do.
+"""Variants: further operators of a head, whose factors hold more of the model than its projections.
 
 metric_folded: the gain of the norm that feeds attention · metric_biased: the biases, as one more column ·
 metric_qk_normed: the gains of q- and k-norm · metric_position: the features for positions alone · metric_rope_Δ: the
 rotation between a query Δ tokens after its key.
-Every one is proved against the model's own logits before it counts, as the plain factors are.
+Each is proved against the model's own logits before it counts, as the plain factors are.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from eigenhouse.ingest.capture.sites import Site, Unreadable
+from eigenhouse.ingest.capture.sites import KEY_POSITION, Site, Unreadable
 from eigenhouse.ingest.geometry import operators
-from eigenhouse.ingest.proof.conformance import KEY_POSITION, N_PAIRS, TOLERANCE, Pair, logits, relative_error, rotation
+from eigenhouse.ingest.proof.conformance import N_PAIRS, TOLERANCE, Pair, logits, relative_error, rotation
 from eigenhouse.ingest.proof.factors import HeadFactors, HeadNorm, Latent
-from eigenhouse.ingest.proof.surroundings import GAIN, captured, identity_norms, read_input_norm
+from eigenhouse.ingest.proof.norms import read_input_norm
+from eigenhouse.ingest.proof.responses import GAIN, captured, identity_norms
 
 
 class NotThere(Exception):
@@ -63,12 +64,12 @@ def turned(weight: np.ndarray, turn: np.ndarray) -> np.ndarray:
 class Layer:
     """One module with its proven factors, and what the proofs of its variants need.
 
-    far: the same module recorded over more positions than the farthest rotation, where there is one.
+    far: the same module recorded over more positions than the farthest rotation; None if it has no rotation.
     """
 
     site: Site
     factors: HeadFactors
-    norm: nn.Module | None  # before attention, in the layer's own block
+    norm: nn.Module | None  # the one before attention, within the layer
     far: Site | None
 
     def variant(self, name: str) -> Pair:
@@ -155,7 +156,7 @@ class Layer:
         raw = np.einsum("nd,hcd->nhc", rows, weight, optimize=True) + bias
         if latent is not None and latent.norm is not None and norm is None:
             factor, z = latent_normed(weight, latent), rows @ latent.down.T + latent.offset
-            # beside the latent there are position features alone, which the caller cuts off
+            # features that don't come from the latent are for positions alone, and the caller cuts them off
             linear = np.einsum("nd,hcd->nhc", rows, factor, optimize=True)
             linear = linear + latent.up @ normed(latent.offset[None, :, None], latent.norm)[0, :, 0]
             return factor, linear / latent.norm.rms(z[:, None]) + latent.up @ latent.norm.offset[0]

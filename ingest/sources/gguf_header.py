@@ -21,7 +21,7 @@ DEEPEST = 4  # arrays within arrays; no key of any model has even two
 
 @dataclass(frozen=True)
 class Stored:
-    """One tensor of the file. shape: as numpy has it, the slowest axis first."""
+    """One tensor of the file. shape: slowest axis first, as in numpy."""
 
     name: str
     type_number: int
@@ -36,7 +36,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Header:
-    """keys: every key with its value; of an array of texts, which only tokenizers have, the number of its elements."""
+    """keys: every key with its value; for an array of texts, which only tokenizers have, its number of elements."""
 
     keys: dict[str, Any]
     tensors: dict[str, Stored]
@@ -48,7 +48,7 @@ class Header:
 
 
 def is_gguf(path: Path) -> bool:
-    """By its first bytes, whatever the name: the blobs of some model stores have no ending."""
+    """By its first bytes, not its name: the blobs of some model stores have no ending."""
     with open(path, "rb") as opened:
         return opened.read(len(MAGIC)) == MAGIC
 

@@ -1,22 +1,19 @@
-"""The MODEL argument becomes files on disk, checked before anything heavy is imported or read."""
+"""From the MODEL argument to files on disk, which are checked before anything heavy is imported or read."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
-import struct
-import zipfile
 from collections.abc import Iterable
-from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.sources import catalog, gguf_header
 from eigenhouse.ingest.sources.catalog import cache_dir
+from eigenhouse.ingest.sources.source import COMPANIONS, Files, Source, refuse_bad_key
+from eigenhouse.ingest.sources.weight_files import check_gguf, check_weights, json_object
 
 REVISED = "REVISION goes with a hub id, or is a checkpoint in a local folder"
 WANTED = "a model is wanted: hub id, folder, .safetensors, .gguf, measurement .json or catalog name"
@@ -24,62 +21,8 @@ STEMS = ("model.safetensors", "pytorch_model.bin")  # what transformers looks fo
 ENTRIES = tuple(stem + end for stem in STEMS for end in ("", ".index.json"))
 WEIGHT_ENDINGS = (".safetensors", ".gguf", ".bin")
 ADAPTER = "adapter_config.json"
-QUANTIZATION = ("hf_quant_config.json", "quantize_config.json", "quant_config.json")  # modelopt, AutoGPTQ, AutoAWQ
-COMPANIONS = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 SHARD_NAME = re.compile(r"-\d{5}-of-(?!00001)\d{5}\.(safetensors|gguf)$", re.IGNORECASE)
-LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-LEGACY_PICKLE = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")  # torch.save before 1.6, still on the hub
-MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit
-
-
-@dataclass(frozen=True)
-class Files:
-    """The files of a checkpoint, present and whole by their own headers, before it has a name."""
-
-    kind: str  # "safetensors", "bin" or "gguf"
-    folder: Path  # where config.json and the tokenizer live; for gguf the file's folder
-    weight_files: tuple[Path, ...]  # all shards, sorted
-
-
-@dataclass(frozen=True)
-class Source(Files):
-    """A checkpoint on disk, and what the warehouse calls it."""
-
-    name: str
-    revision: str | None  # as given
-    origin: str  # "hub:org/name@<commit>", "catalog:<name>", or the absolute path
-
-    @property
-    def model_id(self) -> str:
-        return self.name if self.revision is None else f"{self.name}@{self.revision}"
-
-    @property
-    def loader_path(self) -> Path:
-        """What from_pretrained gets as its path."""
-        return self.folder
-
-    @property
-    def gguf_file(self) -> str | None:
-        """What from_pretrained gets as gguf_file."""
-        return self.weight_files[0].name if self.kind == "gguf" else None
-
-    @property
-    def config_file(self) -> Path | None:
-        return None if self.kind == "gguf" else self.folder / "config.json"
-
-    @property
-    def quantization_files(self) -> list[Path]:
-        """What may say beside the config how codes are stored."""
-        return [] if self.kind == "gguf" else [path for name in QUANTIZATION if (path := self.folder / name).is_file()]
-
-    @property
-    def tokenizer_files(self) -> list[Path]:
-        """What a tokenizer may be made of; none for gguf, whose one file holds it."""
-        if self.kind == "gguf":
-            return []
-        names = {path for pattern in COMPANIONS for path in self.folder.glob(pattern)}
-        return sorted(path for path in names if not path.name.endswith(".index.json") and path.is_file())
 
 
 def resolve(
@@ -102,32 +45,6 @@ def resolve(
     if name is None:
         refuse_bad_key("NAME", own_name, hint=" (the path's own name: give another with NAME=…)")
     return Source(**vars(files), name=own_name if name is None else name, revision=revision, origin=origin)
-
-
-def weights_sha256(source: Source) -> str:
-    """One file: its SHA-256. Several: that of the sorted lines "<sha256>  <name>\\n" of sha256sum."""
-    if len(source.weight_files) == 1:
-        return _file_sha256(source.weight_files[0])
-    lines = sorted(f"{_file_sha256(path)}  {path.name}\n" for path in source.weight_files)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _file_sha256(path: Path) -> str:
-    with open(path, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def refuse_bad_key(what: str, text: str, hint: str = "") -> None:
-    """'#' starts a model_id's stack and '@' its revision, so neither may be part of a name."""
-    if not text or any(letter in "#@" or letter.isspace() or not letter.isprintable() for letter in text):
-        raise EigenhouseError(f"wanted a {what} without '#', '@' or spaces, not empty; got {text!r}{hint}")
-
-
-def revision_order(revision: str | None) -> int | None:
-    """The step that a revision's name tells: of step1000, or of a name with one number; None for any other."""
-    told = re.search(r"(?:step|iter(?:ation)?|checkpoint|ckpt)[-_=]?(\d+)", revision or "", re.IGNORECASE)
-    told = told or re.fullmatch(r"[^\d]*(\d{1,15})[^\d]*", revision or "")
-    return int(told[1]) if told else None
 
 
 def _locate(model: str, revision: str | None, trust: bool, say: catalog.Say) -> tuple[Files, str, str]:
@@ -176,7 +93,7 @@ def _local_files(path: Path, trust: bool) -> Files:
         return Files("gguf", path.parent, (path,))
     names = _listing(path.parent)
     _check_config(path.parent, trust, names)
-    _check_weights("safetensors", [path])
+    check_weights("safetensors", [path])
     is_all = path.name in ENTRIES and ADAPTER not in names
     return Files("safetensors", path.parent if is_all else _view(path), (path,))
 
@@ -185,11 +102,6 @@ def _is_gguf(name: str, folder: Path) -> bool:
     """By its ending, or by its first bytes where the file is here."""
     path = folder / name
     return name.lower().endswith(".gguf") or (path.is_file() and gguf_header.is_gguf(path))
-
-
-def check_gguf(path: Path) -> None:
-    _refuse_pointer(path)
-    gguf_header.check_gguf(path)
 
 
 def _folder_files(folder: Path, trust: bool) -> Files:
@@ -203,7 +115,7 @@ def _folder_files(folder: Path, trust: bool) -> Files:
     if missing:
         got = f"{len(missing)} of {len(paths)} missing, first {missing[0]}"
         raise EigenhouseError(f"wanted the files that {folder / entry} names; {got} (an interrupted download?)")
-    tensors = _check_weights(kind, paths)
+    tensors = check_weights(kind, paths)
     if kind == "safetensors" and entry.endswith(".index.json"):
         absent = sorted(set(_weight_map(folder / entry)) - tensors)
         if absent:
@@ -217,7 +129,7 @@ def _listing(folder: Path) -> set[str]:
 
 
 def _weights_among(names: set[str], folder: Path) -> tuple[str, tuple[str, ...]]:
-    """Of a folder's file names: the one that transformers starts from, and all weight files, sorted."""
+    """Among a folder's file names the one that transformers opens first, and all weight files, sorted."""
     for entry in ENTRIES:
         if entry in names:
             shards = _weight_map(folder / entry).values() if entry.endswith(".index.json") else [entry]
@@ -274,17 +186,6 @@ def _hub_files(model: str, revision: str | None, trust: bool, say: catalog.Say) 
     return _folder_files(folder, trust), folder.name
 
 
-def json_object(path: Path) -> dict:
-    _refuse_pointer(path)
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise EigenhouseError(f"wanted JSON in {path}; got {error}") from error
-    if not isinstance(content, dict):
-        raise EigenhouseError(f"wanted a JSON object in {path}; got a {type(content).__name__}")
-    return content
-
-
 def _check_config(folder: Path, trust: bool, names: set[str]) -> None:
     """Refuse a config.json unless transformers knows its model_type or may run the code beside it."""
     path = folder / "config.json"
@@ -323,70 +224,3 @@ def _no_config(names: set[str], folder: Path) -> EigenhouseError:
         return EigenhouseError(f"{WANTED}; got only GGUF files in {folder}: get {weights[0]}, pass its path")
     hint = "an adapter? merge it first" if ADAPTER in names else "copy it from the model's page"
     return EigenhouseError(f"wanted config.json in {folder}; got weights alone, {weights[0]} ({hint})")
-
-
-def _refuse_pointer(path: Path) -> None:
-    if _first_bytes(path, len(LFS_POINTER)) == LFS_POINTER:
-        raise EigenhouseError(f"wanted the content of {path}; got a Git-LFS pointer (run `git lfs pull`)")
-
-
-def _first_bytes(path: Path, n_bytes: int) -> bytes:
-    with open(path, "rb") as opened:
-        return opened.read(n_bytes)
-
-
-def _refuse_size(path: Path, n_wanted: int) -> None:
-    n_bytes, cause = path.stat().st_size, "cut short, or corrupt?"
-    raise EigenhouseError(f"wanted {n_wanted} bytes in {path} by its own header; got {n_bytes} ({cause})")
-
-
-def _check_weights(kind: str, paths: Iterable[Path]) -> set[str]:
-    """Refuse files that are cut short or no weights at all; returns the tensor names of safetensors files."""
-    tensors: set[str] = set()
-    for path in paths:
-        _refuse_pointer(path)
-        if kind == "safetensors":
-            tensors |= _safetensors_names(path)
-        elif not zipfile.is_zipfile(path) and _first_bytes(path, len(LEGACY_PICKLE)) != LEGACY_PICKLE:
-            raise EigenhouseError(f"wanted PyTorch weights in {path}; got no zip (a download cut short?)")
-    return tensors
-
-
-def safetensors_header(path: Path) -> tuple[dict[str, Any], int]:
-    """Tensor name → its dtype, shape and place, and where the tensors' data begin; none of them is read."""
-    n_bytes = path.stat().st_size
-    with open(path, "rb") as opened:
-        try:
-            (n_header,) = struct.unpack("<Q", opened.read(8))
-            if n_header > min(MAX_HEADER_BYTES, n_bytes - 8):
-                raise ValueError(f"a header of {n_header} bytes in a file of {n_bytes}")
-            header = json.loads(opened.read(n_header))
-            header.pop("__metadata__", None)
-        except (struct.error, ValueError, TypeError, LookupError, AttributeError) as error:
-            raise _no_safetensors(path, error) from error
-    return header, 8 + n_header
-
-
-def _no_safetensors(path: Path, error: Exception) -> EigenhouseError:
-    return EigenhouseError(f"wanted safetensors in {path}; got {error} (cut short?)")
-
-
-def _safetensors_names(path: Path) -> set[str]:
-    n_bytes = path.stat().st_size
-    header, begin = safetensors_header(path)
-    try:
-        n_wanted = begin + max([tensor["data_offsets"][1] for tensor in header.values()], default=0)
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise _no_safetensors(path, error) from error
-    if n_wanted != n_bytes:
-        _refuse_size(path, n_wanted)
-    if not header:
-        raise EigenhouseError(f"wanted weights in {path}; got a safetensors file without tensors")
-    from safetensors import SafetensorError, safe_open  # late: what only reads a warehouse goes without it
-
-    try:
-        with safe_open(path, "np"):  # it also sees tensors that overlap, and shapes that don't fit their bytes
-            return set(header)
-    except SafetensorError as error:
-        told = str(error).removeprefix("Error while deserializing header: ")
-        raise EigenhouseError(f"wanted safetensors in {path}; got {told} (corrupt?)") from error

@@ -8,7 +8,7 @@ A set is a file in one of these forms; any other suffix is read like .txt:
     .csv, .parquet   a column named text
 
 Texts are kept exactly as written, duplicates included; only a byte-order mark and the line ends of .txt go.
-How many tokens a text has is for whoever holds the tokenizer to judge.
+How many tokens a text has depends on the tokenizer, which is not known here.
 """
 
 import hashlib
@@ -53,7 +53,7 @@ def read_prompts(path: Path = STANDARD) -> PromptSet:
 
 
 def set_sha256(digests: list[bytes]) -> str:
-    """SHA-256 over the texts' 32-byte digests, joined in order: no matter which file form they came in."""
+    """SHA-256 over the texts' 32-byte digests, joined in order: the form of the file makes no difference."""
     return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
@@ -188,7 +188,7 @@ def _checked(path: Path, where: str, text: object) -> str:
 
 
 def _kind(value: object) -> str:
-    """What a JSON reader or a table column handed over, in words."""
+    """The type of a value of JSON or of a table, in words."""
     names = {
         type(None): "no text",
         bool: "a boolean",

@@ -17,9 +17,9 @@ import torch
 from safetensors import safe_open
 
 from eigenhouse.errors import EigenhouseError
-from eigenhouse.ingest.sources.locate import Source
+from eigenhouse.ingest.sources.source import Source
 
-# what torch.compile, DDP, FSDP and activation checkpointing put into the names of what they wrap
+# what torch.compile, DDP, FSDP and activation checkpointing put into the names of the modules that they wrap
 WRAPPERS = re.compile(
     r"(?:(?<=^)|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\."
 )
@@ -35,7 +35,7 @@ _SAFETENSORS = {
 
 @dataclass(frozen=True)
 class Stored:
-    """One tensor of a file. name: as the model may know it, without wrappers' prefixes · stored: as the file has it."""
+    """One tensor of a file. name: without the prefixes of wrappers · stored: its name in the file."""
 
     name: str
     dtype: torch.dtype
@@ -46,18 +46,18 @@ class Stored:
 
 
 def stored_tensors(source: Source) -> tuple[dict[str, Stored], dict[str, str]]:
-    """Name → tensor of all weight files, and what stands among them that is no tensor: name → what it is.
+    """Name → tensor of all weight files, and the entries of them that are no tensors: name → their type.
 
     Raises EigenhouseError for a name that is stored twice and for a format that safetensors may hold and torch may not.
     """
     read = _of_bin if source.kind == "bin" else _of_safetensors
-    found: list[Stored] = []
+    read_from_files: list[Stored] = []
     others: dict[str, str] = {}
     for path in source.weight_files:
-        found += read(path, others)
-    is_parallel = all(tensor.name.startswith(DATA_PARALLEL) for tensor in found)
+        read_from_files += read(path, others)
+    is_parallel = all(tensor.name.startswith(DATA_PARALLEL) for tensor in read_from_files)
     tensors: dict[str, Stored] = {}
-    for tensor in found:
+    for tensor in read_from_files:
         name = tensor.name.removeprefix(DATA_PARALLEL) if is_parallel else tensor.name
         if name in tensors:
             both = f"{tensors[name].stored} of {tensors[name].path.name} and {tensor.stored} of {tensor.path.name}"
@@ -70,13 +70,13 @@ def _of_safetensors(path: Path, _others: dict[str, str]) -> list[Stored]:
     tensors = []
     with safe_open(path, "pt") as opened:
         for name in opened.keys():  # noqa: SIM118  (no dict)
-            told = opened.get_slice(name)
-            if told.get_dtype() not in _SAFETENSORS:
+            view = opened.get_slice(name)
+            if view.get_dtype() not in _SAFETENSORS:
                 raise EigenhouseError(
-                    f"want weights in a format of torch's in {path}; got {name} as {told.get_dtype()}, codes that no "
+                    f"want weights in a format of torch's in {path}; got {name} as {view.get_dtype()}, codes that no "
                     "known method dequantizes"
                 )
-            dtype, shape = _SAFETENSORS[told.get_dtype()], tuple(told.get_shape())
+            dtype, shape = _SAFETENSORS[view.get_dtype()], tuple(view.get_shape())
             tensors.append(Stored(_unwrapped(name), dtype, shape, partial(_safetensor, path, name), path, name))
     return tensors
 

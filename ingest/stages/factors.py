@@ -54,7 +54,7 @@ def factors(inputs: Inputs, out: Writer) -> None:
     for found in proven:
         if found.first is None:
             measured[0].stack.skipped |= found.stack.skipped
-    out.skip(measured[0].name, bench.loaded.checkpoint.told, stage="source")
+    out.skip(measured[0].name, bench.loaded.checkpoint.left_aside, stage="source")
     for found in measured:
         modules = {bench.sites[found.stack.sites[layer]].path for layer in found.shapes}
         out.skip(found.name, found.stack.skipped | _absent_variants(found.absent, modules))

@@ -15,7 +15,8 @@ from typing import Any
 
 from eigenhouse.ingest.sources import catalog
 from eigenhouse.ingest.sources.gguf_header import check_gguf, read_header
-from eigenhouse.ingest.sources.locate import ENTRIES, json_object, safetensors_header
+from eigenhouse.ingest.sources.locate import ENTRIES
+from eigenhouse.ingest.sources.weight_files import json_object, safetensors_header
 
 WHAT_TO_DO = "ingest it again"
 GONE = "its .gguf file is gone or damaged, and without it nobody can tell whether all of it was read"
