@@ -96,7 +96,8 @@ QUESTIONS = {
         call: f"select * from {call}"
         for call in (
             "spectra()", "sigma_pairs()", "chance_cosines()", "chance_norms()", "zero_heads()",
-            "ranks_and_attention()", "gram_pairs('grams')", "with_distance('subspace_overlaps')", "by_descriptor('head_predictors')",
+            "ranks_and_attention()", "gram_pairs('grams')", "with_distance('subspace_overlaps')",
+            "by_descriptor('head_predictors')",
         )
     },
     "effective_rank": "select model_id, effective_rank(sigma) from spectra() group by model_id having",
