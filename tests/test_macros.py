@@ -4,9 +4,12 @@ import math
 import re
 from itertools import pairwise
 
+import duckdb
 import pytest
-from eigenhouse.analyses.answers import saved
+from eigenhouse.analyses.answers import asking, saved
 from eigenhouse.ingest.warehouse import sqlfiles, store
+
+from eigenhouse.errors import EigenhouseError
 
 MACROS = sqlfiles.files("macros")
 REL = 1e-12  # a handful of operations on doubles
@@ -58,6 +61,15 @@ def test_a_macro_that_has_gone_comes_back(tmp_path):
         con.execute("drop macro verdict_shape")
     with store.connect(path, read_only=False) as con:
         assert one(con, "select verdict_shape(1)") == "very stable"
+
+
+def test_a_missing_macro_comes_with_what_adds_it(con):
+    """Whoever reads a file that an earlier program built."""
+    with duckdb.connect() as old, pytest.raises(EigenhouseError, match=r"before the macro verdict_shape; `make views`"):
+        asking.ask(old, "select verdict_shape(1)", {})
+    with pytest.raises(EigenhouseError) as refused:
+        asking.ask(con, "select verdict_shap(1)", {})
+    assert "make views" not in str(refused.value)
 
 
 # --- spectra ---
