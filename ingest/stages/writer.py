@@ -138,7 +138,9 @@ class TableWriter:
     def __init__(self, table: str, folder: Path, files: ExitStack) -> None:
         self.keys = [key for key in sqlfiles.tables()[table]["grain"] if key != "model_key"]
         self.path, self.expected, self.is_sorted = folder / f"{table}.parquet", 0, True
-        self._files, self._parquet, self._last = files, None, None
+        self._files = files
+        self._parquet: pq.ParquetWriter | None = None
+        self._last: tuple[Any, ...] | None = None
 
     @property
     def is_there(self) -> bool:
