@@ -22,7 +22,6 @@ from eigenhouse.ingest.exchange.rows import STACK, FileInputs
 from eigenhouse.ingest.fingerprints import fingerprint
 from eigenhouse.ingest.runs.folder import RunFolder
 from eigenhouse.ingest.runs.provenance import run_row
-from eigenhouse.ingest.runs.run import shared_files, staged_tables
 from eigenhouse.ingest.sources.catalog import cache_dir
 from eigenhouse.ingest.sources.source import refuse_bad_key
 from eigenhouse.ingest.stages.declaration import declared
@@ -61,8 +60,7 @@ def import_file(options: Ingest) -> dict[str, int]:
             with folder.writing(stage) as out:
                 head_dim = found.head_dim or held.model.get("head_dim")
                 stage.run(FileInputs(found, head_dim, options.eigenvectors), out)
-            manifest = folder.manifest(stage.name)
-            tables = staged_tables(stage, manifest, folder, STACK)
+            tables = folder.tables([stage], STACK)
             has_attention = isinstance(found, SpectraFile) and bool(found.attention)
             if not has_attention and not earlier.get("has_attention"):
                 tables.pop("attention_stats", None)  # another file's
@@ -70,7 +68,7 @@ def import_file(options: Ingest) -> dict[str, int]:
             load = StackLoad(
                 model_id=name,
                 model=_model(found, held, name),
-                run=run_row(given, started_at, datetime.now(UTC), {"import": manifest.cost}),
+                run=run_row(given, started_at, datetime.now(UTC), {"import": folder.manifest(stage.name).cost}),
                 stages={noted: entry},
                 tables=tables,
                 parameters=parameters,
@@ -79,7 +77,7 @@ def import_file(options: Ingest) -> dict[str, int]:
             written = store.load(
                 options.warehouse,
                 [load],
-                shared_files(folder, [stage], {stage.name: manifest}),
+                folder.shared([stage]),
                 force=options.force,
                 wait_seconds=options.wait,
                 say=console.say,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -159,9 +159,3 @@ class TableWriter:
         if self._parquet is None:
             self._parquet = self._files.enter_context(pq.ParquetWriter(self.path, rows.schema))
         self._parquet.write_table(rows)
-
-
-def tables_of(folder: Path, manifest: Manifest, stack: str) -> Iterator[tuple[str, Path, bool]]:
-    """(table, file, whether its rows are in the order of the key) of one stack; '' for what belongs to none."""
-    for table, is_sorted in manifest.files.get(stack, {}).items():
-        yield table, folder / stack / f"{table}.parquet", is_sorted
