@@ -51,6 +51,8 @@ def _found(source: str) -> list[str] | None:
             return None
         for sign in _signs(path):
             found.append(sign)
+    except ModuleNotFoundError:  # what reads the file isn't installed, which says nothing of the file
+        raise
     except Exception:  # of damaged files too, which may not keep a warehouse from being brought up to date
         return found or None
     return found
