@@ -178,7 +178,7 @@ def load(
             _drop_other_stacks(con, stacks)
         _want_committed(con, path, stacks)
         with refusals(path, f"the new rows wait in {path.name}.wal beside it: keep both files and make room"):
-            con.execute("checkpoint")  # close would do it too, and tell nobody of a full disk
+            con.execute("checkpoint")  # close would do it too, and be silent about a full disk
     return dict(written)
 
 
