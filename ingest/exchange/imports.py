@@ -85,7 +85,7 @@ def import_file(options: Ingest) -> dict[str, int]:
         finally:
             folder.remove()  # what is staged depends on the warehouse too, so no later run may take it up
     seconds = (datetime.now(UTC) - started_at).total_seconds()
-    console.summary(f"{name} is in the warehouse, from {path}", written, seconds, None, options.warehouse)
+    console.summary(f"{name} is in the warehouse, from {path}", written, seconds, None, store.size(options.warehouse))
     return written
 
 

@@ -118,7 +118,7 @@ class Run:
         seconds = (datetime.now(UTC) - self.started_at).total_seconds()
         worst = max((stack.worst_error for stack in stacks), default=None)
         names = ", ".join(load.model_id for load in loads)
-        console.summary(f"{names} is in the warehouse", written, seconds, worst, options.warehouse)
+        console.summary(f"{names} is in the warehouse", written, seconds, worst, store.size(options.warehouse))
         return written
 
     @property

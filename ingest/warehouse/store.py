@@ -31,6 +31,7 @@ __all__ = [
     "load",
     "reading",
     "say_on_stderr",
+    "size",
     "stack_ids",
 ]
 
@@ -59,6 +60,11 @@ def reading(path: Path, *, wait_seconds: float = WAIT_SECONDS, say: Say = say_on
         yield con
     finally:
         con.close()
+
+
+def size(path: Path) -> str:
+    """How much room the warehouse takes, for a user to read."""
+    return f"{path} is {of(path).n_bytes(path) / 2**20:.1f} MB"
 
 
 def bring_up_to_date(path: Path, *, wait_seconds: float = WAIT_SECONDS, say: Say = say_on_stderr) -> bool:

@@ -24,6 +24,10 @@ def want_place(path: Path) -> None:
         raise EigenhouseError(f"want a folder to write {path} in; it doesn't exist, or is read-only")
 
 
+def n_bytes(path: Path) -> int:
+    return path.stat().st_size
+
+
 def connect(
     path: Path,
     *,
