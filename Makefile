@@ -61,7 +61,7 @@ architectures: $(READY)   ## a tiny model of every type that transformers has, e
 stored-forms: $(READY)   ## a tiny model in every form that weights are stored in, each read: docs/stored_forms.md
 	@OMP_NUM_THREADS=1 $(RUN) -m bench.stored_forms --jobs 2 --page docs/stored_forms.md
 
-dictionary: $(READY)   ## docs/dictionary.md, from the headers of the SQL files
+dictionary: $(READY)   ## docs/dictionary.md, from the headers of tables, views and macros
 	@$(RUN) -m bench.dictionary
 
 test: lint   ## what CI runs: lint, then every test

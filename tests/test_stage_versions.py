@@ -10,6 +10,7 @@ from eigenhouse.ingest.stages import declaration
 from eigenhouse.ingest.stages.declaration import Stage, declared, stage
 
 REL = 1e-5
+RECORD = "PYTHONPATH=. python tests/stage_values.py"
 RECORDED = json.loads(stage_values.RECORDED.read_text())
 
 
@@ -23,7 +24,7 @@ def now(tmp_path_factory):
 
 @pytest.mark.parametrize("name", declaration.versions())
 def test_no_number_moves_under_the_same_version(now, name):
-    assert name in RECORDED, f"record the values of {name}: PYTHONPATH=. python tests/stage_values.py"
+    assert name in RECORDED, f"record the values of {name}: {RECORD}"
     was, found = RECORDED[name], now[name]
     assert found["version"] == was["version"], (
         "record the values of the new version: PYTHONPATH=. python tests/stage_values.py"
@@ -34,7 +35,7 @@ def test_no_number_moves_under_the_same_version(now, name):
         for column, values in found["values"].items()
         if list(values) != pytest.approx(was["values"][column], rel=REL, abs=REL * values[2])
     ]
-    assert not moved, f"raise the version of {name}, and record its values: PYTHONPATH=. python tests/stage_values.py"
+    assert not moved, f"raise the version of {name}, and record its values: {RECORD}"
     assert any(values[0] for values in found["values"].values())
 
 

@@ -22,6 +22,9 @@ class Backend(Protocol):
     def want_place(self, path: Path) -> None:
         """Raises EigenhouseError where no warehouse can be written; asked before anything is measured."""
 
+    def n_bytes(self, path: Path) -> int:
+        """The room that it takes."""
+
     def connect(self, path: Path, *, read_only: bool, wait_seconds: float, say: Say, renew: bool = False) -> Connection:
         """Open it; for writing, make it where there is none and bring its tables, macros and views up to date."""
 
