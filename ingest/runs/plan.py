@@ -59,9 +59,9 @@ class Plan:
     def due(self) -> list[Stage]:
         """Refuses a name that is bound to other weights."""
         options = self.options
-        if not store.bring_up_to_date(options.warehouse, wait_seconds=options.wait, say=console.say):
-            return self.wanted
-        with store.reading(options.warehouse, wait_seconds=options.wait, say=console.say) as con:
+        with store.up_to_date(options.warehouse, wait_seconds=options.wait, say=console.say) as con:
+            if con is None:
+                return self.wanted
             bound = store.stack_ids(con, self.source.model_id)
             for model_id in bound:
                 store.check_name(con, model_id, self.weights, options.force)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +32,7 @@ __all__ = [
     "reading",
     "say_on_stderr",
     "stack_ids",
+    "up_to_date",
 ]
 
 
@@ -54,19 +55,27 @@ def connect(
 @contextmanager
 def reading(path: Path, *, wait_seconds: float = WAIT_SECONDS, say: Say = say_on_stderr) -> Iterator[Connection]:
     """The warehouse open for reading; no load can begin while it is."""
-    con = connect(path, read_only=True, wait_seconds=wait_seconds, say=say)
-    try:
+    with closing(connect(path, read_only=True, wait_seconds=wait_seconds, say=say)) as con:
         yield con
-    finally:
-        con.close()
 
 
-def bring_up_to_date(path: Path, *, wait_seconds: float = WAIT_SECONDS, say: Say = say_on_stderr) -> bool:
-    """Whether there is a warehouse to read: not where there is nothing, or something without tables.
+@contextmanager
+def up_to_date(
+    path: Path, *, wait_seconds: float = WAIT_SECONDS, say: Say = say_on_stderr
+) -> Iterator[Connection | None]:
+    """The warehouse open for reading; None where there is nothing, or something without tables.
 
     One of an older schema is brought up to date first; what is no warehouse is refused.
     """
-    return of(path).bring_up_to_date(path, wait_seconds=wait_seconds, say=say)
+    con = of(path).up_to_date(path, wait_seconds=wait_seconds, say=say)
+    with closing(con) if con else nullcontext():
+        yield con
+
+
+def bring_up_to_date(path: Path, *, wait_seconds: float = WAIT_SECONDS, say: Say = say_on_stderr) -> bool:
+    """Whether there is a warehouse to read, as `up_to_date` opens it."""
+    with up_to_date(path, wait_seconds=wait_seconds, say=say) as con:
+        return con is not None
 
 
 @dataclass(frozen=True)
