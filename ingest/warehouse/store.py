@@ -381,12 +381,10 @@ class _Replacement:
 
     def _all_finite(self) -> str:
         """A condition over the table's floating-point columns; empty where it has none."""
-        columns = self.con.execute(
-            "select column_name, data_type from duckdb_columns() where table_name = ?", [self.table]
-        ).fetchall()
+        columns = self.con.execute(f"describe {self.table}").fetchall()
         # a sum of FLOATs is kept in DOUBLE: no overflow, so it is finite exactly when every term is
-        numbers = [name for name, kind in columns if kind in ("FLOAT", "DOUBLE")]
-        lists = [f"list_sum({name})" for name, kind in columns if kind == "FLOAT[]"]
+        numbers = [name for name, kind, *_ in columns if kind in ("FLOAT", "DOUBLE")]
+        lists = [f"list_sum({name})" for name, kind, *_ in columns if kind == "FLOAT[]"]
         return " and ".join(f"isfinite({value})" for value in numbers + lists)
 
     def _want_none(self, query: str, parameters: dict[str, Any], wanted: str) -> None:
