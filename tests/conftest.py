@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 import report_fixture
 import warehouse_fixture as fixture
+from tiny_ingests import Warehouse
 
 from eigenhouse import __main__ as command_line
 from eigenhouse.analyses.charts import pictures
@@ -28,6 +29,27 @@ def no_options_from_outside(monkeypatch):
     for name in os.environ:
         if name.startswith("EIGENHOUSE_") and name != "EIGENHOUSE_CACHE":
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("EIGENHOUSE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def own_warehouse(tmp_path, own_cache):
+    """One that isn't there yet."""
+    warehouse = Warehouse(tmp_path, is_there=False)
+    yield warehouse
+    warehouse.close()
+
+
+@pytest.fixture
+def ask(own_warehouse):
+    """Asks the test's own warehouse, which stands there empty at first."""
+    own_warehouse.make()
+    return own_warehouse.ask
 
 
 def conformance(worst: float) -> pl.DataFrame:
