@@ -63,7 +63,7 @@ def conformance(worst: float) -> pl.DataFrame:
 def geometry(folder: Path, model_id: str, seed: int) -> dict[str, list[Path]]:
     """Every table of a model of the experiments, deep enough for trends on both sides of a layer."""
     toy = experiment_fixture.make(model_id, seed, (N_DEEP, fixture.N_HEADS, fixture.N_VALUES, 11))
-    return fixture.staged(folder / f"{seed}-geometry", **experiment_fixture._frames(toy))
+    return fixture.staged(folder / f"{seed}-geometry", **experiment_fixture.frames(toy))
 
 
 @pytest.fixture(scope="session")

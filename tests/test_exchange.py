@@ -667,7 +667,7 @@ def test_the_standard_prompts_go_before_others(export, tmp_path):
         warehouse_fixture.staged(
             tmp_path / "two",
             singular_values=warehouse_fixture.singular_values(1, 3, 5),
-            layers=experiment_fixture._frames(experiment_fixture.make("x", 1, (3, 5, 7, 11)))["layers"],
+            layers=experiment_fixture.frames(experiment_fixture.make("x", 1, (3, 5, 7, 11)))["layers"],
             attention_stats=warehouse_fixture.attention_stats(1, {"mine@00000000": 1, "standard@0a1b2c3d": 2}),
         ),
     )
