@@ -62,7 +62,7 @@ stored-forms: $(READY)   ## a tiny model in every form that weights are stored i
 	@OMP_NUM_THREADS=1 $(RUN) -m bench.stored_forms --jobs 2 --page docs/stored_forms.md
 
 test: lint   ## what CI runs: lint, then every test
-	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # mypy sees the rooms as they are installed, since it can't follow what eigenhouse/__init__.py does in a checkout
 SEEN = .mypy_cache/installed

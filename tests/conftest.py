@@ -138,7 +138,16 @@ def rows(run):
     return rows
 
 
+LONGEST = (
+    "test_architectures", "test_stored_forms", "test_real_models", "test_process", "test_towers", "test_variants",
+    "test_exchange", "test_geometry_ingest", "test_report", "test_ingest", "test_migrations", "test_charts",
+)  # fmt: skip
+
+
 def pytest_collection_modifyitems(items):
     """The longest files first, so that no worker is left with one alone at the end."""
-    longest = ("test_real_models", "test_architectures", "test_stored_forms", "_ingest", "test_towers", "test_variants")
-    items.sort(key=lambda item: not any(name in item.nodeid for name in longest))
+
+    def place(item):
+        return next((at for at, name in enumerate(LONGEST) if item.path.stem.startswith(name)), len(LONGEST))
+
+    items.sort(key=place)
