@@ -22,12 +22,13 @@ from eigenhouse.ingest.exchange.rows import STACK, FileInputs
 from eigenhouse.ingest.fingerprints import fingerprint
 from eigenhouse.ingest.runs.folder import RunFolder
 from eigenhouse.ingest.runs.provenance import run_row
-from eigenhouse.ingest.runs.run import shared_files, staged_tables
+from eigenhouse.ingest.runs.run import Shared, shared_files, staged_tables
 from eigenhouse.ingest.sources.catalog import cache_dir
 from eigenhouse.ingest.sources.source import refuse_bad_key
-from eigenhouse.ingest.stages.declaration import declared
+from eigenhouse.ingest.stages.declaration import Stage, declared
+from eigenhouse.ingest.stages.writer import Manifest
 from eigenhouse.ingest.warehouse import backend, sqlfiles, store
-from eigenhouse.ingest.warehouse.store import Entry, StackLoad
+from eigenhouse.ingest.warehouse.store import Entry, StackLoad, StagedTable
 from eigenhouse.options import Ingest
 
 NOT_FOR_FILES = ("revision", "prompts", "static_only", "dynamic_only", "no_weights", "principal_sides")
@@ -56,38 +57,47 @@ def import_file(options: Ingest) -> dict[str, int]:
     held = Held() if clash else held
     check_energies(found, held)
     with RunFolder(cache_dir() / "runs" / f"import-{sha256[:16]}", {stage.name: entry.fingerprint}) as folder:
-        shutil.rmtree(folder.path(stage.name), ignore_errors=True)  # of a run that was killed
         try:
-            with folder.writing(stage) as out:
-                head_dim = found.head_dim or held.model.get("head_dim")
-                stage.run(FileInputs(found, head_dim, options.eigenvectors), out)
-            manifest = folder.manifest(stage.name)
-            tables = staged_tables(stage, manifest, folder, STACK)
+            head_dim = found.head_dim or held.model.get("head_dim")
+            manifest = _staged(stage, folder, FileInputs(found, head_dim, options.eigenvectors))
             has_attention = isinstance(found, SpectraFile) and bool(found.attention)
-            if not has_attention and not earlier.get("has_attention"):
-                tables.pop("attention_stats", None)  # another file's
             given = asdict(options) | {"sha256": sha256, "has_attention": has_attention}
             load = StackLoad(
                 model_id=name,
                 model=_model(found, held, name),
                 run=run_row(given, started_at, datetime.now(UTC), {"import": manifest.cost}),
                 stages={noted: entry},
-                tables=tables,
+                tables=_tables(stage, manifest, folder, has_attention or earlier.get("has_attention", False)),
                 parameters=parameters,
                 replaces_all=clash is not None,
             )
-            written = store.load(
-                options.warehouse,
-                [load],
-                shared_files(folder, [stage], {stage.name: manifest}),
-                force=options.force,
-                wait_seconds=options.wait,
-                say=console.say,
-            )
+            return _load(options, load, shared_files(folder, [stage], {stage.name: manifest}), started_at)
         finally:
             folder.remove()  # what is staged depends on the warehouse too, so no later run may take it up
+
+
+def _staged(stage: Stage, folder: RunFolder, inputs: FileInputs) -> Manifest:
+    shutil.rmtree(folder.path(stage.name), ignore_errors=True)  # of a run that was killed
+    with folder.writing(stage) as out:
+        stage.run(inputs, out)
+    return folder.manifest(stage.name)
+
+
+def _tables(stage: Stage, manifest: Manifest, folder: RunFolder, brings_attention: bool) -> dict[str, StagedTable]:
+    tables = staged_tables(stage, manifest, folder, STACK)
+    if not brings_attention:
+        tables.pop("attention_stats", None)  # another file's
+    return tables
+
+
+def _load(options: Ingest, load: StackLoad, shared: Shared, started_at: datetime) -> dict[str, int]:
+    """Hand the staged rows to the warehouse and say what was written."""
+    written = store.load(
+        options.warehouse, [load], shared, force=options.force, wait_seconds=options.wait, say=console.say
+    )
     seconds = (datetime.now(UTC) - started_at).total_seconds()
-    console.summary(f"{name} is in the warehouse, from {path}", written, seconds, None, options.warehouse)
+    said = f"{load.model_id} is in the warehouse, from {_located(options)[0]}"
+    console.summary(said, written, seconds, None, options.warehouse)
     return written
 
 
