@@ -65,7 +65,7 @@ dictionary: $(READY)   ## docs/dictionary.md, from the headers of tables, views 
 	@$(RUN) -m bench.dictionary
 
 test: lint   ## what CI runs: lint, then every test
-	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # mypy sees the rooms as they are installed, since it can't follow what eigenhouse/__init__.py does in a checkout
 SEEN = .mypy_cache/installed

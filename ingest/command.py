@@ -8,6 +8,7 @@ from dataclasses import replace
 from eigenhouse.errors import EigenhouseError, Stopped
 from eigenhouse.ingest.exchange.imports import import_file
 from eigenhouse.ingest.runs import run
+from eigenhouse.ingest.runs.engines import engine
 from eigenhouse.ingest.sources import catalog
 from eigenhouse.options import Ingest
 
@@ -15,6 +16,7 @@ from eigenhouse.options import Ingest
 def ingest(options: Ingest) -> None:
     """Every revision asked for. Raises EigenhouseError where the disk is full, Stopped where the user ends it."""
     options = replace(options, model=options.model or catalog.default())
+    engine(options.engine)  # refused, if there is none of that name, before anything is fetched
     try:
         for revision in _revisions(options):
             one = replace(options, revision=revision)

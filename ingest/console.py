@@ -44,7 +44,7 @@ def summary(title: str, rows: dict[str, int], seconds: float, worst_error: float
     table = Table(box=None, pad_edge=False)
     table.add_column("table")
     table.add_column("rows", justify="right")
-    for name, count in sorted(rows.items()):
+    for name, count in sorted((name, count) for name, count in rows.items() if count):
         table.add_row(name, f"{count:,}")
     console.print(table)
     error = "" if worst_error is None else f" · worst conformance error {worst_error:.1e}"

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 import report_fixture
 import warehouse_fixture as fixture
+from tiny_ingests import Warehouse
 
 from eigenhouse import __main__ as command_line
 from eigenhouse.analyses.charts import pictures
@@ -30,6 +31,27 @@ def no_options_from_outside(monkeypatch):
             monkeypatch.delenv(name)
 
 
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("EIGENHOUSE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def own_warehouse(tmp_path, own_cache):
+    """One that isn't there yet."""
+    warehouse = Warehouse(tmp_path, is_there=False)
+    yield warehouse
+    warehouse.close()
+
+
+@pytest.fixture
+def ask(own_warehouse):
+    """Asks the test's own warehouse, which stands there empty at first."""
+    own_warehouse.make()
+    return own_warehouse.ask
+
+
 def conformance(worst: float) -> pl.DataFrame:
     """An error for each head, largest in none of the corners, equal nowhere."""
     sizes = [(7 * place + 5) % len(HEADS) + 1 for place in range(len(HEADS))]
@@ -41,7 +63,7 @@ def conformance(worst: float) -> pl.DataFrame:
 def geometry(folder: Path, model_id: str, seed: int) -> dict[str, list[Path]]:
     """Every table of a model of the experiments, deep enough for trends on both sides of a layer."""
     toy = experiment_fixture.make(model_id, seed, (N_DEEP, fixture.N_HEADS, fixture.N_VALUES, 11))
-    return fixture.staged(folder / f"{seed}-geometry", **experiment_fixture._frames(toy))
+    return fixture.staged(folder / f"{seed}-geometry", **experiment_fixture.frames(toy))
 
 
 @pytest.fixture(scope="session")
@@ -116,7 +138,16 @@ def rows(run):
     return rows
 
 
+LONGEST = (
+    "test_architectures", "test_stored_forms", "test_real_models", "test_process", "test_towers", "test_variants",
+    "test_exchange", "test_geometry_ingest", "test_report", "test_ingest", "test_migrations", "test_charts",
+)  # fmt: skip
+
+
 def pytest_collection_modifyitems(items):
     """The longest files first, so that no worker is left with one alone at the end."""
-    longest = ("test_real_models", "test_architectures", "test_stored_forms", "_ingest", "test_towers", "test_variants")
-    items.sort(key=lambda item: not any(name in item.nodeid for name in longest))
+
+    def place(item):
+        return next((at for at, name in enumerate(LONGEST) if item.path.stem.startswith(name)), len(LONGEST))
+
+    items.sort(key=place)

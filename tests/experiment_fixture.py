@@ -208,7 +208,7 @@ def build(path: Path, folder: Path, toys: list[Toy] = MODELS) -> None:
     _frame(names, rows).write_parquet(folder / "null_spectra.parquet")
     loads = []
     for toy in toys:
-        tables = {table: frame for table, frame in _frames(toy).items() if len(frame)}
+        tables = {table: frame for table, frame in frames(toy).items() if len(frame)}
         load = base.stack(toy.model_id, base.staged(folder / toy.model_id.replace("/", "-"), **tables))
         sizes = {"n_layers": toy.n_layers, "n_heads": toy.n_heads, "n_kv_heads": toy.n_heads}
         sizes |= {"head_dim": toy.head_dim, "hidden_size": toy.hidden_size}
@@ -217,7 +217,7 @@ def build(path: Path, folder: Path, toys: list[Toy] = MODELS) -> None:
     store.load(path, loads, {"null_spectra": [folder / "null_spectra.parquet"]}, force=False)
 
 
-def _frames(toy: Toy) -> dict[str, pl.DataFrame]:
+def frames(toy: Toy) -> dict[str, pl.DataFrame]:
     head, pair = ["layer", "head"], ["layer", "other_layer"]
     size, tied = SUBSPACE_SIZE, False
     layers = [

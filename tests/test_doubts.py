@@ -5,6 +5,7 @@ import os
 import shutil
 import struct
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -272,7 +273,8 @@ def test_the_catalogs_cache_is_looked_at(tmp_path, monkeypatch):
     entry = catalog.entries()["smollm2-135m"]
     schema3_fixture.write_gguf(folder / entry.files[0].path, {}, {"rope_freqs.weight": np.ones(4, np.float32)})
     assert "is gone" in of("catalog:smollm2-135m")  # its licence is missing: not whole
-    monkeypatch.setattr(catalog, "_is_complete", lambda entry, folder: folder.exists())
+    whole = [replace(entry.files[0], size=(folder / entry.files[0].path).stat().st_size)]
+    monkeypatch.setattr(catalog, "entries", lambda: {entry.name: replace(entry, files=whole)})
     assert "(rope_freqs.weight)" in of("catalog:smollm2-135m")
     assert catalog.kept("no such model") is None
     assert sources.cache_dir() == tmp_path / "cache"

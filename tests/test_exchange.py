@@ -14,9 +14,7 @@ import polars as pl
 import pytest
 import torch
 import warehouse_fixture
-from typer.testing import CliRunner
 
-from eigenhouse import __main__ as asking
 from eigenhouse import __main__ as command_line
 from eigenhouse.analyses.answers import saved
 from eigenhouse.errors import EigenhouseError
@@ -26,30 +24,10 @@ L, H, C, D, TOPK = 5, 3, 11, 29, 17
 REL = 1e-6  # FLOAT columns
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("EIGENHOUSE_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture
-def ingest(tmp_path):
+def ingest(own_warehouse):
     """Runs the command line; gives exit status and what it printed."""
-
-    def run(model, *arguments):
-        told = ["--model", str(model), "--warehouse", str(tmp_path / "warehouse.duckdb"), *map(str, arguments)]
-        result = CliRunner().invoke(command_line.app, ["ingest", *told], catch_exceptions=False)
-        return result.exit_code, " ".join(result.output.split())
-
-    return run
-
-
-@pytest.fixture
-def ask(tmp_path):
-    def ask(sql):
-        with duckdb.connect(str(tmp_path / "warehouse.duckdb"), read_only=True) as con:
-            return con.execute(sql).fetchall()
-
-    return ask
+    return own_warehouse.run
 
 
 @pytest.fixture
@@ -60,7 +38,7 @@ def export(tmp_path, capfd):
         out = tmp_path / "out"
         told = ["export", "--model", model, "--out", str(out), "--warehouse", str(warehouse), *arguments]
         with pytest.raises(SystemExit) as ending:
-            asking.app(told)
+            command_line.app(told)
         return ending.value.code or 0, out, capfd.readouterr().err
 
     return run
@@ -239,7 +217,7 @@ def test_without_a_pt(ingest, ask, write):
 
 
 @pytest.mark.parametrize("places", [(1,), (2,), (1, 2)], ids=["spectra", "grams", "both"])
-def test_every_view_and_query_answers(ingest, files, tmp_path, places):
+def test_every_view_and_query_answers(ingest, ask, files, tmp_path, places):
     """What needs a number that no file has is null or has no row; nothing fails, nothing is NaN."""
     for place in places:
         ingest(files[place])
@@ -689,7 +667,7 @@ def test_the_standard_prompts_go_before_others(export, tmp_path):
         warehouse_fixture.staged(
             tmp_path / "two",
             singular_values=warehouse_fixture.singular_values(1, 3, 5),
-            layers=experiment_fixture._frames(experiment_fixture.make("x", 1, (3, 5, 7, 11)))["layers"],
+            layers=experiment_fixture.frames(experiment_fixture.make("x", 1, (3, 5, 7, 11)))["layers"],
             attention_stats=warehouse_fixture.attention_stats(1, {"mine@00000000": 1, "standard@0a1b2c3d": 2}),
         ),
     )

@@ -2,15 +2,12 @@
 
 import itertools
 
-import duckdb
 import numpy as np
 import polars as pl
 import pytest
 import tiny_models
 import transformers
-from typer.testing import CliRunner
 
-from eigenhouse import __main__ as command_line
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.geometry import subspaces
 from eigenhouse.ingest.runs.engines import engine
@@ -34,28 +31,12 @@ TABLES = (
 
 
 @pytest.fixture
-def ingest(tmp_path, monkeypatch):
-    """Ingests a tiny checkpoint statically; gives a function that asks the warehouse."""
-    monkeypatch.setenv("EIGENHOUSE_CACHE", str(tmp_path / "cache"))
+def ingest(own_warehouse, ask):
+    """Ingests a tiny checkpoint; gives a function that asks the warehouse."""
+    own_warehouse.told = ("--name", "tiny", "--variants", "none")
 
     def run(folder, *arguments):
-        told = [
-            "--model",
-            str(folder),
-            "--warehouse",
-            str(tmp_path / "w.duckdb"),
-            "--name",
-            "tiny",
-            "--variants",
-            "none",
-        ]
-        result = CliRunner().invoke(command_line.app, ["ingest", *told, *arguments], catch_exceptions=False)
-        assert result.exit_code == 0, result.output
-
-        def ask(sql):
-            with duckdb.connect(str(tmp_path / "w.duckdb"), read_only=True) as con:
-                return con.execute(sql).fetchall()
-
+        own_warehouse.ingest(folder, *arguments)
         return ask
 
     return run
@@ -388,7 +369,6 @@ def test_bases_that_are_not_orthonormal_are_refused(uneven_factors, tmp_path, mo
 
 
 @pytest.mark.parametrize("experts", ["0", "some", "-1", "1.5"])
-def test_experts_that_are_no_number_are_refused(tmp_path, experts):
-    told = ["--model", str(tmp_path), "--experts", experts, "--warehouse", str(tmp_path / "w.duckdb")]
-    result = CliRunner().invoke(command_line.app, ["ingest", *told], catch_exceptions=False)
-    assert result.exit_code == 1 and f"got '{experts}'" in result.output
+def test_experts_that_are_no_number_are_refused(own_warehouse, tmp_path, experts):
+    status, said = own_warehouse.run(tmp_path, "--experts", experts)
+    assert status == 1 and f"got '{experts}'" in said

@@ -4,15 +4,12 @@ import json
 import shutil
 from dataclasses import replace
 
-import duckdb
 import numpy as np
 import pytest
 import tiny_models
 import torch
 import transformers
-from typer.testing import CliRunner
 
-from eigenhouse import __main__ as command_line
 from eigenhouse.ingest.capture import kernel as capture
 from eigenhouse.ingest.runs import plan, provenance
 from eigenhouse.ingest.runs import run as run_module
@@ -21,39 +18,15 @@ from eigenhouse.ingest.stages import declaration, factors, grams, spectra
 from eigenhouse.ingest.stages.writer import TableWriter
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("EIGENHOUSE_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
 @pytest.fixture
-def ingest(tmp_path):
-    """Runs the command line; gives exit status and what it printed."""
+def ingest(own_warehouse):
+    """Runs the command line, without what other tests are about; gives exit status and what it printed."""
 
-    def run(model, *arguments):
-        told = [
-            "--model",
-            str(model),
-            "--warehouse",
-            str(tmp_path / "warehouse.duckdb"),
-            "--variants",
-            "none",
-            *map(str, arguments),
-        ]
-        result = CliRunner().invoke(command_line.app, ["ingest", *told], catch_exceptions=False)
-        return result.exit_code, " ".join(result.output.split())
+    def run(model, *arguments, weights=False):
+        own_warehouse.told = ("--variants", "none", *([] if weights else ["--no-weights"]))
+        return own_warehouse.run(model, *arguments)
 
     return run
-
-
-@pytest.fixture
-def ask(tmp_path):
-    def ask(sql):
-        with duckdb.connect(str(tmp_path / "warehouse.duckdb"), read_only=True) as con:
-            return con.execute(sql).fetchall()
-
-    return ask
 
 
 def weights(folder, kind, layer):
@@ -181,6 +154,7 @@ def test_already_ingested_until_forced_or_changed(ingest, ask, tmp_path):
 
 
 def test_a_stopped_ingest_goes_on(ingest, ask, tmp_path, monkeypatch, own_cache):
+    (tmp_path / "warehouse.duckdb").unlink()
     folder = tiny_models.save("grouped heads", tmp_path / "tiny")
     with monkeypatch.context() as patched:
         patched.setattr(spectra, "spectra", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -222,14 +196,24 @@ def test_a_raised_version_renews_just_that_stage(ingest, ask, tmp_path, monkeypa
     assert "already ingested" in ingest(folder, "--static-only")[1]
 
 
-def test_another_config_beside_the_same_weights_is_measured(ingest, ask, tmp_path):
+def test_a_stopped_run_takes_up_nothing_of_an_older_gate(ingest, tmp_path, monkeypatch):
+    """What is staged depends on the stages that it reads too, and theirs."""
+    folder = tiny_models.save("grouped heads", tmp_path / "tiny")
+    with monkeypatch.context() as patched:
+        patched.setattr(spectra, "spectra", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert ingest(folder, "--static-only")[0] == 130
+    raised(monkeypatch, "factors")
+    status, said = ingest(folder, "--static-only")
+    assert status == 0 and "going on" not in said
+
+
+def test_another_config_beside_the_same_weights_is_measured(ingest, ask, own_warehouse, tmp_path):
     """Where an older program kept no hash of it, that is no reason."""
     folder = tiny_models.save("grouped heads", tmp_path / "tiny")
     assert ingest(folder, "--static-only")[0] == 0
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"rope_theta": 7.0}))
-    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as con:
-        con.execute("update ingested_stages set config_sha256 = null where stage <> 'grams'")
+    own_warehouse.change("update ingested_stages set config_sha256 = null where stage <> 'grams'")
     assert "already ingested" not in ingest(folder, "--static-only")[1]
     runs = "select stages from ingest_runs order by started_at"
     assert [list(json.loads(stages)) for (stages,) in ask(runs)][1] == ["grams"]
@@ -450,7 +434,7 @@ def test_the_static_pass_never_holds_a_checkpoint(ingest, tmp_path, monkeypatch)
     monkeypatch.setattr(loading.Checkpoint, "read", counted)
     monkeypatch.setattr(transformers.PreTrainedModel, "from_pretrained", lambda *_, **__: pytest.fail("whole load"))
     folder = tiny_models.save("grouped heads", tmp_path / "tiny")
-    assert ingest(folder, "--static-only")[0] == 0
+    assert ingest(folder, "--static-only", weights=True)[0] == 0
     one_module = 2 * 48 * 48 + 2 * 16 * 48
     assert 0 < largest <= one_module
 
@@ -458,6 +442,7 @@ def test_the_static_pass_never_holds_a_checkpoint(ingest, tmp_path, monkeypatch)
 def test_a_model_larger_than_memory_gives_its_static_geometry(ingest, ask, tmp_path, monkeypatch):
     from eigenhouse.ingest.capture import workbench
 
+    (tmp_path / "warehouse.duckdb").unlink()
     monkeypatch.setattr(workbench, "fits_in_memory", lambda _: False)
     folder = tiny_models.save("grouped heads", tmp_path / "tiny")
     status, said = ingest(folder, "--dynamic-only")

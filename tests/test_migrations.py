@@ -9,19 +9,23 @@ import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import duckdb
 import pytest
 import schema3_fixture
 import tiny_models
+from watched_connection import at, no_room, watch
 
 from eigenhouse import __main__ as command_line
 from eigenhouse.analyses.report import facts
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.runs.plan import Plan
 from eigenhouse.ingest.runs.run import ingest
 from eigenhouse.ingest.sources import source as sources
+from eigenhouse.ingest.sources.locate import resolve
+from eigenhouse.ingest.sources.prompts import read_prompts
 from eigenhouse.ingest.warehouse import building, migrations, sqlfiles, store
-from eigenhouse.ingest.warehouse.backends import duckdb_file
 from eigenhouse.options import Ingest
 
 REPOSITORY = sqlfiles.SQL_DIR.parent
@@ -66,11 +70,8 @@ def contents(path, without=None):
 
 
 def ask(path, query):
-    con = store.connect(path, read_only=True)
-    try:
+    with store.reading(path) as con:
         return con.execute(query).fetchall()
-    finally:
-        con.close()
 
 
 def bring(path):
@@ -152,18 +153,13 @@ def test_make_views_brings_it(old, capfd):
 def test_killed_right_after_the_commit(old, unpacked):
     """With everything still in the WAL: it is read back, doubts and comments too."""
     killed = (
-        "import os, sys; from pathlib import Path\n"
-        "from eigenhouse.ingest.warehouse import building, store\n"
-        "building.built_from = lambda con: None\n"
-        "real = building.transaction\n"
-        "class Kill:\n"
-        "    def __init__(self, con): self.within = real(con)\n"
-        "    def __enter__(self): return self.within.__enter__()\n"
-        "    def __exit__(self, *error): self.within.__exit__(*error); os._exit(9)\n"
-        "building.transaction = Kill\n"
+        "import os, sys; from pathlib import Path; import pytest; sys.path.insert(0, sys.argv[2])\n"
+        "from eigenhouse.ingest.warehouse import store; from watched_connection import at, watch\n"
+        "watch(pytest.MonkeyPatch(), after=at(1, 'commit', lambda: os._exit(9)))\n"
         "store.connect(Path(sys.argv[1]), read_only=False)"
     )
-    assert subprocess.run([sys.executable, "-c", killed, old], cwd=REPOSITORY).returncode == 9
+    tests = os.path.dirname(__file__)
+    assert subprocess.run([sys.executable, "-c", killed, old, tests], cwd=REPOSITORY).returncode == 9
     assert f"{old.name}.wal" in os.listdir(old.parent)
     assert ask(old, "select schema_version from warehouse_info") == [(store.SCHEMA_VERSION,)]
     assert bring(old) == []
@@ -212,7 +208,7 @@ def half(original, file, *_):
 def test_a_full_disk_is_said_and_nothing_is_left(old, monkeypatch, told):
     before = old.read_bytes()
     if told == "before":
-        monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 9, len(before) - 1))
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=len(before) - 1))
         monkeypatch.setattr(shutil, "copyfileobj", None)  # nothing is begun
     else:
         monkeypatch.setattr(shutil, "copyfileobj", half)
@@ -240,26 +236,10 @@ def test_nobody_else_writes_while_it_is_copied(old, monkeypatch):
     assert [("Could not set lock" in outcome.stderr) for outcome in outcomes] == [True]
 
 
-class FullAtSecondCheckpoint:
-    """A connection to a disk that takes the copy and the log of what is new, and no checkpoint after them."""
-
-    def __init__(self, con):
-        self.con, self.n_checkpoints = con, 0
-
-    def __getattr__(self, name):
-        return getattr(self.con, name)
-
-    def execute(self, statement, *args):
-        self.n_checkpoints += statement == "checkpoint"
-        if statement == "checkpoint" and self.n_checkpoints == 2:
-            raise duckdb.IOException("IO Error: Could not write file: No space left on device")
-        return self.con.execute(statement, *args)
-
-
 def test_a_disk_that_is_full_after_the_commit_is_said_and_all_is_kept(old, unpacked, monkeypatch):
-    real = duckdb_file._open
+    """The disk takes the copy and the log of what is new, and no checkpoint after them."""
     with monkeypatch.context() as patch:
-        patch.setattr(duckdb_file, "_open", lambda *args: FullAtSecondCheckpoint(real(*args)))
+        watch(patch, before=at(2, "checkpoint", no_room))
         with pytest.raises(EigenhouseError, match=r"disk is full, what is new waits in warehouse\.duckdb\.wal"):
             bring(old)
     assert (old.parent / COPY).read_bytes() == unpacked.read_bytes()
@@ -464,6 +444,30 @@ def test_what_an_older_program_measured_is_not_measured_again(old, tmp_path, mon
         "select stages from ingest_runs join models using (model_key) where model_id = 'plain' order by started_at"
     )
     assert [list(json.loads(stages)) for [stages] in ask(old, measured)][-1] == ["factors", "subspaces", "alignments"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "due"),
+    [
+        ({"experts": "08"}, []),
+        ({"variants": None}, ["factors", "variants"]),  # nobody can read it: its mark stays, and it is measured again
+        ({"variants": "none"}, ["factors", "variants"]),
+    ],
+)
+def test_options_of_an_older_run_however_spelled(old, tmp_path, monkeypatch, changes, due):
+    monkeypatch.setenv("EIGENHOUSE_CACHE", str(tmp_path / "cache"))
+    folder = schema3_fixture.plain(tmp_path / "plain")
+    sha256 = sources.weights_sha256(tiny_models.local_source(folder / "model.safetensors"))
+    changed(old, "update models set weights_sha256 = ? where model_id = 'plain'", sha256)
+    runs = "select run_id, options from ingest_runs join models using (model_key) where model_id = 'plain'"
+    with duckdb.connect(str(old)) as con:
+        for run_id, options in con.execute(runs).fetchall():
+            spelled = json.dumps(json.loads(options) | changes)
+            con.execute("update ingest_runs set options = ? where run_id = ?", [spelled, run_id])
+    options = Ingest(model=str(folder), warehouse=old, name="plain", static_only=True)
+    bring(old)
+    plan = Plan(options, resolve(str(folder), name="plain"), sha256, read_prompts())
+    assert [stage.name for stage in plan.due()] == due
 
 
 def test_an_ingest_brings_an_older_warehouse_and_clears_doubts(old, tmp_path, monkeypatch, capfd):

@@ -2,18 +2,25 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import experiment_fixture
 import pytest
 import test_makefile
+import warehouse_fixture as fixture
+from typer.testing import CliRunner
 
+from bench import tiny_warehouse
+from eigenhouse import __main__ as command_line
 from eigenhouse import __version__
+from eigenhouse.ingest.warehouse import store
 from eigenhouse.options import VERBS
 
 ROOT = Path(__file__).resolve().parent.parent
-BIG = "from range(300_000)"  # far more than a pipe holds
+BIG = "from range(60_000)"  # far more than a pipe holds
 PRINTING = {
     **{f"query as {form}": ["query", "--sql", BIG, "--format", form] for form in ("csv", "json", "parquet", "npy")},
     "query as table": ["query", "--sql", BIG],
@@ -22,15 +29,27 @@ PRINTING = {
     "views": ["views"],
     "help": ["--help"],
     "chart": ["chart", "--q", "effective_rank_by_layer", "--out", "a.svg"],
-    "export": ["export", "--model", "org/one", "--prompt-set", "std@0a1b2c3d", "--out", "files"],
+    "export": ["export", "--model", "org/spectra", "--out", "files", "--warehouse", "spectra.duckdb"],
 }
 
 ASKING = tuple(VERBS)
 
 
+@pytest.fixture(scope="module")
+def spectra(tmp_path_factory):
+    """A model whose files hold no tensors, so that nothing of them needs torch."""
+    folder = tmp_path_factory.mktemp("spectra")
+    frames = experiment_fixture.frames(experiment_fixture.make("org/spectra", 1, (3, 5, 7, 11), attends=False))
+    staged = {name: frames[name] for name in ("layers", "singular_values")}
+    path = tiny_warehouse.copy_empty(folder / "spectra.duckdb")
+    store.load(path, [fixture.stack("org/spectra", fixture.staged(folder, **staged))], {}, force=False)
+    return path
+
+
 @pytest.fixture
-def shell(tmp_path, warehouse):
+def shell(tmp_path, warehouse, spectra):
     """Runs `python -m … <arguments>`, then what the shell is to do with it, in a folder of its own."""
+    shutil.copy(spectra, tmp_path)
     outside = {name: value for name, value in os.environ.items() if not name.startswith("EIGENHOUSE_")}
     outside |= {"PYTHONPATH": str(ROOT), "EIGENHOUSE_WAREHOUSE": str(warehouse), "PYTHON": sys.executable}
 
@@ -91,6 +110,7 @@ def test_an_ingest_goes_on_without_its_console(shell, tmp_path):
     static = [{"metric_singvals_per_head": [[2.0, 1.0], [3.0, 1.0]]}] * 3
     spectra = tmp_path / "spectra.json"
     spectra.write_text(json.dumps({"num_layers": 3, "num_heads": 2, "static": static}))
+    tiny_warehouse.copy_empty(tmp_path / "own.duckdb")
     endings = {"2>&1 | head -c 1": 0, "2>&1 | true": 0, "2>&-": 0, "2>/dev/full": 1}
     for number, (then, status) in enumerate(endings.items()):
         done = shell(["ingest", "--model", str(spectra), "--name", f"m{number}", "--warehouse", "own.duckdb"], then)
@@ -125,28 +145,40 @@ def test_the_front_door(shell):
 # --- bytes that are no text ---
 
 
+TYPED = b"a\xff".decode("utf-8", "surrogateescape")
+
+
 @pytest.mark.parametrize(
     ("verb", "option"),
     [
-        *((["query"], option) for option in ("sql", "out", "model", "warehouse", "format", "head", "q")),
-        (["models"], "warehouse"),
-        (["report"], "out"),
-        (["export"], "prompt-set"),
-        *((["ingest"], option) for option in ("model", "name", "prompts", "warehouse", "revisions", "subspace-size")),
+        *(("query", option) for option in ("sql", "out", "model", "warehouse", "format", "head", "q")),
+        ("models", "warehouse"),
+        ("report", "out"),
+        ("export", "prompt-set"),
+        *(("ingest", option) for option in ("model", "name", "prompts", "warehouse", "revisions", "subspace-size")),
     ],
 )
-def test_bytes_that_are_no_utf8(shell, monkeypatch, verb, option):
-    typed = b"a\xff".decode("utf-8", "surrogateescape")
-    done = shell([*verb, f"--{option}", typed], "")
-    assert (done.returncode, done.stdout) == (1, b"")
-    assert done.stderr.decode().startswith(f"error: want UTF-8 text for --{option}, got the byte 0xff at character 2")
-    assert len(done.stderr.splitlines()) == 1
+def test_bytes_that_are_no_utf8(monkeypatch, verb, option):
+    told = CliRunner().invoke(command_line.app, [verb, f"--{option}", TYPED])
+    refused_bytes(told.exit_code, told.output, f"--{option}")
     name = option.upper().replace("-", "_")
-    environment = os.environ | {"PYTHONPATH": str(ROOT), f"EIGENHOUSE_{name}": typed}
-    done = subprocess.run([sys.executable, "-m", "eigenhouse", *verb], env=environment, capture_output=True)
-    assert done.returncode == 1
-    assert done.stderr.decode().startswith(f"error: want UTF-8 text for {name}, got the byte 0xff")
-    assert len(done.stderr.splitlines()) == 1
+    monkeypatch.setenv(f"EIGENHOUSE_{name}", TYPED)
+    told = CliRunner().invoke(command_line.app, [verb])
+    refused_bytes(told.exit_code, told.output, name)
+
+
+def test_bytes_that_a_shell_hands_over(shell, monkeypatch):
+    done = shell(["query", "--sql", TYPED], "")
+    assert done.stdout == b""
+    refused_bytes(done.returncode, done.stderr.decode(), "--sql")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "EIGENHOUSE_SQL": TYPED}
+    done = subprocess.run([sys.executable, "-m", "eigenhouse", "query"], env=environment, capture_output=True)
+    refused_bytes(done.returncode, done.stderr.decode(), "SQL")
+
+
+def refused_bytes(status, said, name):
+    assert status == 1 and len(said.splitlines()) == 1
+    assert said.startswith(f"error: want UTF-8 text for {name}, got the byte 0xff at character 2")
 
 
 # --- what a command doesn't take ---

@@ -220,7 +220,9 @@ def test_the_example_of_a_store_keeps_a_warehouse(tmp_path, monkeypatch):
     with home.writing(path, 1, print) as con:
         insert_model(con)
         con.execute("insert into prompts values ('s', 0, 'text', repeat('0', 64))")
-    assert home.bring_up_to_date(path, wait_seconds=1, say=print)
+    found = home.up_to_date(path, wait_seconds=1, say=print)
+    assert found and home.n_bytes(path) > 0
+    found.close()
     with home.connect(path, read_only=True, wait_seconds=1, say=print) as con:
         assert con.execute("select model_id from models").fetchall() == [("m",)]
     assert [file.name for file in tmp_path.rglob("*.duckdb")] == ["llamas.duckdb"]

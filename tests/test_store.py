@@ -14,33 +14,30 @@ import duckdb
 import polars as pl
 import pytest
 import warehouse_fixture as fixture
+from watched_connection import Watched, at, no_room, watch
 
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.stages.declaration import declared
 from eigenhouse.ingest.stages.writer import Writer
-from eigenhouse.ingest.warehouse import building, sqlfiles, store
-from eigenhouse.ingest.warehouse.backends import duckdb_file
+from eigenhouse.ingest.warehouse import sqlfiles, store
 from eigenhouse.ingest.warehouse.store import Entry, StagedTable
 
 REPOSITORY = sqlfiles.SQL_DIR.parent
 HOLD = "import duckdb, sys; con = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
 
 
+ROLLED_UP = "insert into head_descriptor_rollup"  # the last statement of a load
+
+
 def contents(path):
     """Every table's rows, sorted."""
-    con = store.connect(path, read_only=True)
-    try:
+    with store.reading(path) as con:
         return {table: sorted(con.execute(f"from {table}").fetchall(), key=repr) for table in sqlfiles.tables()}
-    finally:
-        con.close()
 
 
 def rows(path, query):
-    con = store.connect(path, read_only=True)
-    try:
+    with store.reading(path) as con:
         return con.execute(query).fetchall()
-    finally:
-        con.close()
 
 
 @pytest.fixture(scope="module")
@@ -434,15 +431,18 @@ def test_other_exceptions_roll_back_and_come_through(loaded, tmp_path):
 
 def test_commit_that_kept_nothing_is_noticed(loaded, tmp_path, monkeypatch):
     """A swallowed error at the end of the transaction: DuckDB's commit then returns quietly."""
+    load, before = fixture.full_load(tmp_path / "new", "org/new", 9), contents(loaded)
+    real = Watched.commit
 
-    def swallow(con, *args):
+    def swallow(self):
         with pytest.raises(duckdb.Error, match="swallowed"):
-            con.execute("select error('swallowed')")
+            self.con.execute("select error('swallowed')")
+        real(self)
 
-    monkeypatch.setattr(store, "_drop_other_stacks", swallow)
-    before = contents(loaded)
+    monkeypatch.setattr(Watched, "commit", swallow)
+    watch(monkeypatch)
     with pytest.raises(EigenhouseError, match="kept nothing of org/new"):
-        store.load(loaded, [fixture.full_load(tmp_path / "new", "org/new", 9)], {}, force=False)
+        store.load(loaded, [load], {}, force=False)
     assert contents(loaded) == before
 
 
@@ -454,31 +454,55 @@ def test_commit_that_kept_nothing_is_noticed(loaded, tmp_path, monkeypatch):
     ],
 )
 def test_no_room_is_said_in_a_line(loaded, tmp_path, monkeypatch, error, message):
-    def fail(*args):
-        raise error
+    """When the rows of the last table are in."""
 
-    monkeypatch.setattr(store, "_roll_up", fail)
-    before = contents(loaded)
+    def fail(statement):
+        if ROLLED_UP in statement:
+            raise error
+
+    load, before = fixture.full_load(tmp_path / "new", "org/new", 9), contents(loaded)
+    watch(monkeypatch, before=fail)
     with pytest.raises(EigenhouseError, match=message) as caught:
-        store.load(loaded, [fixture.full_load(tmp_path / "new", "org/new", 9)], {}, force=False)
+        store.load(loaded, [load], {}, force=False)
     assert len(str(caught.value).splitlines()) == 1
     assert contents(loaded) == before
 
 
+LOADING = """
+import os, signal, sys
+from pathlib import Path
+import pytest
+_, tests, folder, path, model, ending, suffix = sys.argv
+sys.path.insert(0, tests)
+import warehouse_fixture as fixture
+import watched_connection as watched
+from eigenhouse.ingest.warehouse import building, sqlfiles, store
+load = fixture.full_load(Path(folder), model, 9)
+texts, declared = sqlfiles.comments(), building.declared_hash()
+sqlfiles.comments = lambda: {key: text + suffix for key, text in texts.items()}
+building.declared_hash = lambda: declared + suffix
+kill = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+where = {
+    "rows": {"before": lambda statement: kill() if "insert into head_descriptor_rollup" in statement else None},
+    "build": {"after": watched.at(1, "commit", kill)},
+    "load": {"after": watched.at(2, "commit", kill)},
+}
+watched.watch(pytest.MonkeyPatch(), **where[ending])
+store.load(Path(path), [load], {}, force=False)
+"""
+
+
+def killed(folder, path, model, ending, suffix=""):
+    """A load that another process is killed in."""
+    arguments = [os.path.dirname(__file__), folder, path, model, ending, suffix]
+    done = subprocess.run([sys.executable, "-c", LOADING, *arguments], cwd=REPOSITORY)
+    assert done.returncode == -signal.SIGKILL
+
+
 def test_a_killed_load_leaves_the_warehouse_as_it_was(loaded, tmp_path):
     """Killed with its rows inserted and not committed: the next reader sees the old rows."""
-    code = f"""
-import os, sys
-sys.path.insert(0, {os.path.dirname(__file__)!r})
-from pathlib import Path
-import warehouse_fixture as fixture
-from eigenhouse.ingest.warehouse import store
-store._roll_up = lambda *args: os.kill(os.getpid(), {int(signal.SIGKILL)})
-load = fixture.full_load(Path({str(tmp_path / "new")!r}), "org/ours", 9)
-store.load(Path({str(loaded)!r}), [load], {{}}, force=False)
-"""
     before = contents(loaded)
-    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == -signal.SIGKILL
+    killed(tmp_path / "new", loaded, "org/ours", "rows")
     assert contents(loaded) == before
 
 
@@ -500,7 +524,7 @@ def test_a_refused_load_leaves_no_new_file(tmp_path, kind):
 
 
 def test_a_warehouse_that_cannot_be_built_leaves_no_new_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(building, "comment_all", no_room)
+    watch(monkeypatch, before=at(1, "comment on", no_room))
     with pytest.raises(EigenhouseError, match="disk is full, nothing was written"):
         store.connect(tmp_path / "warehouse.duckdb", read_only=False)
     assert os.listdir(tmp_path) == []
@@ -516,43 +540,13 @@ def test_a_refused_load_keeps_an_empty_file_that_was_there(tmp_path):
 
 # --- killed, or out of room, once the rows are committed ---
 
-KILLED = """
-import os, sys
-from contextlib import contextmanager
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-import warehouse_fixture as fixture
-from eigenhouse.ingest.warehouse import sqlfiles
-from eigenhouse.ingest.warehouse import store
-from eigenhouse.ingest.warehouse import building
-from eigenhouse.ingest.warehouse.backends import duckdb_file
-_, _, folder, path, after, suffix = sys.argv
-texts = sqlfiles.comments()
-sqlfiles.comments = lambda: {key: text + suffix for key, text in texts.items()}
-declared = building.declared_hash()
-building.declared_hash = lambda: declared + suffix
-kill = lambda *args: os._exit(9)
-if after == "load":
-    store._want_committed = kill
-else:
-    real = building.transaction
-    @contextmanager
-    def transaction(con):
-        with real(con):
-            yield
-        kill()
-    building.transaction = transaction
-store.load(Path(path), [fixture.full_load(Path(folder), "org/new", 9)], {}, force=False)
-"""
-
 
 @pytest.mark.parametrize("after", ["build", "load"])
 @pytest.mark.parametrize("there", [False, True])
 def test_killed_right_after_a_commit(loaded, tmp_path, there, after):
     """On a fresh path, and where every comment changed: it opens again, and has what was committed."""
     path = loaded if there else tmp_path / "fresh.duckdb"
-    arguments = [os.path.dirname(__file__), tmp_path / "new", path, after, " (now)" if there else ""]
-    assert subprocess.run([sys.executable, "-c", KILLED, *arguments], cwd=REPOSITORY).returncode == 9
+    killed(tmp_path / "new", path, "org/new", after, " (now)" if there else "")
     models = ["org/decoy", "org/ours"] * there + ["org/new"] * (after == "load")
     assert rows(path, "select model_id from models order by model_id") == [(name,) for name in sorted(models)]
     assert rows(path, "select count(*) from duckdb_columns() where not internal and comment is null") == [(0,)]
@@ -561,28 +555,10 @@ def test_killed_right_after_a_commit(loaded, tmp_path, there, after):
     assert rows(path, "select count(*) from singular_values") == [(n_values * len(models),)]
 
 
-def no_room(*args):
-    raise duckdb.IOException("IO Error: Could not write file: No space left on device")
-
-
-class FullAtCheckpoint:
-    """A connection to a disk that the rows' log still fits, and the checkpoint after them does not."""
-
-    def __init__(self, con):
-        self.con = con
-
-    def __getattr__(self, name):
-        return getattr(self.con, name)
-
-    def execute(self, statement, *args):
-        return no_room() if statement == "checkpoint" else self.con.execute(statement, *args)
-
-
 @pytest.mark.parametrize("there", [False, True])
 def test_full_disk_after_the_commit_is_told_and_the_rows_kept(loaded, tmp_path, monkeypatch, there):
     path = loaded if there else tmp_path / "fresh.duckdb"
-    real = duckdb_file.connect
-    monkeypatch.setattr(duckdb_file, "connect", lambda *args, **named: FullAtCheckpoint(real(*args, **named)))
+    watch(monkeypatch, before=at(1 if there else 2, "checkpoint", no_room))  # a new one has another when it is built
     with pytest.raises(EigenhouseError, match=rf"disk is full, the new rows wait in {path.name}\.wal"):
         store.load(path, [fixture.full_load(tmp_path / "new", "org/new", 9)], {}, force=False)
     assert rows(path, "select count(*) from models where model_id = 'org/new'") == [(1,)]

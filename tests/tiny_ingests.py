@@ -10,21 +10,43 @@ from eigenhouse import __main__ as command_line
 
 
 class Warehouse:
-    """A warehouse in a folder, empty at first; `ask` opens it for each question, so that ingests can go on."""
+    """A warehouse in a folder; questions share one opening, which takes longer than most of them, until an ingest.
 
-    def __init__(self, folder: Path) -> None:
-        self.path = tiny_warehouse.copy_empty(folder / "w.duckdb")
+    told: what every ingest is told before its own arguments · is_there: whether it stands there empty at first.
+    """
 
-    def ingest(self, model: Path, *arguments: object) -> None:
-        words = ["ingest", "--model", str(model), "--warehouse", str(self.path), *map(str, arguments)]
-        result = CliRunner().invoke(command_line.app, words, catch_exceptions=False)
-        assert result.exit_code == 0, result.output
+    def __init__(self, folder: Path, *told: str, is_there: bool = True) -> None:
+        self.path, self.told, self._con = folder / "warehouse.duckdb", told, None
+        if is_there:
+            self.make()
+
+    def make(self) -> None:
+        tiny_warehouse.copy_empty(self.path)
+
+    def run(self, model: Path | str, *arguments: object) -> tuple[int, str]:
+        """Exit status of an ingest, and what it printed as one line."""
+        self.close()
+        words = ["ingest", "--model", model, "--warehouse", self.path, *self.told, *arguments]
+        result = CliRunner().invoke(command_line.app, [*map(str, words)], catch_exceptions=False)
+        return result.exit_code, " ".join(result.output.split())
+
+    def ingest(self, model: Path | str, *arguments: object) -> None:
+        status, said = self.run(model, *arguments)
+        assert status == 0, said
 
     def ask(self, sql: str) -> list[tuple]:
-        [rows] = self.ask_all(sql)
-        return rows
+        self._con = self._con or duckdb.connect(str(self.path), read_only=True)
+        return self._con.execute(sql).fetchall()
 
     def ask_all(self, *questions: str) -> list[list[tuple]]:
-        """Several answers for one opening, which takes longer than most of them."""
-        with duckdb.connect(str(self.path), read_only=True) as con:
-            return [con.execute(sql).fetchall() for sql in questions]
+        return [self.ask(sql) for sql in questions]
+
+    def change(self, sql: str) -> None:
+        self.close()
+        with duckdb.connect(str(self.path)) as con:
+            con.execute(sql)
+
+    def close(self) -> None:
+        if self._con:
+            self._con.close()
+        self._con = None

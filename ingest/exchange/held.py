@@ -31,9 +31,9 @@ class Held:
 
 def held_under(options: Ingest, name: str) -> Held:
     """Refuses a name that is bound to a model's weights, unless forced: then nothing of it counts."""
-    if not store.bring_up_to_date(options.warehouse, wait_seconds=options.wait, say=console.say):
-        return Held()
-    with store.reading(options.warehouse, wait_seconds=options.wait, say=console.say) as con:
+    with store.up_to_date(options.warehouse, wait_seconds=options.wait, say=console.say) as con:
+        if con is None:
+            return Held()
         for model_id in store.stack_ids(con, name):
             store.check_name(con, model_id, None, options.force)
         models = _asked(con, "model", model_id=name).to_dicts()

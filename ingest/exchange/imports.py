@@ -43,7 +43,8 @@ def import_file(options: Ingest) -> dict[str, int]:
     stage = declared("exchange")["import:spectra" if isinstance(found, SpectraFile) else "import:grams"]
     parameters = {"operator": found.operator} if isinstance(found, SpectraFile) else {}
     noted, sha256 = stage.entry(parameters), _sha256(found.paths)
-    entry = Entry(fingerprint(noted, stage.version, sha256, {"eigenvectors": options.eigenvectors}), stage.version)
+    settled = {name: options.settled(name) for name in stage.options}
+    entry = Entry(fingerprint(noted, stage.version, sha256, settled), stage.version)
     held = held_under(options, name)
     before, earlier = held.stages.get(noted, (None, {}))
     if before and before.stands_for(entry) and not options.force:
@@ -55,13 +56,13 @@ def import_file(options: Ingest) -> dict[str, int]:
     held = Held() if clash else held
     check_energies(found, held)
     with RunFolder(cache_dir() / "runs" / f"import-{sha256[:16]}", {stage.name: entry.fingerprint}) as folder:
-        shutil.rmtree(folder.path(stage.name), ignore_errors=True)  # of a run that was killed
         try:
+            shutil.rmtree(folder.path(stage.name), ignore_errors=True)  # of a run that was killed
             with folder.writing(stage) as out:
                 head_dim = found.head_dim or held.model.get("head_dim")
                 stage.run(FileInputs(found, head_dim, options.eigenvectors), out)
-            tables = folder.tables([stage], STACK)
             has_attention = isinstance(found, SpectraFile) and bool(found.attention)
+            tables = folder.tables([stage], STACK)
             if not has_attention and not earlier.get("has_attention"):
                 tables.pop("attention_stats", None)  # another file's
             given = asdict(options) | {"sha256": sha256, "has_attention": has_attention}
@@ -74,19 +75,18 @@ def import_file(options: Ingest) -> dict[str, int]:
                 parameters=parameters,
                 replaces_all=clash is not None,
             )
-            written = store.load(
-                options.warehouse,
-                [load],
-                folder.shared([stage]),
-                force=options.force,
-                wait_seconds=options.wait,
-                say=console.say,
-            )
+            written = _load(options, load, folder.shared([stage]))
         finally:
             folder.remove()  # what is staged depends on the warehouse too, so no later run may take it up
     seconds = (datetime.now(UTC) - started_at).total_seconds()
     console.summary(f"{name} is in the warehouse, from {path}", written, seconds, None, store.size(options.warehouse))
     return written
+
+
+def _load(options: Ingest, load: StackLoad, shared: dict[str, list[Path]]) -> dict[str, int]:
+    return store.load(
+        options.warehouse, [load], shared, force=options.force, wait_seconds=options.wait, say=console.say
+    )
 
 
 def _located(options: Ingest) -> tuple[Path, str]:

@@ -40,7 +40,6 @@ class FileInputs:
     name="import:spectra",
     writes=("layers", "singular_values", "spectral_grams", "attention_stats"),
     scope={"operator": "= $operator", "prompt_set": "= 'imported'"},
-    options=("eigenvectors",),
     version=1,
 )
 def import_spectra(inputs: FileInputs, out: Writer) -> None:

@@ -38,7 +38,7 @@ class RunFolder:
         try:
             self._lock.acquire(blocking=False)
         except Timeout as error:
-            holder = self._holder.read_text() if self._holder.exists() else "unknown"
+            holder = (self._holder.read_text().strip() if self._holder.exists() else "") or "unknown"
             raise EigenhouseError(
                 f"the same weights are being ingested by process {holder} already; wait for it, or stop it first"
             ) from error
@@ -46,6 +46,7 @@ class RunFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._holder.unlink(missing_ok=True)
         self._lock.release()
 
     def path(self, stage: str) -> Path:
@@ -64,7 +65,7 @@ class RunFolder:
         with Writer(stage, partial) as out:
             yield out
         out.manifest.seconds = round(time.monotonic() - started, 3)
-        out.manifest.peak_rss_mb = round(peak_rss_mb(), 1)
+        out.manifest.peak_rss_mb = round(peak_rss_mb() or 0, 1)
         out.manifest.write(partial)
         partial.rename(self.path(stage.name))
 

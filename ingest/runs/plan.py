@@ -47,8 +47,8 @@ class Plan:
 
     def mark(self, stage: Stage) -> str:
         """What its folder's name ends in, while it is staged."""
-        entry = self.entry(stage)
-        return f"{entry.fingerprint}-{str(entry.config_sha256)[:8]}-{FORMAT}"
+        entry, before = self.entry(stage), [self.mark(declared()[need]) for need in stage.reads]
+        return _sha256([f"{FORMAT} {entry.fingerprint} {entry.config_sha256} {before}".encode()])[:16]
 
     def _settled(self, option: str) -> object:
         return self.prompts.name if option == "prompts" else self.options.settled(option)
@@ -66,9 +66,9 @@ class Plan:
     def due(self) -> list[Stage]:
         """Refuses a name that is bound to other weights."""
         options = self.options
-        if not store.bring_up_to_date(options.warehouse, wait_seconds=options.wait, say=console.say):
-            return self.wanted
-        with store.reading(options.warehouse, wait_seconds=options.wait, say=console.say) as con:
+        with store.up_to_date(options.warehouse, wait_seconds=options.wait, say=console.say) as con:
+            if con is None:
+                return self.wanted
             bound = store.stack_ids(con, self.source.model_id)
             for model_id in bound:
                 store.check_name(con, model_id, self.weights, options.force)
@@ -79,7 +79,7 @@ class Plan:
 
     def _is_due(self, stage: Stage, held: list[dict[str, Entry]]) -> bool:
         there = [entries.get(stage.entry(self.parameters)) for entries in held]
-        if older := {entry.version for entry in there if entry and entry.version != stage.version}:
+        if older := {entry.version for entry in there if entry and entry.version < stage.version}:
             console.say(
                 f"{stage.name} is stale: its rows are of version {min(older)}, this program measures {stage.version}"
             )

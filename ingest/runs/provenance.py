@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import resource
 import sys
 import uuid
 from datetime import datetime
@@ -27,7 +26,7 @@ def run_row(
         "finished_at": finished_at,
         "status": "done",
         "seconds": (finished_at - started_at).total_seconds(),
-        "peak_rss_mb": max([peak_rss_mb(), *(cost["peak_rss_mb"] for cost in costs.values())]),
+        "peak_rss_mb": max([peak_rss_mb() or 0, *(cost["peak_rss_mb"] for cost in costs.values())]) or None,
         "options": json.dumps(options, default=str),
         "versions": json.dumps(versions()),
         "stages": json.dumps(costs),
@@ -48,7 +47,11 @@ def versions() -> dict[str, str]:
     return found
 
 
-def peak_rss_mb() -> float:
-    """Largest resident memory of this process so far, in megabytes."""
+def peak_rss_mb() -> float | None:
+    """Largest resident memory of this process so far, in megabytes; None where the system doesn't say (Windows)."""
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -30,7 +30,6 @@ def ingest(options: Ingest) -> dict[str, int]:
     """Rows written by table; empty where everything asked for was in the warehouse already."""
     started_at = datetime.now(UTC)
     options.check()
-    engine(options.engine)  # refused, if there is none of that name, before anything is fetched
     backend.of(options.warehouse).want_place(options.warehouse)
     if options.operator:
         raise EigenhouseError(f"OPERATOR goes with a measurement .json; got OPERATOR={options.operator} for a model")

@@ -41,8 +41,10 @@ def spectra(inputs: Inputs, out: Writer) -> None:
         out.add(stack.facts.name, layer_rows(stack, layer, found))
         for operator, sigma in found.sigmas.items():
             sigmas.setdefault((stack.facts.name, operator), {})[layer] = sigma
+    n_pairs = {stack.facts.name: stack.n_pairs for stack in inputs.stacks}
     for (name, operator), by_layer in sorted(sigmas.items()):
         out.add(name, spectral_gram_rows(operator, by_layer))
+        out.expect(name, "spectral_grams", n_pairs[name])
     of_layers = [shape for stack in inputs.stacks for shape in stack.shapes.values()]
     if shapes := {(hidden_size, head_dim) for (_, head_dim, hidden_size), key in of_layers if key[2] == hidden_size}:
         frame = null_frame(shapes)
@@ -106,5 +108,4 @@ def spectral_gram_rows(operator: str, by_layer: Sigmas) -> Iterator[Rows]:
     for head in range(max(map(len, by_layer.values()))):
         layers = [layer for layer, sigma in by_layer.items() if head < len(sigma)]
         products = grams.spectral_grams([by_layer[layer][head] for layer in layers])
-        frame = pair_frame({"operator": operator, "head": head}, layers, products)
-        yield Rows("spectral_grams", frame, len(layers) * (len(layers) + 1) // 2)
+        yield Rows("spectral_grams", pair_frame({"operator": operator, "head": head}, layers, products))

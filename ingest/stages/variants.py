@@ -14,7 +14,7 @@ from eigenhouse.ingest.stages.writer import Writer
     reads=("factors",),
     writes=("singular_values", "eigenvalues", "head_norms", "spectral_grams", "grams"),
     shares=("null_spectra",),
-    scope={"operator": "not in ('metric', 'head_product')"},
+    scope={"operator": "^@ 'metric_'"},
     options=("variants",),
     unless=("dynamic_only", "no_variants"),
     version=1,
@@ -33,6 +33,9 @@ def variants(inputs: Inputs, out: Writer) -> None:
     gangs = [(variant, gang) for _, variant in operators for gang in variant.gangs]
     for (variant, gang), products in inputs.map(measure_gang, gangs, "variants (key heads)"):
         out.add(variant.facts.name, gang_rows(variant.operator, gang, products))
+    for _, variant in operators:
+        for table in ("grams", "spectral_grams"):
+            out.expect(variant.facts.name, table, variant.n_pairs)
     shapes = {
         (query[2], query[1])
         for stack, variant in operators

@@ -72,7 +72,7 @@ class Rows:
 
     table: str
     frame: pl.DataFrame
-    expected: int
+    expected: int = 0
 
 
 class Writer:
@@ -104,6 +104,10 @@ class Writer:
     def add(self, stack: str, rows: Iterable[Rows]) -> None:
         for each in rows:
             self.table(each.table, stack).add(each.frame, expected=each.expected)
+
+    def expect(self, stack: str, table: str, n_rows: int) -> None:
+        """Rows that the shapes of the whole stack predict, where its frames come with no number of their own."""
+        self.table(table, stack).expected += n_rows
 
     def skip(self, stack: str, reasons: Mapping[str, str], stage: str = "") -> None:
         """Rows of `skipped_modules`: what the stage left out of a stack, and why."""

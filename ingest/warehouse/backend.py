@@ -28,8 +28,8 @@ class Backend(Protocol):
     def connect(self, path: Path, *, read_only: bool, wait_seconds: float, say: Say, renew: bool = False) -> Connection:
         """Open it; for writing, make it where there is none and bring its tables, macros and views up to date."""
 
-    def bring_up_to_date(self, path: Path, *, wait_seconds: float, say: Say) -> bool:
-        """Whether there is a warehouse to read; one of an older schema is brought up to date first."""
+    def up_to_date(self, path: Path, *, wait_seconds: float, say: Say) -> Connection | None:
+        """Open for reading, None where there is none; one of an older schema is brought up to date first."""
 
     def writing(self, path: Path, wait_seconds: float, say: Say) -> AbstractContextManager[Connection]:
         """Open for writing; one that is made here goes again if the block fails and leaves no row in it."""

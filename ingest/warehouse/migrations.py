@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -12,7 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import duckdb
 
@@ -81,14 +82,16 @@ OPTIONS_OF_SCHEMA_5: dict[str, tuple[str, ...]] = {
     "alignments": ("subspace_size", "experts"),
     "weights": ("experts",),
     "attention": ("prompts",),
-    "import": ("eigenvectors",),
+    "import": (),
+    "import:grams": ("eigenvectors",),
 }
 
 
 def number_stages(con: Connection) -> None:
     """Give the rows of each stage version 1 and the fingerprint that goes with it: nothing is measured again.
 
-    The options are those of the run that wrote the rows; what an older program did not know has its default.
+    The options are those of the run that wrote the rows: one that names no variants is of a program without any. A row
+    whose run can't be understood keeps its old mark, and is measured again.
     """
     entries = con.execute(
         "select ingested_stages.model_key, ingested_stages.stage, models.weights_sha256, ingest_runs.options "
@@ -96,18 +99,22 @@ def number_stages(con: Connection) -> None:
         "inner join ingest_runs on ingested_stages.run_id = ingest_runs.run_id"
     ).fetchall()
     for model_key, entry, weights, text in entries:
-        stage, _, parameter = entry.partition(":")
-        options = json.loads(text)
-        settled: dict[str, object] = {"subspace_size": 20, "principal_sides": False, "eigenvectors": "auto"} | options
-        settled["variants"] = ",".join(operators.asked(options.get("variants", operators.DEFAULT)))
-        settled["experts"] = options.get("experts", "8")
-        settled["prompts"] = parameter
-        named = {name: settled[name] for name in OPTIONS_OF_SCHEMA_5[stage]}
-        mark = fingerprint(entry if stage == "import" else stage, 1, weights or str(options.get("sha256")), named)
-        con.execute(
-            "update ingested_stages set version = 1, fingerprint = ? where model_key = ? and stage = ?",
-            [mark, model_key, entry],
-        )
+        with contextlib.suppress(LookupError, TypeError, ValueError, AttributeError, EigenhouseError):
+            con.execute(
+                "update ingested_stages set version = 1, fingerprint = ? where model_key = ? and stage = ?",
+                [_fingerprint_of_schema_5(entry, weights, json.loads(text)), model_key, entry],
+            )
+
+
+def _fingerprint_of_schema_5(entry: str, weights: str | None, options: dict[str, Any]) -> str:
+    stage, _, parameter = entry.partition(":")
+    experts = str(options.get("experts", "8"))
+    settled = {"subspace_size": 20, "principal_sides": False, "eigenvectors": "auto"} | options
+    settled |= {"variants": ",".join(operators.asked(options.get("variants", "none")))}
+    settled |= {"experts": int(experts) if experts.isdecimal() else experts, "prompts": parameter}
+    named = "import:grams" if entry == "import:grams" else stage
+    chosen = {name: settled[name] for name in OPTIONS_OF_SCHEMA_5[named]}
+    return fingerprint(entry if stage == "import" else stage, 1, weights or options["sha256"], chosen)
 
 
 # what SQL can't say: steps in Python after the file of that number

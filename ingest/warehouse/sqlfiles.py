@@ -54,9 +54,14 @@ def tables() -> dict[str, dict[str, Any]]:
     return {path.stem: header(path) for path in files("tables")}
 
 
+def declarations() -> list[Path]:
+    """Every file that makes something which stays in a warehouse."""
+    return [path for folder in ("tables", "macros", "views") for path in files(folder)]
+
+
 def in_order() -> list[Path]:
     """The files of macros and views, each after those that it reads: DuckDB binds both when they are made."""
-    paths = {path.stem: path for folder in ("macros", "views") for path in files(folder)}
+    paths = {path.stem: path for path in declarations() if path.parent.name != "tables"}
     reads = {name: _names_read(path) & paths.keys() - {name} for name, path in paths.items()}
     return [paths[name] for name in TopologicalSorter(reads).static_order()]
 
@@ -68,7 +73,7 @@ def _names_read(path: Path) -> set[str]:
 
 
 def declared() -> list[Path]:
-    """Every file that makes something which stays in a warehouse, in the order in which they run."""
+    """The declarations in the order in which they run."""
     return [*files("tables"), *in_order()]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +33,7 @@ __all__ = [
     "say_on_stderr",
     "size",
     "stack_ids",
+    "up_to_date",
 ]
 
 
@@ -55,11 +56,8 @@ def connect(
 @contextmanager
 def reading(path: Path, *, wait_seconds: float = WAIT_SECONDS, say: Say = say_on_stderr) -> Iterator[Connection]:
     """The warehouse open for reading; no load can begin while it is."""
-    con = connect(path, read_only=True, wait_seconds=wait_seconds, say=say)
-    try:
+    with closing(connect(path, read_only=True, wait_seconds=wait_seconds, say=say)) as con:
         yield con
-    finally:
-        con.close()
 
 
 def size(path: Path) -> str:
@@ -67,12 +65,23 @@ def size(path: Path) -> str:
     return f"{path} is {of(path).n_bytes(path) / 2**20:.1f} MB"
 
 
-def bring_up_to_date(path: Path, *, wait_seconds: float = WAIT_SECONDS, say: Say = say_on_stderr) -> bool:
-    """Whether there is a warehouse to read: not where there is nothing, or something without tables.
+@contextmanager
+def up_to_date(
+    path: Path, *, wait_seconds: float = WAIT_SECONDS, say: Say = say_on_stderr
+) -> Iterator[Connection | None]:
+    """The warehouse open for reading; None where there is nothing, or something without tables.
 
     One of an older schema is brought up to date first; what is no warehouse is refused.
     """
-    return of(path).bring_up_to_date(path, wait_seconds=wait_seconds, say=say)
+    con = of(path).up_to_date(path, wait_seconds=wait_seconds, say=say)
+    with closing(con) if con else nullcontext():
+        yield con
+
+
+def bring_up_to_date(path: Path, *, wait_seconds: float = WAIT_SECONDS, say: Say = say_on_stderr) -> bool:
+    """Whether there is a warehouse to read, as `up_to_date` opens it."""
+    with up_to_date(path, wait_seconds=wait_seconds, say=say) as con:
+        return con is not None
 
 
 @dataclass(frozen=True)
@@ -378,12 +387,10 @@ class _Replacement:
 
     def _all_finite(self) -> str:
         """A condition over the table's floating-point columns; empty where it has none."""
-        columns = self.con.execute(
-            "select column_name, data_type from duckdb_columns() where table_name = ?", [self.table]
-        ).fetchall()
+        columns = self.con.execute(f"describe {self.table}").fetchall()
         # a sum of FLOATs is kept in DOUBLE: no overflow, so it is finite exactly when every term is
-        numbers = [name for name, kind in columns if kind in ("FLOAT", "DOUBLE")]
-        lists = [f"list_sum({name})" for name, kind in columns if kind == "FLOAT[]"]
+        numbers = [name for name, kind, *_ in columns if kind in ("FLOAT", "DOUBLE")]
+        lists = [f"list_sum({name})" for name, kind, *_ in columns if kind == "FLOAT[]"]
         return " and ".join(f"isfinite({value})" for value in numbers + lists)
 
     def _want_none(self, query: str, parameters: dict[str, Any], wanted: str) -> None:

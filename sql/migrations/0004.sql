@@ -1,4 +1,5 @@
 --| title = "witnesses of dequantized weights, and doubts of rows whose checkpoint is read in another way since"
+alter table if exists warehouse_info add column if not exists built_from varchar;
 -- a warehouse may lack a table that was added within schema 3: it is made with the others, after this
 alter table if exists conformance add column if not exists witness varchar;
 alter table if exists conformance add column if not exists witness_max_rel_error float;

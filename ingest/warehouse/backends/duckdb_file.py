@@ -106,22 +106,25 @@ def _is_still(con: Connection, schema: int) -> bool:
         return False
 
 
-def bring_up_to_date(path: Path, *, wait_seconds: float, say: Say) -> bool:
-    """Whether there is a warehouse that connect opens for reading: not where there is no file, or one without tables.
+def up_to_date(path: Path, *, wait_seconds: float, say: Say) -> Connection | None:
+    """The warehouse open for reading; None where there is no file, or one without tables.
 
     One of an older schema is brought up to date first; what is no warehouse is refused.
     """
     if not path.exists():
-        return False
+        return None
     _want_duckdb_file(path)
     con = _open(path, True, wait_seconds, say)
+    schema = None
     try:
         schema = schema_of(con, path)
     finally:
-        con.close()
+        if schema != SCHEMA_VERSION:
+            con.close()
     if schema is not None and schema < SCHEMA_VERSION:
         connect(path, read_only=False, wait_seconds=wait_seconds, say=say).close()
-    return schema is not None
+        con = _open(path, True, wait_seconds, say)
+    return con if schema is not None else None
 
 
 @contextlib.contextmanager
