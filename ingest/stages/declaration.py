@@ -33,9 +33,9 @@ class Stage:
     reads: the stages whose files it needs · writes: tables of which it replaces a model's rows · shares: tables that
     belong to no model, whose rows are kept once there · scope: column → test that its own rows pass in the tables that
     have the column; $names in it are the run's parameters · options: fields of `options.Ingest` that change its
-    numbers · unless: switches of `options.Ingest` that leave it out · version: raised when, and only when, a number that
-    it writes changes; a change of the gate's factors raises that of every stage whose numbers follow · module, function:
-    what runs.
+    numbers · unless: switches of `options.Ingest` that leave it out · version: raised when, and only when, a number
+    that it writes changes; a change of the gate's factors raises that of every stage whose numbers follow · module,
+    function: what runs.
     """
 
     name: str
