@@ -3,7 +3,7 @@ PYTHON = python3
 VENV   = .venv
 
 VERBS  = ingest models query chart charts report queries export views
-OTHERS = help browser bench architectures stored-forms test lint clean
+OTHERS = help browser bench architectures stored-forms dictionary test lint clean
 
 # What is given on the command line reaches the program as typed: neither make nor the shell may read the quotes, $1
 # or backticks of a query. Each value is pinned unexpanded and handed over in the environment as EIGENHOUSE_<NAME>;
@@ -60,6 +60,9 @@ architectures: $(READY)   ## a tiny model of every type that transformers has, e
 
 stored-forms: $(READY)   ## a tiny model in every form that weights are stored in, each read: docs/stored_forms.md
 	@OMP_NUM_THREADS=1 $(RUN) -m bench.stored_forms --jobs 2 --page docs/stored_forms.md
+
+dictionary: $(READY)   ## docs/dictionary.md, from the headers of the SQL files
+	@$(RUN) -m bench.dictionary
 
 test: lint   ## what CI runs: lint, then every test
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder

@@ -31,7 +31,7 @@ class _LeftOut(Exception):
 
 
 class Export:
-    """One model on its way into files; `say` is told of parts that are left out."""
+    """One model on its way into files; `say` takes a line for each part that is left out."""
 
     def __init__(self, con: duckdb.DuckDBPyConnection, model_id: str, say: Callable[[str], None]) -> None:
         self.con, self.model_id, self.say = con, model_id, say
@@ -53,8 +53,8 @@ class Export:
         """The keys that open both JSON files."""
         if len(set(self.heads)) != 1:
             raise _LeftOut(f"its layers have {min(self.heads)} to {max(self.heads)} heads; the format has one number")
-        told = {"num_layers": len(self.layers), "num_heads": self.heads[0]}
-        return told if self.layers == list(range(len(self.layers))) else told | {"layers": self.layers}
+        content = {"num_layers": len(self.layers), "num_heads": self.heads[0]}
+        return content if self.layers == list(range(len(self.layers))) else content | {"layers": self.layers}
 
     def per_head(self, frame: pl.DataFrame, column: str) -> list[list[Any]]:
         """A column of rows sorted by layer and head as one list a layer; all heads must be there."""
@@ -121,32 +121,32 @@ def _prompt_set(model: Export, asked: str | None) -> str | None:
 
 
 def _spectra(model: Export, folder: Path, operator: str, prompt_set: str | None) -> dict[Path, bytes]:
-    """`operator` is told where it is not what readers expect; our own import reads it."""
-    told = model.shape()
+    """`operator` is named where it is not what readers expect; our own import reads it."""
+    content = model.shape()
     spectra = model.ask("spectra", operator=operator)
     if spectra.is_empty():
         raise _LeftOut(f"there are no singular values of {operator}")
     if operator != DEFAULT_OPERATOR:
-        told["operator"] = operator
+        content["operator"] = operator
     sigma = model.per_head(spectra, "sigma")
-    told["static"] = [{"metric_singvals_per_head": [formats.shortest(head) for head in layer]} for layer in sigma]
+    content["static"] = [{"metric_singvals_per_head": [formats.shortest(head) for head in layer]} for layer in sigma]
     try:
         if prompt_set is None:
             raise _LeftOut("no prompts were measured")
         attention = model.ask("attention", prompt_set=prompt_set)
         entropy, spread = (model.per_head(attention, column) for column in ("entropy_nats", "logit_std"))
-        told["dynamic"] = [
+        content["dynamic"] = [
             {"mean_attention_entropy_per_head": one, "mean_logit_std_per_head": other}
             for one, other in zip(entropy, spread, strict=True)
         ]
     except _LeftOut as reason:
         model.say(f"dynamic left out of the spectra: {reason}")
-    return {folder / f"{model.stem}.spectra.json": _json(told)}
+    return {folder / f"{model.stem}.spectra.json": _json(content)}
 
 
 def _grams(model: Export, folder: Path) -> dict[Path, bytes]:
-    told, rows = model.shape(), model.ask("grams")
-    n_layers, n_heads = told["num_layers"], told["num_heads"]
+    content, rows = model.shape(), model.ask("grams")
+    n_layers, n_heads = content["num_layers"], content["num_heads"]
     if rows.is_empty():
         raise _LeftOut("there are no grams of the metric")
     if len(rows) != n_heads * n_layers * (n_layers + 1) // 2:
@@ -154,23 +154,23 @@ def _grams(model: Export, folder: Path) -> dict[Path, bytes]:
     for column in ("head_dim", "hidden_size"):
         if model.model[column] is None:
             raise _LeftOut(f"{column} is unknown, and the format wants it")
-        told[column] = model.model[column]
+        content[column] = model.model[column]
     place = {layer: at for at, layer in enumerate(model.layers)}
     one, two = ([place[layer] for layer in rows[column]] for column in ("layer", "other_layer"))
     gram = np.zeros((n_layers, n_layers, n_heads))
     gram[one, two, rows["head"]] = gram[two, one, rows["head"]] = rows["gram"]
-    told["gram"] = gram.tolist()
+    content["gram"] = gram.tolist()
     fro_sq = model.per_head(model.ask("norms"), "head_product_fro_sq")
-    told["fro_sq"] = None if any(None in layer for layer in fro_sq) else fro_sq
+    content["fro_sq"] = None if any(None in layer for layer in fro_sq) else fro_sq
     files = {}
-    told["eigdirs_path"] = None
+    content["eigdirs_path"] = None
     try:
         path = folder / f"{model.stem}.eigdirs.pt"
         files[path] = _eigdirs(model, n_heads)
-        told["eigdirs_path"] = path.name
+        content["eigdirs_path"] = path.name
     except _LeftOut as reason:
         model.say(f"eigenvectors (.pt) left out: {reason}")
-    return {folder / f"{model.stem}.gram.json": _json(told)} | files
+    return {folder / f"{model.stem}.gram.json": _json(content)} | files
 
 
 def _eigdirs(model: Export, n_heads: int) -> bytes:
@@ -211,5 +211,5 @@ def _effective_ranks(model: Export, folder: Path) -> dict[Path, bytes]:
     return {folder / f"{model.stem}.effective_ranks.csv": text.getvalue().encode()}
 
 
-def _json(told: dict[str, Any]) -> bytes:
-    return json.dumps(told, allow_nan=False).encode()
+def _json(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, allow_nan=False).encode()

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from eigenhouse.analyses.answers import asking, formats, plain_types, saved
 from eigenhouse.analyses.charts import charts as drawing
-from eigenhouse.ingest.warehouse import store
+from eigenhouse.ingest.warehouse import backend, store
 
 
 class House:
@@ -29,7 +29,7 @@ class House:
     """
 
     def __init__(self, warehouse: str | os.PathLike[str]) -> None:
-        self.warehouse = Path(warehouse).expanduser().absolute()
+        self.warehouse = backend.wherever(Path(warehouse))
         store.connect(self.warehouse, read_only=True).close()  # refuses what is no warehouse
 
     def __repr__(self) -> str:

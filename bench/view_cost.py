@@ -16,8 +16,7 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from eigenhouse.ingest.geometry.null_spectra import null_frame
-from eigenhouse.ingest.stages.frames import long_frame
+from eigenhouse.ingest.stages.frames import long_frame, null_frame
 from eigenhouse.ingest.warehouse import sqlfiles, store
 
 N_LAYERS, N_HEADS, HEAD_DIM, HIDDEN, FFN = 36, 32, 128, 2560, 9728

@@ -34,9 +34,9 @@ def _before_any_verb(version: Annotated[bool, VERSION] = False) -> None: ...
 def _command(verb: Verb) -> Callable[..., None]:
     """A function whose parameters are the verb's options, as typer reads them; its work is imported when it runs."""
 
-    def run(**told: Any) -> None:
+    def run(**values: Any) -> None:
         module, _, name = verb.work.partition(":")
-        given = {option: value for option, value in told.items() if value != ""}  # `--name ""` is as none at all
+        given = {option: value for option, value in values.items() if value != ""}  # `--name ""` is as none at all
         getattr(import_module(module), name)(verb.options(**given))
 
     kinds = get_type_hints(verb.options)
@@ -50,9 +50,9 @@ def _command(verb: Verb) -> Callable[..., None]:
 def _parameter(option: Field[Any], kind: Any) -> inspect.Parameter:
     flag = f"--{option.name.replace('_', '-')}"
     text, limits = option.metadata["help"], option.metadata["limits"]
-    told = typer.Option(flag, envvar=OURS + variable(option.name), help=text, show_envvar=False, **limits)
+    parameter = typer.Option(flag, envvar=OURS + variable(option.name), help=text, show_envvar=False, **limits)
     keyword = inspect.Parameter.KEYWORD_ONLY
-    return inspect.Parameter(option.name, keyword, default=option.default, annotation=Annotated[kind, told])
+    return inspect.Parameter(option.name, keyword, default=option.default, annotation=Annotated[kind, parameter])
 
 
 for _name, _verb in VERBS.items():

@@ -32,7 +32,7 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class House:
-    """What every verb that opens a warehouse is told."""
+    """The option of every verb that opens a warehouse."""
 
     warehouse: Path = option(Path("warehouse.duckdb"), "The DuckDB file.")
 

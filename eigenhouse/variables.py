@@ -47,20 +47,20 @@ def refuse_untaken(verb: str, environ: Mapping[str, str]) -> None:
 
 
 def _verbs() -> Iterator[str]:
-    for verb, told in VERBS.items():
-        yield _entry(f"make {verb}", told.options.__doc__ or "")
+    for verb, about in VERBS.items():
+        yield _entry(f"make {verb}", about.options.__doc__ or "")
 
 
 def _variables() -> Iterator[str]:
     """Each with the verbs that take it in this sense."""
-    told: dict[tuple[str, str], list[str]] = {}
+    verbs_of: dict[tuple[str, str], list[str]] = {}
     for verb in VERBS:
         for name, each in taken_by(verb).items():
             if name not in EVERYWHERE:
                 shown = f"{name}=1" if each.default is False else name
                 default = "" if each.default in (None, "", False) else f" Default: {each.default}."
-                told.setdefault((shown, each.metadata["help"] + default), []).append(verb)
-    for (name, text), verbs in told.items():
+                verbs_of.setdefault((shown, each.metadata["help"] + default), []).append(verb)
+    for (name, text), verbs in verbs_of.items():
         yield _entry(name, f"{text} ({', '.join(verbs)})")
     for name, text in EVERYWHERE.items():
         yield _entry(name, text)
@@ -70,12 +70,12 @@ def _entry(name: str, text: str) -> str:
     return textwrap.fill(text, 118, initial_indent=f"{name:<20} ", subsequent_indent=" " * 21, break_on_hyphens=False)
 
 
-def main(told: list[str]) -> None:
-    if lines := {"verbs": _verbs, "variables": _variables}.get(" ".join(told)):
+def main(words: list[str]) -> None:
+    if lines := {"verbs": _verbs, "variables": _variables}.get(" ".join(words)):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that has enough ends the list
         print(*lines(), sep="\n")
     try:
-        for verb in [goal for goal in told if goal in VERBS]:
+        for verb in [goal for goal in words if goal in VERBS]:
             refuse_untaken(verb, os.environ)
     except EigenhouseError as error:
         sys.exit(f"error: {error}")

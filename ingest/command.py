@@ -1,4 +1,4 @@
-"""`eigenhouse ingest`: one run for each revision, and what a user is told where it is cut short."""
+"""`eigenhouse ingest`: one run for each revision, and what it says where it is cut short."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import (
@@ -40,7 +39,7 @@ def stage(title: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda steps: progress.advance(task, steps)
 
 
-def summary(title: str, rows: dict[str, int], seconds: float, worst_error: float | None, warehouse: Path) -> None:
+def summary(title: str, rows: dict[str, int], seconds: float, worst_error: float | None, house: str) -> None:
     say(title)
     table = Table(box=None, pad_edge=False)
     table.add_column("table")
@@ -49,4 +48,4 @@ def summary(title: str, rows: dict[str, int], seconds: float, worst_error: float
         table.add_row(name, f"{count:,}")
     console.print(table)
     error = "" if worst_error is None else f" · worst conformance error {worst_error:.1e}"
-    say(f"{seconds:.1f} s{error} · {warehouse} is {warehouse.stat().st_size / 2**20:.1f} MB")
+    say(f"{seconds:.1f} s{error} · {house}")

@@ -1,6 +1,7 @@
 """What every stage measures of one fixed tiny model, in a few numbers a column, beside the version that it has.
 
-`python tests/stage_values.py` records them anew in fixtures/stage_values.json, which is due when a version was raised.
+`PYTHONPATH=. python tests/stage_values.py` records them anew in fixtures/stage_values.json,
+which is due when a version was raised.
 """
 
 from __future__ import annotations

@@ -231,9 +231,9 @@ def test_what_is_gone_is_judged_by_its_row(source, dtype, quantization, said):
 
 
 @pytest.mark.parametrize("source", ["/gone/tiny.gguf", "catalog:smollm2-135m"])
-def test_a_gguf_that_is_gone_cannot_be_told(source):
+def test_a_gguf_that_is_gone_is_in_doubt(source):
     assert doubts.doubt(source, "float32", "Q4_1").startswith("its .gguf file is gone")
-    assert doubts.doubt(source, "float16", None).endswith("can tell whether all of it was read; ingest it again")
+    assert doubts.doubt(source, "float16", None).endswith("knows whether all of it was read; ingest it again")
 
 
 def test_damaged_files_are_as_good_as_gone(folder, tmp_path):

@@ -4,9 +4,11 @@ import math
 import re
 from itertools import pairwise
 
+import duckdb
 import pytest
 
-from eigenhouse.analyses.answers import saved
+from eigenhouse.analyses.answers import asking, saved
+from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.warehouse import sqlfiles, store
 
 MACROS = sqlfiles.files("macros")
@@ -47,12 +49,27 @@ def test_no_macro_has_the_name_of_a_table_or_view():
     assert len(names) == len(set(names))
 
 
+def test_every_macro_is_read_by_another_file():
+    texts = {path: path.read_text() for path in sqlfiles.SQL_DIR.rglob("*.sql")}
+    for path in MACROS:
+        assert any(f"{path.stem}(" in text for other, text in texts.items() if other != path), path.stem
+
+
 def test_a_macro_that_has_gone_comes_back(tmp_path):
     path = tmp_path / "w.duckdb"
     with store.connect(path, read_only=False) as con:
         con.execute("drop macro verdict_shape")
     with store.connect(path, read_only=False) as con:
         assert one(con, "select verdict_shape(1)") == "very stable"
+
+
+def test_a_missing_macro_comes_with_what_adds_it(con):
+    """Whoever reads a file that an earlier program built."""
+    with duckdb.connect() as old, pytest.raises(EigenhouseError, match=r"before the macro verdict_shape; `make views`"):
+        asking.ask(old, "select verdict_shape(1)", {})
+    with pytest.raises(EigenhouseError) as refused:
+        asking.ask(con, "select verdict_shap(1)", {})
+    assert "make views" not in str(refused.value)
 
 
 # --- spectra ---
@@ -101,6 +118,32 @@ def test_descriptors_of_two_values_and_of_none(con):
 def test_pearson_r(con, rows, least, expected):
     found = one(con, f"select pearson_r(y, x, least := {least}) from (values {rows}) as pairs(x, y)")
     assert found == (expected if expected is None else pytest.approx(expected, rel=REL, abs=1e-15))
+
+
+@pytest.mark.parametrize(
+    ("product", "square", "other", "cosine"),
+    [
+        (3, 4, 9, 0.5),
+        (-6, 4, 9, -1),
+        (7, 4, 9, 1),
+        (None, 4, 9, None),
+        (3, None, 9, None),
+        (0, 0, 9, None),
+        (0, 4, 9, 0),
+    ],
+)
+def test_cosine_of(con, product, square, other, cosine):
+    """Clipped to [-1, 1]; of nothing there is none."""
+    assert one(con, "select cosine_of(?::double, ?::double, ?::double)", [product, square, other]) == cosine
+
+
+def test_chance_principal_cosine(con):
+    """Of the whole space 1; of halves 2 / pi, the mean of |cos| over a circle; of a small share the mean of a quarter
+    circle with its edge at 2 sqrt(share), 8 / (3 pi) sqrt(share), within 1e-5."""
+    assert one(con, "select chance_principal_cosine(1.0)") == pytest.approx(1, rel=REL)
+    assert one(con, "select chance_principal_cosine(0.5)") == pytest.approx(2 / math.pi, rel=REL)
+    law = 8 / (3 * math.pi) * math.sqrt(1e-6)
+    assert one(con, "select chance_principal_cosine(1e-6)") == pytest.approx(law, rel=1e-5)
 
 
 def test_chance_std_cosine(con):

@@ -305,8 +305,8 @@ def test_files_run_in_order_and_only_those_that_are_newer(old, tmp_path, monkeyp
         monkeypatch, tmp_path, _9999='--| title = "the last"\nalter table ingested_stages add column late integer'
     )
     assert (migrations.oldest_schema(), migrations.newest_schema()) == (3, 9999)
-    assert migrations.told(3).startswith("witnesses") and migrations.told(3).endswith("; the last")
-    assert migrations.told(9998) == "the last" and migrations.told(9999) == ""
+    assert migrations.in_words(3).startswith("witnesses") and migrations.in_words(3).endswith("; the last")
+    assert migrations.in_words(9998) == "the last" and migrations.in_words(9999) == ""
     with duckdb.connect(str(old)) as con:
         migrations.run(con, 3)
         names = [row[0] for row in con.execute("describe ingested_stages").fetchall()]

@@ -9,17 +9,12 @@ import duckdb
 import numpy as np
 import polars as pl
 import pytest
+from test_prediction_views import DESCRIPTORS
 
 from eigenhouse.analyses.answers import asking, saved
 from eigenhouse.analyses.charts import charts
 from eigenhouse.analyses.routines.eigenvector_angles import eigenvector_angles
-from eigenhouse.analyses.routines.entropy_predictors import (
-    DESCRIPTORS,
-    N_PERMUTATIONS,
-    N_RESAMPLES,
-    SEED,
-    entropy_predictors,
-)
+from eigenhouse.analyses.routines.entropy_predictors import N_PERMUTATIONS, N_RESAMPLES, SEED, entropy_predictors
 from eigenhouse.analyses.routines.entropy_regression import DESCRIPTORS as FOUR
 from eigenhouse.analyses.routines.entropy_regression import entropy_regression
 from eigenhouse.errors import EigenhouseError

@@ -23,16 +23,18 @@ def now(tmp_path_factory):
 
 @pytest.mark.parametrize("name", declaration.versions())
 def test_no_number_moves_under_the_same_version(now, name):
-    assert name in RECORDED, f"record the values of {name}: python tests/stage_values.py"
+    assert name in RECORDED, f"record the values of {name}: PYTHONPATH=. python tests/stage_values.py"
     was, found = RECORDED[name], now[name]
-    assert found["version"] == was["version"], "record the values of the new version: python tests/stage_values.py"
+    assert found["version"] == was["version"], (
+        "record the values of the new version: PYTHONPATH=. python tests/stage_values.py"
+    )
     assert found["values"].keys() == was["values"].keys()
     moved = [
         column
         for column, values in found["values"].items()
         if list(values) != pytest.approx(was["values"][column], rel=REL, abs=REL * values[2])
     ]
-    assert not moved, f"raise the version of {name}, and record its values: python tests/stage_values.py"
+    assert not moved, f"raise the version of {name}, and record its values: PYTHONPATH=. python tests/stage_values.py"
     assert any(values[0] for values in found["values"].values())
 
 

@@ -68,7 +68,7 @@ def test_a_tie_at_the_cut_is_marked():
     w_k, w_q = np.sqrt(sigma)[..., None] * left.swapaxes(1, 2), np.sqrt(sigma)[..., None] * right.swapaxes(1, 2)
     for bases in subspaces.side_bases(LayerHeads.of(w_q, w_k), SIZE).values():
         assert bases.is_degenerate.tolist() == [True, False, True, True, False]
-    # all directions of the space are nobody's choice; all of a head's features are, when one of them is dead
+    # a basis of the whole space has no cut, so it cannot be tied; all of a head's features are tied when one is zero
     assert subspaces.tied_at_cut(np.array([[3.0, 3.0], [3.0, 0.0]]), 2, 2).tolist() == [False, False]
     assert subspaces.tied_at_cut(np.array([[3.0, 3.0], [3.0, 0.0]]), 2, 5).tolist() == [False, True]
 

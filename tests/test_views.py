@@ -91,12 +91,26 @@ def scanned(con, question):
     return rows
 
 
-@every_view
+QUESTIONS = {
+    **{path.stem: f"select * from {path.stem}" for path in VIEWS},
+    **{
+        call: f"select * from {call}"
+        for call in (
+            "spectra()", "sigma_pairs()", "chance_cosines()", "chance_norms()", "zero_heads()",
+            "ranks_and_attention()", "gram_pairs('grams')", "with_distance('subspace_overlaps')",
+            "by_descriptor('head_predictors')",
+        )
+    },
+    "effective_rank": "select model_id, effective_rank(sigma) from spectra() group by model_id having",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS.keys())
 @pytest.mark.parametrize("where", ["model_id = 'org/copy7'", "model_id in ('org/copy7', 'org/copy31')"])
-def test_a_filter_on_the_model_reaches_the_scans(crowd, path, where):
-    """A scan reads the row groups of the models asked for, and no others."""
+def test_a_filter_on_the_model_reaches_the_scans(crowd, question, where):
+    """A scan reads the row groups of the models asked for, and no others: of views, and through macros."""
     n_models = where.count("org/")
-    scans = scanned(crowd, f"select * from {path.stem} where {where}")
+    scans = scanned(crowd, f"{question}{'' if question.endswith(' having') else ' where'} {where}")
     assert scans
     for table, n_rows in scans.items():
         if "model_key" in sqlfiles.tables()[table]["columns"]:

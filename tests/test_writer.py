@@ -14,7 +14,7 @@ from eigenhouse.ingest.runs.folder import RunFolder
 from eigenhouse.ingest.sources.prompts import PromptSet
 from eigenhouse.ingest.stages.declaration import Stage
 from eigenhouse.ingest.stages.inputs import Inputs
-from eigenhouse.ingest.stages.writer import Manifest, Rows, StackFacts, Writer, tables_of
+from eigenhouse.ingest.stages.writer import Manifest, Rows, StackFacts, Writer
 from eigenhouse.ingest.warehouse.backend import of
 from eigenhouse.ingest.warehouse.backends import duckdb_file
 from eigenhouse.options import Ingest
@@ -76,7 +76,6 @@ def test_what_is_expected_is_counted_apart_from_the_rows(tmp_path):
 def test_a_table_without_rows_has_no_file_and_expects_none(tmp_path):
     manifest = written(tmp_path, heads(0).clear())
     assert (manifest.expected, manifest.files) == ({"decoder": {"conformance": 0}}, {})
-    assert list(tables_of(tmp_path, manifest, "decoder")) == []
     assert list((tmp_path / "decoder").iterdir()) == []
 
 
@@ -86,9 +85,6 @@ def test_stacks_stand_apart(tmp_path):
             out.add(stack, [Rows("conformance", heads(*layers), N_HEADS * len(layers))])
     assert kept(tmp_path, "encoder") == heads(0, 1, 3).rows() and kept(tmp_path, "cross") == heads(2).rows()
     assert out.manifest.expected == {"encoder": {"conformance": 9}, "cross": {"conformance": 3}}
-    assert list(tables_of(tmp_path, out.manifest, "cross")) == [
-        ("conformance", tmp_path / "cross" / "conformance.parquet", True)
-    ]
 
 
 def test_a_table_that_is_not_declared_is_refused(tmp_path):
@@ -108,8 +104,7 @@ def test_a_shared_table_belongs_to_no_stack(tmp_path):
     with Writer(STAGE, tmp_path) as out:
         out.shared("null_spectra").add(frame, expected=len(frame))
     assert (out.manifest.expected, out.manifest.files) == ({}, {"": {"null_spectra": True}})
-    [(table, path, is_sorted)] = tables_of(tmp_path, out.manifest, "")
-    assert (table, is_sorted, pl.read_parquet(path).rows()) == ("null_spectra", True, frame.rows())
+    assert pl.read_parquet(tmp_path / "null_spectra.parquet").rows() == frame.rows()
 
 
 def test_what_is_left_out_is_said(tmp_path):
@@ -148,6 +143,22 @@ def test_a_stage_that_fails_leaves_no_manifest(tmp_path):
         assert folder.is_finished("mine")
         assert folder.manifest("mine").files == {"cross": {"conformance": True}}
         assert [path.name for path in folder.path("mine").iterdir() if path.is_dir()] == ["cross"]
+
+
+def test_a_finished_stage_is_what_a_load_replaces(tmp_path):
+    """Every table that it writes, also where no rows came; of another stack nothing but that."""
+    shared = pl.DataFrame({"hidden_size": [31], "head_dim": [7], "sample": [0], "k": [0], "sigma": [1.5]})
+    with RunFolder(tmp_path, {"mine": "mark"}) as folder:
+        with folder.writing(STAGE) as out:
+            out.add("cross", [Rows("conformance", heads(2), 3), Rows("conformance", heads(1), 3)])
+            out.shared("null_spectra").add(shared, expected=1)
+        tables, others, files = folder.tables([STAGE], "cross"), folder.tables([STAGE], "decoder"), folder.path("mine")
+        assert folder.shared([STAGE]) == {"null_spectra": [files / "null_spectra.parquet"]}
+    assert tables.keys() == others.keys() == {"layers", "conformance", "skipped_modules"}
+    rows = tables["conformance"]
+    assert (rows.files, rows.expected, rows.is_sorted) == ([files / "cross" / "conformance.parquet"], 6, False)
+    assert tables["skipped_modules"].scope == "stage = 'mine'"
+    assert {(*table.files, table.expected, table.is_sorted) for table in others.values()} == {(0, True)}
 
 
 def test_no_frame_waits_in_memory(tmp_path):

@@ -28,7 +28,7 @@ def ask(
 ) -> None:
     """Run every statement; the last one's rows are left in `con`. A mistake is refused with a hint.
 
-    exact: for a writer of analyses/formats.py, which then loses nothing of any type.
+    exact: for a writer of analyses/answers/formats.py, which then loses nothing of any type.
     keep: the first statement's rows stay as the temporary table `answer`, for what is asked of them next.
 
     Where the SQL's header names a routine, the first statement's rows go through it, and what comes back is `answer`:

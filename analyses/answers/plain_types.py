@@ -132,7 +132,7 @@ def spelling(kind: DuckDBPyType, between: str) -> Spell | None:
         return lambda value: shortest([value])[0]
     inner = parts(kind)
     spells = [spelling(part, between) for _, part in inner]
-    if not any(spells) or kind.id == "union":  # whose value doesn't tell which part it is of
+    if not any(spells) or kind.id == "union":  # whose value does not show which part it is of
         return None
     if kind.id in ("list", "array"):
         return shortest if inner[0][1].id == "float" else partial(spelled, spells[0])

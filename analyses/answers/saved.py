@@ -32,7 +32,7 @@ class SavedQuery:
     title: str
     reading: str
     parameters: dict[str, Any]  # name → default; None where it has none
-    chart: dict[str, Any] = field(default_factory=dict)  # how analyses/charts.py draws it; empty where it does not
+    chart: dict[str, Any] = field(default_factory=dict)  # how analyses/charts/ draws it; empty where it does not
     theme: str = THEMES[-1]
 
     def bind(self, given: dict[str, Any]) -> dict[str, Any]:

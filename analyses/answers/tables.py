@@ -110,7 +110,7 @@ def _text(value: Any, most_letters: int) -> str:
 
 
 def _blocks(columns: list[Column], width: int) -> Iterator[list[Column]]:
-    """Columns that fit the width together; each further block repeats the first column, to tell the rows."""
+    """Columns that fit the width together; each further block repeats the first column, so that its rows are known."""
     widths = [max(map(cell_len, [name, *cells])) + GAP for name, cells, _ in columns]
     block, used = [columns[0]], widths[0]
     for column, needed in itertools.islice(zip(columns, widths, strict=True), 1, None):

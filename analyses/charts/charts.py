@@ -172,7 +172,7 @@ def _without_what_a_log_axis_lacks(channels: Channels, rows: Rows) -> tuple[Rows
 
 
 def _without_single_values(channels: Channels, rows: Rows) -> tuple[Channels, list[str]]:
-    """Facets and shapes that would tell nothing apart are not drawn, but noted."""
+    """Facets and shapes with a single value are not drawn; a note names the value."""
     single = {}
     for name in [name for name in COMPARED if "field" in channels.get(name, {})]:
         values = {str(row[channels[name]["field"]]) for row in rows}

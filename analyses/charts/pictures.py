@@ -10,7 +10,7 @@ from eigenhouse.analyses.answers.saved import SavedQuery
 
 SUFFIXES = (".html", ".png", ".svg")
 FACETS = ("facet", "row", "column")
-# Okabe and Ito's colours, which the colour-blind tell apart, palest last; viridis is as good, and rises in lightness
+# Okabe and Ito's colours, which the colour-blind can distinguish, palest last; viridis is as good, and gets lighter
 OKABE_ITO = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"]
 GREY, PALE = "#595959", "#e6e6e6"
 LESS_THAN = "eigenhouse-less-than"

@@ -12,10 +12,10 @@ from eigenhouse.analyses.charts.pictures import Rows
 from eigenhouse.analyses.report import sections
 from eigenhouse.ingest.warehouse import sqlfiles
 
-# what stands on a model's page below its own row, and what is said where there are no rows
+# what stands on a model's page below its own row, and the sentence where there are no rows
 NONE = {
     "doubts": "None: its checkpoint is read as it was when it was measured.",
-    "layers": "No layer is known: the model was imported from a file that does not tell of them.",
+    "layers": "No layer is known: the model was imported from a file that does not name them.",
     "conformance": "Not compared: the model was imported, or its attention has not been run.",
     "skipped_modules": "Nothing was left out.",
     "prompts": "No attention was measured.",

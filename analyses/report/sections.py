@@ -83,7 +83,7 @@ class Section:
         notes = self.spec["usermeta"]["notes"] if self.spec else []
         others = [f"{name} = {value}" for name, value in self.parameters.items() if name != "model"]
         routine = sqlfiles.header(sqlfiles.SQL_DIR / "queries" / f"{self.query.name}.sql").get("routine")
-        return [*notes, *others, *([f"The SQL's rows go through analyses/{routine}.py."] if routine else [])]
+        return [*notes, *others, *([f"The SQL's rows go through analyses/routines/{routine}.py."] if routine else [])]
 
 
 def answered(

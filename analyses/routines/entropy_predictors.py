@@ -11,11 +11,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-DESCRIPTORS = (
-    "op_norm", "fro_norm", "nuclear_norm", "effective_modes", "effective_rank", "spectral_entropy_nats",
-    "anisotropy", "condition_number", "stable_rank", "participation_ratio",
-)  # fmt: skip
 KEYS = ("model_id", "operator", "prompt_set", "target")
+PLACES = ("layer", "head")
 NUMBERS = ("pearson_r", "pearson_low", "pearson_high", "spearman_r", "spearman_low", "spearman_high", "permutation_p")
 SEED, N_RESAMPLES, N_PERMUTATIONS = 20, 1000, 1000
 LEAST_LAYERS = 3
@@ -23,9 +20,9 @@ ROUNDING = 1e-12  # of correlations that should be equal; of a spread, against t
 
 
 def entropy_predictors(heads: pl.DataFrame) -> pl.DataFrame:
-    """Correlations of `outcome` with each of DESCRIPTORS: one row per model, operator, prompt set, target, descriptor.
+    """Correlations of `outcome` with each descriptor: one row per model, operator, prompt set, target, descriptor.
 
-    heads: KEYS, layer, head, outcome and DESCRIPTORS, one row a head; a null keeps a head out of that correlation.
+    heads: KEYS, PLACES, outcome and the descriptors, one row a head; a null keeps a head out of that correlation.
     n: heads that are in; n_layers: their layers. pearson_r and spearman_r, -1 to 1, each with the 2.5 and 97.5 %
     points of 1,000 resamples of layers (null under three layers); permutation_p = (1 + permutations of the heads whose
     largest |Pearson r| over all descriptors reaches this one's) / 1,001. Null where one of the two is constant.
@@ -33,12 +30,13 @@ def entropy_predictors(heads: pl.DataFrame) -> pl.DataFrame:
     numbers: dict[str, Any] = {"n": pl.Int64, "n_layers": pl.Int64, **dict.fromkeys(NUMBERS, pl.Float64)}
     schema = {key: heads.schema[key] for key in KEYS} | {"descriptor": pl.String} | numbers
     rows: list[tuple[Any, ...]] = []
-    for key, group in heads.sort(*KEYS, "layer", "head", nulls_last=True).group_by(*KEYS, maintain_order=True):
+    descriptors = [name for name in heads.columns if name not in (*KEYS, *PLACES, "outcome")]
+    for key, group in heads.sort(*KEYS, *PLACES, nulls_last=True).group_by(*KEYS, maintain_order=True):
         layers = np.unique(group["layer"].to_numpy(), return_inverse=True)[1]
         outcome = group["outcome"].cast(pl.Float64).to_numpy()
-        table = group.select(pl.col(DESCRIPTORS).cast(pl.Float64)).to_numpy()
+        table = group.select(pl.col(descriptors).cast(pl.Float64)).to_numpy()
         p_values = _permutation_p(table, outcome)
-        for place, name in enumerate(DESCRIPTORS):
+        for place, name in enumerate(descriptors):
             kept = np.isfinite(table[:, place]) & np.isfinite(outcome)
             found = _correlations(table[kept, place], outcome[kept], layers[kept])
             numbers_of = [float(value) if np.isfinite(value) else None for value in (*found, p_values[place])]

@@ -18,7 +18,7 @@ def entropy_regression(heads: pl.DataFrame) -> pl.DataFrame:
     n: heads that are in. r_squared: share of the variance of entropy explained, 0 to 1; chance_r_squared = 4 / (n - 1)
     is its mean where entropy has nothing to do with the four. Coefficients: standard deviations of entropy for one of
     the descriptor, the others held; design_condition, largest / smallest singular value of the standardized four, says
-    how well they can be told apart. All null under six heads, and where one is constant or a combination of others.
+    how well they can be separated. All null under six heads, and where one is constant or a combination of others.
     """
     numbers: dict[str, Any] = {"n": pl.Int64, **dict.fromkeys(NUMBERS, pl.Float64)}
     schema = {key: heads.schema[key] for key in KEYS} | numbers

@@ -26,7 +26,7 @@ SLACK = 1e-2  # of an inner product or a vector's length: what half precision ma
 
 @dataclass(frozen=True, kw_only=True)
 class MeasurementFile:
-    """What both kinds tell. `layers` are the model's own numbers: 0, 1, … unless the file says otherwise."""
+    """What both kinds hold. `layers` are the model's own numbers: 0, 1, … unless the file says otherwise."""
 
     paths: list[Path]
     layers: list[int]

@@ -84,7 +84,7 @@ def clash_with(found: MeasurementFile, held: Held) -> str | None:
 def check_energies(found: MeasurementFile, held: Held) -> None:
     """Σσ² is the squared norm of its operator: what the files of one name say of it must agree, to SLACK.
 
-    It tells singular values of the metric from those of the head product, where a file was imported as the wrong one.
+    That parts singular values of the metric from those of the head product, where a file was imported as the wrong one.
     """
     norms, energies, n_values = held.norms, held.energies, held.n_values
     if isinstance(found, SpectraFile):

@@ -22,7 +22,6 @@ from eigenhouse.ingest.exchange.rows import STACK, FileInputs
 from eigenhouse.ingest.fingerprints import fingerprint
 from eigenhouse.ingest.runs.folder import RunFolder
 from eigenhouse.ingest.runs.provenance import run_row
-from eigenhouse.ingest.runs.run import Shared, shared_files, staged_tables
 from eigenhouse.ingest.sources.catalog import cache_dir
 from eigenhouse.ingest.sources.source import refuse_bad_key
 from eigenhouse.ingest.stages.declaration import Stage, declared
@@ -67,11 +66,11 @@ def import_file(options: Ingest) -> dict[str, int]:
                 model=_model(found, held, name),
                 run=run_row(given, started_at, datetime.now(UTC), {"import": manifest.cost}),
                 stages={noted: entry},
-                tables=_tables(stage, manifest, folder, has_attention or earlier.get("has_attention", False)),
+                tables=_tables(stage, folder, has_attention or earlier.get("has_attention", False)),
                 parameters=parameters,
                 replaces_all=clash is not None,
             )
-            return _load(options, load, shared_files(folder, [stage], {stage.name: manifest}), started_at)
+            return _load(options, load, folder.shared([stage]), started_at)
         finally:
             folder.remove()  # what is staged depends on the warehouse too, so no later run may take it up
 
@@ -83,21 +82,21 @@ def _staged(stage: Stage, folder: RunFolder, inputs: FileInputs) -> Manifest:
     return folder.manifest(stage.name)
 
 
-def _tables(stage: Stage, manifest: Manifest, folder: RunFolder, brings_attention: bool) -> dict[str, StagedTable]:
-    tables = staged_tables(stage, manifest, folder, STACK)
+def _tables(stage: Stage, folder: RunFolder, brings_attention: bool) -> dict[str, StagedTable]:
+    tables = folder.tables([stage], STACK)
     if not brings_attention:
         tables.pop("attention_stats", None)  # another file's
     return tables
 
 
-def _load(options: Ingest, load: StackLoad, shared: Shared, started_at: datetime) -> dict[str, int]:
+def _load(options: Ingest, load: StackLoad, shared: dict[str, list[Path]], started_at: datetime) -> dict[str, int]:
     """Hand the staged rows to the warehouse and say what was written."""
     written = store.load(
         options.warehouse, [load], shared, force=options.force, wait_seconds=options.wait, say=console.say
     )
     seconds = (datetime.now(UTC) - started_at).total_seconds()
     said = f"{load.model_id} is in the warehouse, from {_located(options)[0]}"
-    console.summary(said, written, seconds, None, options.warehouse)
+    console.summary(said, written, seconds, None, store.size(options.warehouse))
     return written
 
 

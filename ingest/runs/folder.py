@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.runs.provenance import peak_rss_mb
 from eigenhouse.ingest.stages.declaration import Stage
 from eigenhouse.ingest.stages.writer import Manifest, Writer
+from eigenhouse.ingest.warehouse import sqlfiles
+from eigenhouse.ingest.warehouse.store import StagedTable
 
 
 class RunFolder:
@@ -68,6 +70,30 @@ class RunFolder:
 
     def manifest(self, stage: str) -> Manifest:
         return Manifest.read(self.path(stage))
+
+    def tables(self, stages: Sequence[Stage], stack: str) -> dict[str, StagedTable]:
+        """What these stages bring of a stack: every table that they write, also where no rows came."""
+        tables: dict[str, StagedTable] = {}
+        for stage in stages:
+            manifest = self.manifest(stage.name)
+            files, expected = manifest.files.get(stack, {}), manifest.expected.get(stack, {})
+            for table in stage.tables:
+                staged = StagedTable(
+                    [self.path(stage.name) / stack / f"{table}.parquet"] if table in files else [],
+                    expected.get(table, 0),
+                    stage.condition(table, sqlfiles.tables()[table]["columns"]),
+                    files.get(table, True),
+                )
+                tables[table] = tables[table] + staged if table in tables else staged
+        return tables
+
+    def shared(self, stages: Sequence[Stage]) -> dict[str, list[Path]]:
+        """Table that belongs to no model → its files."""
+        shared: dict[str, list[Path]] = {}
+        for stage in stages:
+            for table in self.manifest(stage.name).files.get("", {}):
+                shared.setdefault(table, []).append(self.path(stage.name) / f"{table}.parquet")
+        return shared
 
     def remove(self) -> None:
         shutil.rmtree(self.root, ignore_errors=True)

@@ -16,6 +16,8 @@ from eigenhouse.ingest.warehouse import store
 from eigenhouse.ingest.warehouse.store import Entry
 from eigenhouse.options import Ingest
 
+FORMAT = 1  # of what is staged: a run goes on from folders of its own format alone
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -42,6 +44,11 @@ class Plan:
         settled = {name: self._settled(name) for name in stage.options}
         mark = fingerprint(stage.name, stage.version, self.weights, settled)
         return Entry(mark, stage.version, self._beside["prompts" in stage.options])
+
+    def mark(self, stage: Stage) -> str:
+        """What its folder's name ends in, while it is staged."""
+        entry = self.entry(stage)
+        return f"{entry.fingerprint}-{str(entry.config_sha256)[:8]}-{FORMAT}"
 
     def _settled(self, option: str) -> object:
         return self.prompts.name if option == "prompts" else self.options.settled(option)

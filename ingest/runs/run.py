@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eigenhouse.errors import EigenhouseError
@@ -19,22 +18,19 @@ from eigenhouse.ingest.sources.prompts import STANDARD, read_prompts
 from eigenhouse.ingest.sources.source import revision_order, weights_sha256
 from eigenhouse.ingest.stages.declaration import GATE, Stage, declared
 from eigenhouse.ingest.stages.inputs import Inputs
-from eigenhouse.ingest.stages.writer import Manifest, StackFacts, tables_of
-from eigenhouse.ingest.warehouse import backend, sqlfiles, store
-from eigenhouse.ingest.warehouse.store import StackLoad, StagedTable
+from eigenhouse.ingest.warehouse import backend, store
+from eigenhouse.ingest.warehouse.store import StackLoad
 from eigenhouse.options import Ingest
 
 if TYPE_CHECKING:
     from eigenhouse.ingest.capture.workbench import Workbench
-
-FORMAT = 1  # of what is staged: a run goes on from folders of its own format alone
-Shared = dict[str, list[Path]]
 
 
 def ingest(options: Ingest) -> dict[str, int]:
     """Rows written by table; empty where everything asked for was in the warehouse already."""
     started_at = datetime.now(UTC)
     options.check()
+    engine(options.engine)  # refused, if there is none of that name, before anything is fetched
     backend.of(options.warehouse).want_place(options.warehouse)
     if options.operator:
         raise EigenhouseError(f"OPERATOR goes with a measurement .json; got OPERATOR={options.operator} for a model")
@@ -51,8 +47,7 @@ def ingest(options: Ingest) -> dict[str, int]:
     if not due:
         console.say(f"{source.model_id} is already ingested: same weights and options. FORCE=1 measures it again")
         return {}
-    entries = {name: plan.entry(stage) for name, stage in declared().items()}
-    marks = {name: f"{entry.fingerprint}-{entry.config_sha256[:8]}-{FORMAT}" for name, entry in entries.items()}
+    marks = {name: plan.mark(stage) for name, stage in declared().items()}
     with RunFolder(cache_dir() / "runs" / plan.weights[:16], marks) as folder:
         run = Run(plan, folder, started_at)
         run.measure(due)
@@ -99,8 +94,7 @@ class Run:
         """Hand the staged stages to the warehouse and say what was written."""
         options = self.plan.options
         stacks = self.folder.manifest(GATE).stacks
-        manifests = {stage.name: self.folder.manifest(stage.name) for stage in due}
-        costs = {name: manifest.cost for name, manifest in manifests.items()}
+        costs = {stage.name: self.folder.manifest(stage.name).cost for stage in due}
         finished_at = datetime.now(UTC)
         loads = [
             StackLoad(
@@ -108,7 +102,7 @@ class Run:
                 model=self._identity | stack.model,
                 run=run_row(asdict(options), self.started_at, finished_at, costs),
                 stages={stage.entry(self.plan.parameters): self.plan.entry(stage) for stage in due},
-                tables=self._tables(due, manifests, stack),
+                tables=self.folder.tables(due, stack.name),
                 parameters=self.plan.parameters,
             )
             for stack in stacks
@@ -116,7 +110,7 @@ class Run:
         written = store.load(
             options.warehouse,
             loads,
-            shared_files(self.folder, due, manifests),
+            self.folder.shared(due),
             force=options.force,
             wait_seconds=options.wait,
             say=console.say,
@@ -124,7 +118,7 @@ class Run:
         seconds = (datetime.now(UTC) - self.started_at).total_seconds()
         worst = max((stack.worst_error for stack in stacks), default=None)
         names = ", ".join(load.model_id for load in loads)
-        console.summary(f"{names} is in the warehouse", written, seconds, worst, options.warehouse)
+        console.summary(f"{names} is in the warehouse", written, seconds, worst, store.size(options.warehouse))
         return written
 
     @property
@@ -139,35 +133,3 @@ class Run:
             "checkpoint": source.model_id,
             "weights_sha256": self.plan.weights,
         }
-
-    def _tables(self, due: list[Stage], manifests: dict[str, Manifest], stack: StackFacts) -> dict[str, StagedTable]:
-        tables: dict[str, StagedTable] = {}
-        for stage in due:
-            for table, staged in staged_tables(stage, manifests[stage.name], self.folder, stack.name).items():
-                tables[table] = tables[table] + staged if table in tables else staged
-        return tables
-
-
-def staged_tables(stage: Stage, manifest: Manifest, folder: RunFolder, stack: str) -> dict[str, StagedTable]:
-    """What one stage brings of a stack: every table that it writes, also where no rows came."""
-    columns = sqlfiles.tables()
-    files = {table: (path, is_sorted) for table, path, is_sorted in tables_of(folder.path(stage.name), manifest, stack)}
-    staged = {}
-    for table in stage.tables:
-        path, is_sorted = files.get(table, (None, True))
-        staged[table] = StagedTable(
-            [path] if path else [],
-            manifest.expected.get(stack, {}).get(table, 0),
-            stage.condition(table, columns[table]["columns"]),
-            is_sorted,
-        )
-    return staged
-
-
-def shared_files(folder: RunFolder, due: list[Stage], manifests: dict[str, Manifest]) -> Shared:
-    """Table that belongs to no model → its files."""
-    shared: Shared = {}
-    for stage in due:
-        for table, path, _ in tables_of(folder.path(stage.name), manifests[stage.name], ""):
-            shared.setdefault(table, []).append(path)
-    return shared

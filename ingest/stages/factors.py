@@ -162,7 +162,7 @@ def _proven_variants(
     site = bench.sites[index]
     norm = site.input_norm if site.input_norm and site.input_norm.startswith(own_layer(stack, site.path)) else None
     if sum(other.path == site.path for other in bench.sites) > 1:
-        norm = None  # of a block that runs again on what it made itself
+        norm = None  # the module is called twice in one forward pass: its input is then its own output
     with bench.loaded.filled(norm) if norm else nullcontext():
         layer = Layer(
             site,
@@ -220,7 +220,7 @@ def conformance_rows(proof: LayerProof) -> pl.DataFrame:
 
 
 def describe_stack(bench: Workbench, found: ProvenStack) -> dict[str, object]:
-    """The columns of `models` that the stack's shape, config and first measured layer tell; no names of the run."""
+    """The columns of `models` that the stack's shape, config and first measured layer give."""
     stack, factors, shapes = found.stack, found.first, found.shapes
     assert factors is not None
     dtype, quantization = bench.loaded.checkpoint.format

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -138,7 +138,9 @@ class TableWriter:
     def __init__(self, table: str, folder: Path, files: ExitStack) -> None:
         self.keys = [key for key in sqlfiles.tables()[table]["grain"] if key != "model_key"]
         self.path, self.expected, self.is_sorted = folder / f"{table}.parquet", 0, True
-        self._files, self._parquet, self._last = files, None, None
+        self._files = files
+        self._parquet: pq.ParquetWriter | None = None
+        self._last: tuple[Any, ...] | None = None
 
     @property
     def is_there(self) -> bool:
@@ -157,9 +159,3 @@ class TableWriter:
         if self._parquet is None:
             self._parquet = self._files.enter_context(pq.ParquetWriter(self.path, rows.schema))
         self._parquet.write_table(rows)
-
-
-def tables_of(folder: Path, manifest: Manifest, stack: str) -> Iterator[tuple[str, Path, bool]]:
-    """(table, file, whether its rows are in the order of the key) of one stack; '' for what belongs to none."""
-    for table, is_sorted in manifest.files.get(stack, {}).items():
-        yield table, folder / stack / f"{table}.parquet", is_sorted

@@ -33,10 +33,18 @@ class Backend(Protocol):
 
 
 def of(path: Path) -> Backend:
+    return cast(Backend, import_module(f"eigenhouse.ingest.warehouse.backends.{_kind(path)}"))
+
+
+def wherever(path: Path) -> Path:
+    """The same warehouse whatever the working folder becomes."""
+    return path.expanduser().absolute() if _kind(path) == FILE else path
+
+
+def _kind(path: Path) -> str:
     kind, colon, _ = str(path).partition(":")
     known = {module.stem for module in (Path(__file__).parent / "backends").glob("[!_]*.py")}
-    name = kind if colon and kind in known else FILE
-    return cast(Backend, import_module(f"eigenhouse.ingest.warehouse.backends.{name}"))
+    return kind if colon and kind in known else FILE
 
 
 def say_on_stderr(message: str) -> None:

@@ -1,6 +1,6 @@
 """Why rows of a model no longer count as proved: how its checkpoint is stored is read in another way since.
 
-Only headers are read, and nothing is fetched: what is not on this disk is judged by what `models` tells of it.
+Only headers are read, and nothing is fetched: what is not on this disk is judged by what `models` stores of it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from eigenhouse.ingest.sources.locate import ENTRIES
 from eigenhouse.ingest.sources.weight_files import json_object, safetensors_header
 
 WHAT_TO_DO = "ingest it again"
-GONE = "its .gguf file is gone or damaged, and without it nobody can tell whether all of it was read"
+GONE = "its .gguf file is gone or damaged, and without it nobody knows whether all of it was read"
 PLAIN_DTYPES = ("F64", "F32", "F16", "BF16", "float64", "float32", "float16", "bfloat16")
 # stored beside the weights with axes of their own: masks, positions and indices, which are no codes
 NO_WEIGHTS = re.compile(r"(bias|mask|_ids|_index|num_batches_tracked)$")
 NO_CODES = ("BOOL", "I64")
 OF_CODES = re.compile(r"\b(SCB|qweight|qzeros|weight_scale\w*|weight_packed|quant_state)\b")  # parts of names
-N_LEGACY_PICKLES = 4  # magic, protocol, machine, and the names with what tells the tensors
+N_LEGACY_PICKLES = 4  # magic, protocol, machine, and the names with what describes the tensors
 ROPE_FACTORS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
 LLAMA_BIAS = re.compile(r"blk\.\d+\.attn_[qk]\.bias")
 MOST_NAMED = 3
@@ -38,7 +38,7 @@ def doubt(source: str | None, dtype: str | None, quantization: str | None) -> st
     """
     found = _found(source or "")
     if found is None:
-        found = [GONE] if _is_gguf(source or "") else _told(dtype, quantization)
+        found = [GONE] if _is_gguf(source or "") else _by_row(dtype, quantization)
     return "; ".join([*found, WHAT_TO_DO]) if found else None
 
 
@@ -51,6 +51,8 @@ def _found(source: str) -> list[str] | None:
             return None
         for sign in _signs(path):
             found.append(sign)
+    except ModuleNotFoundError:  # what reads the file isn't installed, which says nothing of the file
+        raise
     except Exception:  # of damaged files too, which may not keep a warehouse from being brought up to date
         return found or None
     return found
@@ -72,8 +74,8 @@ def _is_gguf(source: str) -> bool:
     return source.endswith(".gguf") or (source.startswith("catalog:") and entry is not None and entry.kind == "gguf")
 
 
-def _told(dtype: str | None, quantization: str | None) -> list[str]:
-    """What the row itself tells, where there are no files to look at."""
+def _by_row(dtype: str | None, quantization: str | None) -> list[str]:
+    """What the row itself says, where there are no files to look at."""
     if quantization is not None:
         return [_of_codes(quantization)]
     return [] if dtype is None or dtype in PLAIN_DTYPES else [_of_codes(dtype)]
@@ -87,7 +89,7 @@ def _signs(path: Path) -> Iterator[str]:
     """What of the checkpoint may have been misread: a folder, a .safetensors file or a .gguf file."""
     if path.suffix == ".gguf":
         if dropped := facts_dropped(path):
-            yield f"the file tells what was dropped when it was read ({_some(dropped)})"
+            yield f"the file says what was dropped when it was read ({_some(dropped)})"
         return
     folder, files = _weight_files(path)
     # weights of another name were read in a folder of links, which has no adapter
@@ -130,7 +132,7 @@ def _quantization_set(folder: Path) -> str | None:
 
 
 def _codes_in(path: Path) -> str | None:
-    """A tensor of codes in a file, with its dtype where that is told; None where there is none."""
+    """A tensor of codes in a file, with its dtype where the file says it; None where there is none."""
     if path.suffix != ".safetensors":
         return next(filter(OF_CODES.search, _texts_in_bin(path)), None)
     for name, tensor in safetensors_header(path)[0].items():
@@ -167,7 +169,7 @@ def facts_dropped(path: Path) -> list[str]:
 
 
 def _drops_key_length(architecture: str, keys: dict[str, Any]) -> bool:
-    """Whether heads have other sizes than hidden size and number of heads give, and transformers isn't told so."""
+    """Whether heads have other sizes than hidden size and number of heads give, and transformers doesn't know it."""
     names = ("attention.key_length", "embedding_length", "attention.head_count", "rope.dimension_count")
     key_length, hidden_size, n_heads, rotated = (keys.get(f"{architecture}.{name}") for name in names)
     if not isinstance(key_length, int) or not isinstance(hidden_size, int) or not isinstance(n_heads, int):

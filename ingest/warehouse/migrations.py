@@ -50,7 +50,7 @@ def run(con: Connection, schema: int) -> None:
             further(con)
 
 
-def told(schema: int) -> str:
+def in_words(schema: int) -> str:
     """What `run` brings, in words."""
     return "; ".join(sqlfiles.header(path)["title"] for path in _steps(schema))
 

@@ -23,8 +23,11 @@ def header(path: Path) -> dict[str, Any]:
     meta = header_of(path.read_text(encoding="utf-8"), str(path))
     columns: dict[str, str] = {}
     for name, text in meta.get("columns", {}).items():
-        theirs = header(SQL_DIR / f"{text}.sql") if name == "*" else {"grain": [], "columns": {name: text}}
-        columns |= {column: said for column, said in theirs["columns"].items() if column not in theirs["grain"]}
+        if name == "*":
+            theirs = header(SQL_DIR / f"{text}.sql")
+            columns |= {column: said for column, said in theirs["columns"].items() if column not in theirs["grain"]}
+        else:
+            columns[name] = text
     return meta | ({"columns": columns} if columns else {})
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "load",
     "reading",
     "say_on_stderr",
+    "size",
     "stack_ids",
     "up_to_date",
 ]
@@ -59,14 +60,14 @@ def reading(path: Path, *, wait_seconds: float = WAIT_SECONDS, say: Say = say_on
         yield con
 
 
-@contextmanager
-def up_to_date(
-    path: Path, *, wait_seconds: float = WAIT_SECONDS, say: Say = say_on_stderr
-) -> Iterator[Connection | None]:
-    """The warehouse open for reading; None where there is nothing, or something without tables.
+def size(path: Path) -> str:
+    """How much room the warehouse takes, for a user to read."""
+    return f"{path} is {of(path).n_bytes(path) / 2**20:.1f} MB"
 
-    One of an older schema is brought up to date first; what is no warehouse is refused.
-    """
+
+@contextmanager
+def up_to_date(path: Path, *, wait_seconds: float = WAIT_SECONDS, say: Say = say_on_stderr) -> Iterator[Any]:
+    """The warehouse open for reading, of the newest schema; None where there is nothing, or nothing with tables."""
     con = of(path).up_to_date(path, wait_seconds=wait_seconds, say=say)
     with closing(con) if con else nullcontext():
         yield con
@@ -187,7 +188,7 @@ def load(
             _drop_other_stacks(con, stacks)
         _want_committed(con, path, stacks)
         with refusals(path, f"the new rows wait in {path.name}.wal beside it: keep both files and make room"):
-            con.execute("checkpoint")  # close would do it too, and tell nobody of a full disk
+            con.execute("checkpoint")  # close would do it too, and be silent about a full disk
     return dict(written)
 
 

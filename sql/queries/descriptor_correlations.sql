@@ -3,7 +3,7 @@
 --| reading = """
 --| Each point is Pearson's r over the heads of the operator metric, in all layers or in the early, middle or late \
 --| third of them; its bar is a 95% interval by leaving out one layer at a time, which takes three layers. Chance is \
---| 0: a bar that crosses it tells no sign."""
+--| 0: a bar that crosses it leaves the sign open."""
 --| [chart]
 --| mark = {type = "point", filled = true, size = 40, opacity = 1}
 --| layers = [{mark = {type = "rule", strokeWidth = 1.5}, x = "pearson_low", x2 = "pearson_high"}]

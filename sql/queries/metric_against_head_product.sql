@@ -11,24 +11,12 @@
 --| color = "model_id:N"
 --| [parameters]
 --| model = {}
-with
-
-pairs as (
-    select
-        model_id, layer, head, k,
-        max(sigma) filter (operator = 'metric') as metric_sigma,
-        max(sigma) filter (operator = 'head_product') as product_sigma
-    from spectra($model)
-    where operator in ('metric', 'head_product')
-    group by model_id, layer, head, k
-)
-
 select
     model_id, layer,
     median(abs(product_sigma - metric_sigma) / nullif(metric_sigma, 0)) as median_relative_difference,
     median(product_sigma / nullif(metric_sigma, 0)) filter (k = 0) as median_ratio_of_largest,
     count(distinct head) as n_heads
-from pairs
+from sigma_pairs($model)
 where metric_sigma is not null and product_sigma is not null
 group by model_id, layer
 order by model_id, layer

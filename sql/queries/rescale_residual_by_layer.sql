@@ -2,7 +2,7 @@
 --| theme = "Rescaled copies"
 --| reading = """
 --| Each point is the mean over heads of what is left of the layer's spectrum after the best multiple of the anchor's \
---| (ANCHOR, the last layer where not said) is taken away: 0 for a rescaled copy, as at the anchor itself. Dashed is \
+--| (ANCHOR, the last layer by default) is taken away: 0 for a rescaled copy, as at the anchor itself. Dashed is \
 --| chance, what two random heads leave. A mean over layers below 0.1 counts as supported, below 0.3 as partially \
 --| supported."""
 --| [chart]

@@ -2,7 +2,7 @@
 --| theme = "Rescaled copies"
 --| reading = """
 --| Each point is the mean over heads of the temperature, the factor that brings the anchor's spectrum (ANCHOR, the \
---| last layer where not said) nearest to the layer's; 1 at the anchor. Dashed is chance: the factor between random \
+--| last layer by default) nearest to the layer's; 1 at the anchor. Dashed is chance: the factor between random \
 --| heads with the norms that the weights have, so that what follows the dashes says nothing but how large the weights \
 --| are."""
 --| [chart]

@@ -1,7 +1,7 @@
 --| title = "How do the heads change in training?"
 --| theme = "What is there"
 --| reading = """
---| Each point is one revision of a model (REVISIONS=…), at the step that its name tells: medians and means over its \
+--| Each point is one revision of a model (REVISIONS=…), at the step that its name gives: medians and means over its \
 --| heads, one panel a quantity. Cosines of random operators are 0 and those of random spectra near 1."""
 --| [chart]
 --| mark = {type = "line", point = true}

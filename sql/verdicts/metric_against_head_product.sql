@@ -1,16 +1,4 @@
 --| about = "the median relative difference of the two operators' singular values, over all heads and ranks"
-with
-
-pairs as (
-    select
-        model_id, layer, head, k,
-        max(sigma) filter (operator = 'metric') as metric_sigma,
-        max(sigma) filter (operator = 'head_product') as product_sigma
-    from spectra($model)
-    where operator in ('metric', 'head_product')
-    group by model_id, layer, head, k
-)
-
 select
     model_id,
     format(
@@ -19,7 +7,7 @@ select
         100 * median(abs(product_sigma - metric_sigma) / metric_sigma), count(*), count(distinct layer),
         median(product_sigma / metric_sigma) filter (k = 0)
     ) as sentence
-from pairs
+from sigma_pairs($model)
 where
     metric_sigma > 0
     and product_sigma is not null

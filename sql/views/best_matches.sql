@@ -33,7 +33,7 @@ nearest as (
 
 select
     model_id, side, layer, head,
-    -- the directions of a zero head are rounding's choice, so nothing is said of them
+    -- rounding chose the directions of a zero head, so they are near to nothing
     if(is_zero, null, other_layer) as other_layer,
     if(is_zero, null, other_head) as other_head,
     if(is_zero, null, overlap) as overlap,

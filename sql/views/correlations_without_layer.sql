@@ -69,13 +69,9 @@ select
     model_id, operator, prompt_set, stratum, descriptor, target, layer,
     all_n::bigint as n,
     n::bigint as n_in_layer,
-    -- rounding must not lift a correlation above 1
-    if(
-        all_xx > least_xx and all_yy > least_yy,
-        greatest(least(all_xy / sqrt(all_xx * all_yy), 1), -1), null
-    ) as pearson_r,
+    if(all_xx > least_xx and all_yy > least_yy, cosine_of(all_xy, all_xx, all_yy), null) as pearson_r,
     if(
         pearson_r is not null and other_xx > 1e-12 * all_xx and other_yy > 1e-12 * all_yy,
-        greatest(least(other_xy / sqrt(other_xx * other_yy), 1), -1), null
+        cosine_of(other_xy, other_xx, other_yy), null
     ) as pearson_without
 from layers_together;

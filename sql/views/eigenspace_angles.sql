@@ -1,8 +1,5 @@
 --| question = "Do a head's leading eigenvectors span the same space as in an anchor layer?"
 --| grain = ["model_id", "head", "layer", "anchor_layer"]
---| source = """
---| Wachter 1980, The limiting empirical measure of multiple discriminant ratios; Collins 2005, Product of random \
---| projections (chance)"""
 --| [keys]
 --| anchor_layer = "layer compared with; every ordered pair is there, layer = anchor_layer too (all cosines 1)"
 --| [columns]
@@ -11,9 +8,7 @@
 --| 1; null beside a zero head"""
 --| min_cosine = "cosine of the largest principal angle, 0 to 1; null beside a zero head"
 --| top1_overlap = "(v . v')^2 of the eigenvectors of largest magnitude, 0 to 1; null beside a zero head"
---| chance_mean_cosine = """
---| mean_cosine of two random subspaces, the limit law for n_directions / hidden_size, which is 1% high for 16 \
---| directions and 6% for one; null without hidden_size"""
+--| chance_mean_cosine = "mean_cosine of two random subspaces, by chance_principal_cosine; null without hidden_size"
 --| chance_top1_overlap = "mean top1_overlap of two random vectors, 1 / hidden_size; null without hidden_size"
 --| n_directions = "dimensions of either span"
 --| is_degenerate = """
@@ -30,9 +25,7 @@ angles as (
         min(principal_cosines.cosine)::double as min_cosine,
         bool_or(principal_cosines.is_degenerate) as is_degenerate,
         count(*) as n_directions,
-        n_directions / any_value(models.hidden_size) as share,
-        abs(1 - 2 * share) as gap, -- the law's edges are cosines 0 and sqrt(1 - gap^2)
-        (greatest(2 * share - 1, 0) + (sqrt(1 - gap * gap) - gap * acos(gap)) / pi()) / share as chance_mean_cosine,
+        chance_principal_cosine(count(*) / any_value(models.hidden_size)) as chance_mean_cosine,
         1 / any_value(models.hidden_size) as chance_top1_overlap
     from principal_cosines
     inner join models on principal_cosines.model_key = models.model_key

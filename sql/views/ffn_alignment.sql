@@ -32,7 +32,7 @@ facts as (
 shares as (
     select
         * exclude (is_zero, energy_fraction),
-        -- the directions of a zero head are rounding's choice, so nothing is said of them
+        -- rounding chose the directions of a zero head, so they have no share
         if(bool_or(is_zero) over (partition by model_id, layer, head), null, energy_fraction) as energy_fraction
     from facts
 )

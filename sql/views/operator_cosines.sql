@@ -35,11 +35,7 @@ ordered as (
 cosines as (
     select
         model_id, operator, head, layer, other_layer,
-        -- rounding must not lift a cosine out of [-1, 1]; greatest() skips nulls
-        case
-            when energy is not null and other_energy is not null
-                then greatest(least(gram / sqrt(energy * other_energy), 1), -1)
-        end as cosine,
+        cosine_of(gram, energy, other_energy) as cosine,
         case when energy is not null then gram / other_energy end as temperature
     from ordered
 )

@@ -19,8 +19,7 @@ sized_pairs as (
 cosines as (
     select
         model_id, operator, head, layer, other_layer,
-        -- rounding must not lift a cosine above 1; least() alone takes null for 1
-        case when has_shapes then least(gram / sqrt(energy * other_energy), 1) end as cosine,
+        case when has_shapes then cosine_of(gram, energy, other_energy) end as cosine,
         case when has_shapes then gram / other_energy end as temperature,
         case when has_shapes then gram / energy end as other_temperature
     from sized_pairs

@@ -66,7 +66,7 @@ pairs as (
 overlaps_measured as (
     select
         * exclude (zero_layers, overlap),
-        -- the directions of a zero head are rounding's choice, so nothing is said of them
+        -- rounding chose the directions of a zero head, so they have no overlap
         if(list_has_any(zero_layers, [layer, other_layer]), null, overlap) as overlap
     from pairs
 )

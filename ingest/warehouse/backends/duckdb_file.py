@@ -24,6 +24,10 @@ def want_place(path: Path) -> None:
         raise EigenhouseError(f"want a folder to write {path} in; it doesn't exist, or is read-only")
 
 
+def n_bytes(path: Path) -> int:
+    return path.stat().st_size
+
+
 def connect(
     path: Path,
     *,
@@ -89,7 +93,7 @@ def _bring_up_to_date(con: Connection, path: Path, schema: int, say: Say) -> Non
         ).fetchall()
     doubted = f"; {n_doubted} of its models are to be ingested again, `make models` says why" if n_doubted else ""
     say(
-        f"{path} is brought from schema version {schema} to {SCHEMA_VERSION} ({migrations.told(schema)}); "
+        f"{path} is brought from schema version {schema} to {SCHEMA_VERSION} ({migrations.in_words(schema)}); "
         f"as it was it is kept as {copy.name}{doubted}"
     )
 
@@ -169,7 +173,7 @@ def _want_duckdb_file(path: Path) -> None:
 def _open(path: Path, read_only: bool, wait_seconds: float, say: Say) -> Connection:
     """Connect, waiting for another process that holds the file."""
     give_up_at = time.monotonic() + wait_seconds
-    told = False
+    is_said = False
     while True:
         try:
             return duckdb.connect(str(path), read_only=read_only)
@@ -182,7 +186,7 @@ def _open(path: Path, read_only: bool, wait_seconds: float, say: Say) -> Connect
                 raise EigenhouseError(
                     f"{path} is still in use by {process} after {wait_seconds:g} s; try again when it is done"
                 ) from error
-        if not told:
+        if not is_said:
             say(f"{path} is in use by {process}; waiting up to {wait_seconds:g} s")
-            told = True
+            is_said = True
         time.sleep(RETRY_SECONDS)
