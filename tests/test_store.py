@@ -20,7 +20,7 @@ from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.stages.declaration import declared
 from eigenhouse.ingest.stages.writer import Writer
 from eigenhouse.ingest.warehouse import sqlfiles, store
-from eigenhouse.ingest.warehouse.store import Entry, StagedTable
+from eigenhouse.ingest.warehouse.loads import Entry, StagedTable
 
 REPOSITORY = sqlfiles.SQL_DIR.parent
 HOLD = "import duckdb, sys; con = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"

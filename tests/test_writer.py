@@ -146,6 +146,22 @@ def test_a_stage_that_fails_leaves_no_manifest(tmp_path):
         assert [path.name for path in folder.path("mine").iterdir() if path.is_dir()] == ["cross"]
 
 
+def test_a_finished_stage_is_what_a_load_replaces(tmp_path):
+    """Every table that it writes, also where no rows came; of another stack nothing but that."""
+    shared = pl.DataFrame({"hidden_size": [31], "head_dim": [7], "sample": [0], "k": [0], "sigma": [1.5]})
+    with RunFolder(tmp_path, {"mine": "mark"}) as folder:
+        with folder.writing(STAGE) as out:
+            out.add("cross", [Rows("conformance", heads(2), 3), Rows("conformance", heads(1), 3)])
+            out.shared("null_spectra").add(shared, expected=1)
+        tables, others, files = folder.tables([STAGE], "cross"), folder.tables([STAGE], "decoder"), folder.path("mine")
+        assert folder.shared([STAGE]) == {"null_spectra": [files / "null_spectra.parquet"]}
+    assert tables.keys() == others.keys() == {"layers", "conformance", "skipped_modules"}
+    rows = tables["conformance"]
+    assert (rows.files, rows.expected, rows.is_sorted) == ([files / "cross" / "conformance.parquet"], 6, False)
+    assert tables["skipped_modules"].scope == "stage = 'mine'"
+    assert {(*table.files, table.expected, table.is_sorted) for table in others.values()} == {(0, True)}
+
+
 def test_no_frame_waits_in_memory(tmp_path):
     """Each frame is on the disk as a row group of its own before the next is asked for."""
     sizes = []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from eigenhouse.ingest.warehouse.store import Entry, StackLoad, StagedTable
+from eigenhouse.ingest.warehouse.loads import Entry, StackLoad, StagedTable
 
 N_LAYERS, N_HEADS, N_VALUES = 3, 5, 7
 OPERATORS = ("head_product", "metric")

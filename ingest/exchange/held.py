@@ -13,7 +13,7 @@ from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest import console
 from eigenhouse.ingest.exchange.files import SLACK, GramFile, MeasurementFile, SpectraFile
 from eigenhouse.ingest.warehouse import sqlfiles, store
-from eigenhouse.ingest.warehouse.store import Entry
+from eigenhouse.ingest.warehouse.loads import Entry
 from eigenhouse.options import Ingest
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,9 +26,9 @@ from eigenhouse.ingest.runs.folder import RunFolder
 from eigenhouse.ingest.runs.provenance import run_row
 from eigenhouse.ingest.sources.catalog import cache_dir
 from eigenhouse.ingest.sources.source import refuse_bad_key
-from eigenhouse.ingest.stages.declaration import declared
+from eigenhouse.ingest.stages.declaration import Stage, declared
 from eigenhouse.ingest.warehouse import backend, sqlfiles, store
-from eigenhouse.ingest.warehouse.store import Entry, StackLoad
+from eigenhouse.ingest.warehouse.loads import Entry, StackLoad
 from eigenhouse.options import Ingest
 
 NOT_FOR_FILES = ("revision", "prompts", "static_only", "dynamic_only", "no_weights", "principal_sides")
@@ -55,32 +57,31 @@ def import_file(options: Ingest) -> dict[str, int]:
         _refuse_replacing(name, noted, clash, earlier, sha256)
     held = Held() if clash else held
     check_energies(found, held)
+    has_attention = isinstance(found, SpectraFile) and bool(found.attention)
+    given = asdict(options) | {"sha256": sha256, "has_attention": has_attention}
+    with _staged(stage, entry, sha256, FileInputs(found, held.model.get("head_dim"), options.eigenvectors)) as folder:
+        tables = folder.tables([stage], STACK)
+        if not has_attention and not earlier.get("has_attention"):
+            tables.pop("attention_stats", None)  # those of another file stay
+        run = run_row(given, started_at, datetime.now(UTC), {"import": folder.manifest(stage.name).cost})
+        load = StackLoad(name, _model(found, held, name), run, {noted: entry}, tables, parameters, clash is not None)
+        written = _load(options, load, folder.shared([stage]))
+    seconds = (datetime.now(UTC) - started_at).total_seconds()
+    console.summary(f"{name} is in the warehouse, from {path}", written, seconds, None, store.size(options.warehouse))
+    return written
+
+
+@contextmanager
+def _staged(stage: Stage, entry: Entry, sha256: str, inputs: FileInputs) -> Iterator[RunFolder]:
+    """The folder with the file's rows. It goes in any case: they depend on the warehouse too, so none may be reused."""
     with RunFolder(cache_dir() / "runs" / f"import-{sha256[:16]}", {stage.name: entry.fingerprint}) as folder:
         try:
             shutil.rmtree(folder.path(stage.name), ignore_errors=True)  # of a run that was killed
             with folder.writing(stage) as out:
-                head_dim = found.head_dim or held.model.get("head_dim")
-                stage.run(FileInputs(found, head_dim, options.eigenvectors), out)
-            has_attention = isinstance(found, SpectraFile) and bool(found.attention)
-            tables = folder.tables([stage], STACK)
-            if not has_attention and not earlier.get("has_attention"):
-                tables.pop("attention_stats", None)  # another file's
-            given = asdict(options) | {"sha256": sha256, "has_attention": has_attention}
-            load = StackLoad(
-                model_id=name,
-                model=_model(found, held, name),
-                run=run_row(given, started_at, datetime.now(UTC), {"import": folder.manifest(stage.name).cost}),
-                stages={noted: entry},
-                tables=tables,
-                parameters=parameters,
-                replaces_all=clash is not None,
-            )
-            written = _load(options, load, folder.shared([stage]))
+                stage.run(inputs, out)
+            yield folder
         finally:
-            folder.remove()  # what is staged depends on the warehouse too, so no later run may take it up
-    seconds = (datetime.now(UTC) - started_at).total_seconds()
-    console.summary(f"{name} is in the warehouse, from {path}", written, seconds, None, store.size(options.warehouse))
-    return written
+            folder.remove()
 
 
 def _load(options: Ingest, load: StackLoad, shared: dict[str, list[Path]]) -> dict[str, int]:

@@ -29,10 +29,10 @@ ATTENTION_WEIGHTS = ("n_queries", "n_multi_queries")
 
 @dataclass(frozen=True)
 class FileInputs:
-    """head_dim: the file's own, or that of an earlier file of the same name."""
+    """held_head_dim: that of an earlier file of the same name."""
 
     found: MeasurementFile
-    head_dim: int | None
+    held_head_dim: int | None
     eigenvectors: str
 
 
@@ -89,7 +89,12 @@ def import_grams(inputs: FileInputs, out: Writer) -> None:
 def _layer_rows(inputs: FileInputs) -> Iterator[Rows]:
     found = inputs.found
     rows = [
-        (layer, found.n_heads if layer in found.layers else None, inputs.head_dim, layer in found.layers)
+        (
+            layer,
+            found.n_heads if layer in found.layers else None,
+            inputs.found.head_dim or inputs.held_head_dim,
+            layer in found.layers,
+        )
         for layer in range(found.layers[-1] + 1)
     ]
     kinds: dict[str, Any] = {"layer": pl.Int32, "n_heads": pl.Int32, "head_dim": pl.Int32, "is_measured": pl.Boolean}

@@ -20,7 +20,7 @@ from eigenhouse.ingest.runs.provenance import peak_rss_mb
 from eigenhouse.ingest.stages.declaration import Stage
 from eigenhouse.ingest.stages.writer import Manifest, Writer
 from eigenhouse.ingest.warehouse import sqlfiles
-from eigenhouse.ingest.warehouse.store import StagedTable
+from eigenhouse.ingest.warehouse.loads import StagedTable
 
 
 class RunFolder:

@@ -13,7 +13,7 @@ from eigenhouse.ingest.sources.prompts import PromptSet
 from eigenhouse.ingest.sources.source import Source
 from eigenhouse.ingest.stages.declaration import Stage, declared
 from eigenhouse.ingest.warehouse import store
-from eigenhouse.ingest.warehouse.store import Entry
+from eigenhouse.ingest.warehouse.loads import Entry
 from eigenhouse.options import Ingest
 
 FORMAT = 1  # of what is staged: a run goes on from folders of its own format alone

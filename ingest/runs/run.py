@@ -19,7 +19,7 @@ from eigenhouse.ingest.sources.source import revision_order, weights_sha256
 from eigenhouse.ingest.stages.declaration import GATE, Stage, declared
 from eigenhouse.ingest.stages.inputs import Inputs
 from eigenhouse.ingest.warehouse import backend, store
-from eigenhouse.ingest.warehouse.store import StackLoad
+from eigenhouse.ingest.warehouse.loads import StackLoad
 from eigenhouse.options import Ingest
 
 if TYPE_CHECKING:

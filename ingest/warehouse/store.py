@@ -6,24 +6,20 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
-
-import duckdb
 
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.warehouse import sqlfiles
 from eigenhouse.ingest.warehouse.backend import WAIT_SECONDS, Say, of, say_on_stderr
 from eigenhouse.ingest.warehouse.building import SCHEMA_VERSION, Connection, refusals, transaction
+from eigenhouse.ingest.warehouse.loads import Entry, StackLoad
+from eigenhouse.ingest.warehouse.replacement import Replacement, n_written, statement, want_columns
 
 __all__ = [
     "SCHEMA_VERSION",
     "Connection",
-    "Entry",
-    "StackLoad",
-    "StagedTable",
     "bring_up_to_date",
     "check_name",
     "connect",
@@ -82,61 +78,6 @@ def bring_up_to_date(path: Path, *, wait_seconds: float = WAIT_SECONDS, say: Say
     """Whether there is a warehouse to read, as `up_to_date` opens it."""
     with up_to_date(path, wait_seconds=wait_seconds, say=say) as con:
         return con is not None
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What the warehouse notes of a stage that a stack has rows of: the columns of `ingested_stages` that can match.
-
-    config_sha256: hash of what lies beside the weights and bears on the model; None where nobody kept it.
-    """
-
-    fingerprint: str
-    version: int = 1
-    config_sha256: str | None = None
-    doubt: str | None = None
-
-    def stands_for(self, other: Entry) -> bool:
-        """Whether rows with this entry are those that a stage with the other would write."""
-        configs = {self.config_sha256, other.config_sha256} - {None}
-        return self.fingerprint == other.fingerprint and self.doubt is None and len(configs) < 2
-
-
-@dataclass(frozen=True)
-class StagedTable:
-    """Rows to replace those of a table that pass `scope`, an SQL condition; all of the stack's where it is empty.
-
-    files: Parquet with the table's columns except model_key; none leave the table without such rows · expected: rows
-    that the model's shape predicts; None for any number · is_sorted: whether each file is in the order of the key.
-    """
-
-    files: list[Path]
-    expected: int | None = None
-    scope: str = ""
-    is_sorted: bool = True
-
-    def __add__(self, other: StagedTable) -> StagedTable:
-        """The rows of two stages of one table."""
-        scopes = [f"({scope})" for scope in dict.fromkeys([self.scope, other.scope])]
-        return StagedTable(
-            self.files + other.files,
-            None if self.expected is None or other.expected is None else self.expected + other.expected,
-            "" if "()" in scopes else " or ".join(scopes),
-            self.is_sorted and other.is_sorted,
-        )
-
-
-@dataclass(frozen=True)
-class StackLoad:
-    """What one attention stack brings to the warehouse: its row in `models`, its run, and staged files."""
-
-    model_id: str
-    model: dict[str, object]  # the columns of models except model_id and model_key
-    run: dict[str, object]  # the columns of ingest_runs except model_key
-    stages: dict[str, Entry]  # as the warehouse notes them, of the stages that this load replaces
-    tables: dict[str, StagedTable]
-    parameters: dict[str, str] = field(default_factory=dict)  # what scopes name
-    replaces_all: bool = False  # nothing that the name holds stays, whatever weights it is bound to
 
 
 def ingested(con: Connection, model_id: str) -> tuple[str | None, dict[str, Entry]]:
@@ -213,7 +154,7 @@ def _load_stack(con: Connection, stack: StackLoad, force: bool) -> dict[str, int
     _record_run(con, stack, model_key)
     written = {}
     for table in stack.tables:
-        replacement = _Replacement(con, stack, model_key, table)
+        replacement = Replacement(con, stack, model_key, table)
         written[table] = replacement.write()
         replacement.check_values()
     return written | _roll_up(con, model_key, set(written))
@@ -287,9 +228,9 @@ def _in_utc(value: object) -> object:
 
 def _insert_shared(con: Connection, table: str, paths: list[Path]) -> int:
     files = [str(path) for path in paths]
-    _want_columns(con, table, files)
+    want_columns(con, table, files)
     keys = ", ".join(sqlfiles.tables()[table]["grain"])
-    return _count(con.execute(_sql("load/insert_shared", table=table, keys=keys), {"files": files}))
+    return n_written(con.execute(statement("load/insert_shared", table=table, keys=keys), {"files": files}))
 
 
 def _roll_up(con: Connection, model_key: int, changed: set[str]) -> dict[str, int]:
@@ -299,106 +240,5 @@ def _roll_up(con: Connection, model_key: int, changed: set[str]) -> dict[str, in
         if sqlfiles.header(path)["source"] in changed:
             con.execute(f"delete from {path.stem} where model_key = ?", [model_key])
             statement = path.read_text(encoding="utf-8")
-            written[path.stem] = _count(con.execute(statement, {"model_key": model_key}))
+            written[path.stem] = n_written(con.execute(statement, {"model_key": model_key}))
     return written
-
-
-def _sql(name: str, **parts: str) -> str:
-    return (sqlfiles.SQL_DIR / f"{name}.sql").read_text(encoding="utf-8").format(**parts)
-
-
-def _count(con: Connection) -> int:
-    """Rows that the insert before wrote."""
-    return int(con.fetchall()[0][0])
-
-
-def _want_columns(con: Connection, table: str, files: list[str]) -> None:
-    wanted = sqlfiles.tables()[table]["columns"].keys() - {"model_key"}
-    for file in files:
-        staged = con.execute("select * from read_parquet($files) limit 0", {"files": [file]}).description
-        came = {column[0] for column in staged}
-        if came != wanted:
-            raise EigenhouseError(f"{table}: wanted the columns {sorted(wanted)}, {file} has {sorted(came)}")
-
-
-class _Replacement:
-    """The rows of one table that a load replaces: the stack's, within the scope of the stages that it brings."""
-
-    def __init__(self, con: Connection, stack: StackLoad, model_key: int, table: str) -> None:
-        staged = stack.tables[table]
-        if table not in sqlfiles.tables():
-            raise EigenhouseError(f"{stack.model_id}: rows are staged for {table}, which is no table of the warehouse")
-        self.con, self.model_id, self.table, self.staged = con, stack.model_id, table, staged
-        self.files = [str(file) for file in staged.files]
-        _want_columns(con, table, self.files)
-        self.keys = [column for column in sqlfiles.tables()[table]["grain"] if column != "model_key"]
-        self.model_key = {"model_key": model_key}
-        self.scope = "model_key = $model_key" + (f" and ({staged.scope})" if staged.scope else "")
-        named = {name: value for name, value in stack.parameters.items() if f"${name}" in staged.scope}
-        self.scoped: dict[str, Any] = self.model_key | named
-
-    def write(self) -> int:
-        """Put the staged rows in place of the old ones, in the order of the key; their number."""
-        in_order, expected = f"order by {', '.join(self.keys)}", self.staged.expected
-        n_rows, n_not_above = self._insert("" if self.staged.is_sorted else in_order)
-        if n_not_above and self.staged.is_sorted:
-            n_rows, n_not_above = self._insert(in_order)
-        if expected is not None and n_rows != expected:
-            self._refuse(f"{expected} rows, as the model's shape predicts", f"{n_rows} came")
-        if n_not_above:
-            self._refuse(f"one row for each ({', '.join(self.keys)})", f"{n_not_above} rows have the key of another")
-        return n_rows
-
-    def _insert(self, order: str) -> tuple[int, int]:
-        self.con.execute(f"delete from {self.table} where {self.scope}", self.scoped)
-        if self.files:
-            try:
-                insert = _sql("load/insert_rows", table=self.table, order=order)
-                self.con.execute(insert, {**self.model_key, "files": self.files})
-            except duckdb.ConstraintException as error:
-                self._refuse("rows that the table allows", str(error).splitlines()[0])
-        return self._count()
-
-    def _count(self) -> tuple[int, int]:
-        """Rows that are there, and how many of them have a key not above that of the row before."""
-        not_above = "true"
-        for key in reversed(self.keys):
-            not_above = f"({key} < previous_{key} or ({key} = previous_{key} and {not_above}))"
-        count = _sql(
-            "load/count_rows",
-            table=self.table,
-            scope=self.scope,
-            keys=", ".join(self.keys),
-            previous_keys=", ".join(f"lag({key}) over () as previous_{key}" for key in self.keys),
-            not_above_previous=not_above,
-        )
-        [[n_rows, n_not_above]] = self.con.execute(count, self.scoped).fetchall()
-        return n_rows, n_not_above
-
-    def check_values(self) -> None:
-        """Refuse what the table would declare, were it not too slow there, and what sql/checks/ adds."""
-        if all_finite := self._all_finite():
-            parts = {"table": self.table, "scope": self.scope, "all_finite": all_finite}
-            find = _sql("load/find_not_finite", keys=", ".join(self.keys), **parts)
-            self._want_none(find, self.scoped, "finite values")
-        rule = sqlfiles.SQL_DIR / "checks" / f"{self.table}.sql"
-        if rule.exists():
-            self._want_none(rule.read_text(encoding="utf-8"), self.model_key, sqlfiles.header(rule)["wanted"])
-
-    def _all_finite(self) -> str:
-        """A condition over the table's floating-point columns; empty where it has none."""
-        columns = self.con.execute(f"describe {self.table}").fetchall()
-        # a sum of FLOATs is kept in DOUBLE: no overflow, so it is finite exactly when every term is
-        numbers = [name for name, kind, *_ in columns if kind in ("FLOAT", "DOUBLE")]
-        lists = [f"list_sum({name})" for name, kind, *_ in columns if kind == "FLOAT[]"]
-        return " and ".join(f"isfinite({value})" for value in numbers + lists)
-
-    def _want_none(self, query: str, parameters: dict[str, Any], wanted: str) -> None:
-        bad = self.con.execute(query, parameters)
-        names = [column[0] for column in bad.description]
-        for row in bad.fetchall():
-            came = ", ".join(f"{name}={value}" for name, value in zip(names, row, strict=True))
-            self._refuse(wanted, came)
-
-    def _refuse(self, wanted: str, came: str) -> NoReturn:
-        raise EigenhouseError(f"{self.table} of {self.model_id}: wanted {wanted}; got {came}. Nothing was written")
