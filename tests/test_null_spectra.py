@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from eigenhouse.ingest.geometry.null_spectra import N_SAMPLES, null_frame, null_sigma
+from eigenhouse.ingest.geometry.null_spectra import N_SAMPLES, null_sigma
+from eigenhouse.ingest.stages.frames import null_frame
 
 
 def test_second_moment_is_the_expected_one():
