@@ -51,6 +51,8 @@ class Export:
 
     def shape(self) -> dict[str, Any]:
         """The keys that open both JSON files."""
+        if not self.layers:
+            raise _LeftOut("the warehouse has no row for any of its layers")
         if len(set(self.heads)) != 1:
             raise _LeftOut(f"its layers have {min(self.heads)} to {max(self.heads)} heads; the format has one number")
         content = {"num_layers": len(self.layers), "num_heads": self.heads[0]}

@@ -655,6 +655,13 @@ def test_refused_exports(export, toys, arguments, said):
     assert not out.exists()
 
 
+def test_a_model_without_layers(export, warehouse):
+    """Spectra alone were loaded: nothing says which layers they are of."""
+    status, out, told = export("org/static", warehouse=warehouse)
+    assert status == 1 and "no row for any of its layers" in told and "there is nothing to export" in told
+    assert not out.exists()
+
+
 def test_a_folder_that_is_none(export, toys, tmp_path):
     (tmp_path / "out").write_text("a file")
     status, _, told = export("org/silent", warehouse=toys)
