@@ -51,7 +51,12 @@ def files(folder: str) -> list[Path]:
 
 def tables() -> dict[str, dict[str, Any]]:
     """Every table's header (title, grain, columns), by table name."""
-    return {path.stem: header(path) for path in files("tables")}
+    return _tables(SQL_DIR)
+
+
+@cache
+def _tables(folder: Path) -> dict[str, dict[str, Any]]:
+    return {path.stem: header(path) for path in sorted((folder / "tables").glob("*.sql"))}
 
 
 def declarations() -> list[Path]:
