@@ -47,7 +47,7 @@ class Ingest(House):
     revision: str | None = option(None, "Branch, tag or commit of a hub model; a checkpoint in a local folder.")
     revisions: str | None = option(None, "Several of them, as step0,step1000: each is a model of its own.")
     name: str | None = option(None, "Name of the model in the warehouse.")
-    device: str = option("cpu", "Where prompts run: cpu, cuda, cuda:1, mps.")
+    device: str = option("auto", "Where arithmetic runs: cpu, cuda, cuda:1, mps; auto takes a GPU that is there.")
     prompts: Path | None = option(None, "Your own prompts: .jsonl, .json, .txt (one a line), .csv or .parquet.")
     static_only: bool = option(False, "Geometry alone, one layer in memory at a time.")
     dynamic_only: bool = option(False, "Attention statistics alone.")

@@ -31,25 +31,6 @@ class TokenizedPrompt:
     ids: list[int]
 
 
-def usable_device(name: str) -> str:
-    """The device to run on. Raises EigenhouseError where this machine has none of that name."""
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise EigenhouseError(f"want DEVICE=cpu, cuda, cuda:<n> or mps; got {name!r}") from error
-    has = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if not has.get(device.type, False):
-        there = ", ".join(kind for kind in ("cpu", "cuda", "mps") if has[kind])
-        raise EigenhouseError(
-            f"want DEVICE={name}, but this machine offers {there}; no such accelerator, or torch was built without it"
-        )
-    return name
-
-
 def tokenize(
     tokenizer: Any, prompts: PromptSet, max_length: int | None, say: Callable[[str], None]
 ) -> list[TokenizedPrompt]:

@@ -9,8 +9,8 @@ from typing import Any
 import psutil
 
 from eigenhouse.errors import EigenhouseError
-from eigenhouse.ingest import console
-from eigenhouse.ingest.capture.forward import longest_text, usable_device
+from eigenhouse.ingest import console, devices
+from eigenhouse.ingest.capture.forward import longest_text
 from eigenhouse.ingest.capture.made_up_inputs import main_input, takes_text
 from eigenhouse.ingest.capture.recording import Recording, record
 from eigenhouse.ingest.capture.sites import KEY_POSITION, QUERY_POSITION, Site
@@ -29,7 +29,7 @@ class Workbench:
         console.say(f"loading {source.origin}")
         self.loaded = load_skeleton(source, options.trust_remote_code)
         if needs_forward:
-            usable_device(options.device)
+            devices.chosen(options.device)
         self.forward_refusal = self._why_not_run() if needs_forward else None
         if self.forward_refusal and options.dynamic_only:
             raise EigenhouseError(f"want attention statistics, but {self.forward_refusal}")

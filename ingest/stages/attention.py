@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 
 from eigenhouse.errors import EigenhouseError
-from eigenhouse.ingest import console
+from eigenhouse.ingest import console, devices
 from eigenhouse.ingest.capture.attention import STATS
-from eigenhouse.ingest.capture.forward import longest_text, run_prompts, share_off_eager, tokenize, usable_device
+from eigenhouse.ingest.capture.forward import longest_text, run_prompts, share_off_eager, tokenize
 from eigenhouse.ingest.capture.workbench import Workbench
 from eigenhouse.ingest.sources.prompts import PromptSet
 from eigenhouse.ingest.stages.declaration import stage
@@ -67,7 +67,7 @@ def _measure(bench: Workbench, device: str, prompts: PromptSet) -> Stats | str:
         return bench.forward_refusal or nowhere
     if bench.lacks_encoder:
         return "prompts are text, and the decoder that takes it can't be run beside its encoder"
-    bench.loaded.model.to(usable_device(device))
+    bench.loaded.model.to(devices.chosen(device))
     longest = longest_text(reader.body, reader.config, bench.tokenizer)
     tokenized = tokenize(bench.tokenizer, prompts, longest, console.say)
     pad_id = getattr(bench.tokenizer, "pad_token_id", None) or 0
