@@ -50,7 +50,6 @@ browser:   ## install Chromium, by apt-get as root, for the tests of the report;
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -q chromium chromium-driver; }
 
 bench: $(READY)   ## what the static geometry costs beside dense SVDs, its memory by layers and of FP8, what each view takes
-	@$(RUN) -m bench.static_cost
 	@$(RUN) -m bench.static_memory
 	@$(RUN) -m bench.quantized_memory
 	@$(RUN) -m bench.view_cost

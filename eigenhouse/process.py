@@ -54,6 +54,8 @@ class Stream(io.RawIOBase):
 
 def run(command: Callable[[], Any]) -> None:
     """The command as a process: a reader that closes early ends it quietly, output that is lost gives status 1."""
+    # torch does what is large; numpy's threads would wait for one another wherever cores are shared
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for number in range(3):  # a file that is opened must not take the place of a closed stream
         try:
             os.fstat(number)

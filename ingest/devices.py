@@ -1,13 +1,29 @@
-"""Which device arithmetic runs on."""
+"""Which device arithmetic runs on, and how a task is cut into blocks that fit there.
+
+On the CPU every block has a thread of its own and runs single-threaded: small decompositions scale with the cores so,
+and no thread waits for another one that a neighbour's work holds up. A GPU takes one block after the other.
+"""
 
 from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache, partial
+from typing import TypeVar
 
 import psutil
 import torch
 
 from eigenhouse.errors import EigenhouseError
 
+CPU = torch.device("cpu")
 KINDS = "cpu, cuda, cuda:<n>, mps or auto"
+BLOCKS_A_THREAD = 2  # so that a thread that is held up has fewer of them
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+Say = Callable[[str], None]
 
 
 def chosen(name: str, n_bytes: int = 0) -> torch.device:
@@ -45,4 +61,94 @@ def _best(n_bytes: int) -> torch.device:
     gpus = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
     gpus += [torch.device("mps")] if torch.backends.mps.is_available() else []
     roomy = [gpu for gpu in gpus if free_bytes(gpu) >= n_bytes]
-    return max(roomy, key=free_bytes, default=torch.device("cpu"))
+    return max(roomy, key=free_bytes, default=CPU)
+
+
+@cache
+def for_geometry(name: str) -> torch.device:
+    """The device for float64: the one that was asked for, unless this machine's CPU is quicker at it.
+
+    mps has no float64, and consumer cards run it at 1/64 of float32's rate. Named cards are tried as well as `auto`.
+    """
+    device = chosen(name)
+    if device.type == "cuda" and _seconds(device) < _seconds(CPU):
+        return device
+    return CPU
+
+
+def _seconds(device: torch.device) -> float:
+    """For the Grams and the eigenvalues of a few heads, the better of two tries."""
+    rows = torch.linspace(-1, 1, 16 * 128 * 1024, dtype=torch.float64, device=device).sin().reshape(16, 128, 1024)
+    tries = []
+    for _ in range(3):  # the first one loads the libraries
+        started = time.perf_counter()
+        torch.linalg.eigvalsh(rows @ rows.mT).sum().item()
+        tries.append(time.perf_counter() - started)
+    return min(tries[1:])
+
+
+def mapped(function: Callable[[Task], Result], tasks: Iterable[Task], device: torch.device) -> Iterator[Result]:
+    """The function of each task, in the order of the tasks; no more of them are under way than there are threads."""
+    n_threads = torch.get_num_threads()
+    if device.type != "cpu" or n_threads == 1:
+        yield from map(function, tasks)
+        return
+    pool, waiting = _pool(n_threads), deque[Future[Result]]()
+    try:
+        for task in tasks:
+            waiting.append(pool.submit(function, task))
+            if len(waiting) > n_threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+@cache
+def _pool(n_threads: int) -> ThreadPoolExecutor:
+    # the setting is the calling thread's own, in OpenMP and in MKL
+    return ThreadPoolExecutor(n_threads, "arithmetic", initializer=lambda: torch.set_num_threads(1))
+
+
+def in_blocks(function: Callable[..., Result], n: int, step: int, device: torch.device, say: Say) -> list[Result]:
+    """function(block, device=…) of blocks of 0 … n−1, each a multiple of `step` long or a divisor of it.
+
+    The CPU takes enough blocks for its threads, a GPU all at once. Where its memory doesn't suffice, blocks are halved
+    down to one each, and then the CPU takes over, which is said.
+    """
+    size = n if device.type != "cpu" else -(-n // (BLOCKS_A_THREAD * torch.get_num_threads()))
+    while True:
+        size = _fitting(size, step)
+        blocks = [slice(start, min(start + size, n)) for start in range(0, n, size)]
+        try:
+            return list(mapped(partial(function, device=device), blocks, device))
+        except torch.OutOfMemoryError:
+            if device.type == "cpu":
+                raise
+            if size > 1:
+                size //= 2
+            else:
+                say(f"out of memory on {device}: the CPU takes over")
+                device, size = CPU, -(-n // (BLOCKS_A_THREAD * torch.get_num_threads()))
+            torch.cuda.empty_cache()
+
+
+def or_on_cpu(function: Callable[[torch.device], Result], device: torch.device, say: Say) -> Result:
+    """The function on a device, or on the CPU if the device's memory doesn't suffice, which is said."""
+    try:
+        return function(device)
+    except torch.OutOfMemoryError:
+        if device.type == "cpu":
+            raise
+        torch.cuda.empty_cache()
+    say(f"out of memory on {device}: the CPU takes over")
+    return function(CPU)
+
+
+def _fitting(size: int, step: int) -> int:
+    """The nearest number at or above `size` that is a multiple of `step`, or below it one that divides `step`."""
+    if size >= step:
+        return -(-size // step) * step
+    return max(divisor for divisor in range(1, max(size, 1) + 1) if step % divisor == 0)

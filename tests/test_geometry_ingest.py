@@ -315,13 +315,14 @@ def uneven_factors(tmp_path):
 
 
 def measure(tmp_path, **options):
-    """The stage of subspaces on the factors; its folder and manifest."""
-    told = Ingest(**options)
+    """The stage of subspaces on the factors, after those that it reads; its folder and manifest."""
+    told = Ingest(device="cpu", **options)
     inputs = Inputs(told, PromptSet("none", (), ()), engine("here"), lambda stage: tmp_path / stage, lambda: None)
-    out = tmp_path / "out"
-    out.mkdir()
-    with Writer(declared()["subspaces"], out) as writer:
-        declared()["subspaces"].run(inputs, writer)
+    for name in ("spectra", "subspaces"):
+        out = tmp_path / name
+        out.mkdir()
+        with Writer(declared()[name], out) as writer:
+            declared()[name].run(inputs, writer)
     return out, writer.manifest
 
 
@@ -359,8 +360,8 @@ def test_bases_that_are_not_orthonormal_are_refused(uneven_factors, tmp_path, mo
     """Planted: a basis of length 1.1 makes overlaps of 1.2 with itself's copies; nothing is staged as finished."""
     real = subspaces.side_bases
 
-    def stretched(heads, size):
-        bases = real(heads, size)
+    def stretched(heads, found, size):
+        bases = real(heads, found, size)
         return {side: subspaces.Bases(0 * b.vectors + 0.9, b.is_degenerate) for side, b in bases.items()}
 
     monkeypatch.setattr(subspaces, "side_bases", stretched)

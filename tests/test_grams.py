@@ -5,6 +5,7 @@ import pytest
 
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.geometry import grams, identities
+from eigenhouse.ingest.geometry.heads import Change, Recipe
 
 HIDDEN = 23
 
@@ -49,7 +50,38 @@ def test_a_wrong_gram_is_refused(row, column, message):
     products = grams.metric_grams(w_q, w_k)[1]
     fro_sq = np.array([np.sum((k.T @ q[1]) ** 2) for q, k in zip(w_q, w_k, strict=True)])
     sampled = (0, 1, identities.direct_gram(w_q[0][1], w_k[0], w_q[1][1], w_k[1]))
-    identities.check_grams(products, fro_sq, sampled, "here")
+    identities.check_diagonal(products, fro_sq, "here")
+    identities.check_gram(products, sampled, "here")
     products[row, column] *= 1 + 1e-7
+    checks = {2: lambda: identities.check_diagonal(products, fro_sq, "here")}
     with pytest.raises(EigenhouseError, match=message):
-        identities.check_grams(products, fro_sq, sampled, "here")
+        checks.get(row, lambda: identities.check_gram(products, sampled, "here"))()
+
+
+def changes(kind, draw, gain):
+    """A change of the queries of 3 heads and of their key head; γ is the same on both sides."""
+    turn = {"shared turn": (1, 5, 5), "turn by head": (3, 5, 5), "all": (1, 5, 5)}.get(kind)
+    bias = kind in ("bias", "all")
+    query = Change(turn and draw.standard_normal(turn), gain, draw.standard_normal((3, 5)) if bias else None)
+    key_turn = draw.standard_normal((1, 5, 5)) if kind in ("turn by head", "all") else None
+    return Recipe(query, Change(key_turn, gain, draw.standard_normal((1, 5)) if bias else None))
+
+
+@pytest.mark.parametrize("kind", ["shared turn", "turn by head", "bias", "all", "gain"])
+def test_grams_of_variants_are_dense_products(kind):
+    """Beside the plain ones, in one go; each layer has another turn, gain and bias."""
+    draw = np.random.default_rng(2)
+    w_q, w_k = factors((5, 5, 5, 5))
+    gains = [draw.standard_normal(HIDDEN) if kind in ("all", "gain") else None for _ in w_k]
+    recipes = [changes(kind, draw, gain) for gain in gains]
+    plain = [Recipe(Change(gain=gain), Change(gain=gain)) for gain in gains]
+    found = grams.operator_grams(w_q, w_k, {"plain": plain, "variant": recipes})
+    for operator, made in (("plain", plain), ("variant", recipes)):
+        sides = [
+            (recipe.query.factor(q).numpy(), recipe.key.factor(k[None]).numpy()[0])
+            for q, k, recipe in zip(w_q, w_k, made, strict=True)
+        ]
+        for head in range(3):
+            metrics = [k.T @ q[head] for q, k in sides]
+            want = np.array([[np.sum(a * b) for b in metrics] for a in metrics])
+            assert found[operator][head] == pytest.approx(want, rel=1e-11, abs=1e-10)

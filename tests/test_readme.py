@@ -19,7 +19,8 @@ from bench import tiny_warehouse
 from eigenhouse.analyses import notebook
 from eigenhouse.analyses.answers import asking, saved
 from eigenhouse.ingest import geometry
-from eigenhouse.ingest.geometry.spectra import LayerHeads
+from eigenhouse.ingest.devices import CPU
+from eigenhouse.ingest.geometry.heads import LayerHeads
 from eigenhouse.ingest.stages.declaration import declared
 from eigenhouse.ingest.stages.factor_files import FactorFiles
 from eigenhouse.ingest.warehouse import sqlfiles, store
@@ -201,7 +202,7 @@ def test_the_example_of_a_measurement_is_the_dense_one():
     found = example("How symmetric a head's")["symmetry"](LayerHeads.of(w_q, w_k))
     for head in range(6):
         metric = w_k[head // 3].T @ w_q[head]
-        assert found[head] == pytest.approx((metric * metric.T).sum() / (metric**2).sum(), rel=1e-12, abs=1e-12)
+        assert float(found[head]) == pytest.approx((metric * metric.T).sum() / (metric**2).sum(), rel=1e-12, abs=1e-12)
 
 
 def test_the_example_of_a_stage_measures_a_layer(tmp_path, monkeypatch):
@@ -210,7 +211,7 @@ def test_the_example_of_a_stage_measures_a_layer(tmp_path, monkeypatch):
     monkeypatch.setattr(geometry, "symmetry", measurement, raising=False)
     files = FactorFiles(tmp_path)
     files.save(0, (np.ones((6, 3, 11)), np.ones((2, 3, 11))))
-    assert example("How symmetric the metric")["measure_layer"]((files, 0)) == pytest.approx(np.ones(6))
+    assert example("How symmetric the metric")["measure_layer"]((files, 0, CPU)) == pytest.approx(np.ones(6))
 
 
 def test_the_example_of_a_store_keeps_a_warehouse(tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """Every variant of tiny models against dense d × d metrics, written out from the weights by the architecture's book."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tiny_models
@@ -9,7 +11,7 @@ from tiny_ingests import Warehouse
 
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.geometry import operators
-from eigenhouse.ingest.proof import variants
+from eigenhouse.ingest.geometry.heads import Change
 
 REL = 2e-5  # float32 weights in, float32 values out
 DISTANCES = (1, 4, 16)
@@ -301,9 +303,17 @@ def test_names():
         operators.asked("folded,rope_7")
 
 
+def changed_by(change, faults):
+    """The change with a fault in the parts that it has."""
+    parts = {name: fault(getattr(change, name)) for name, fault in faults.items() if getattr(change, name) is not None}
+    return replace(change, **parts)
+
+
 def test_a_wrong_gain_is_not_taken(ingest, monkeypatch):
     """A planted fault in the folding: the variant stays out and says by how much it is off; the rest goes in."""
-    monkeypatch.setattr(variants, "folded", lambda weight, gain: weight * gain[::-1])
+    factor = Change.factor
+    reverse = {"gain": lambda array: array[::-1].copy(), "turn": lambda array: array}
+    monkeypatch.setattr(Change, "factor", lambda change, weight: factor(changed_by(change, reverse), weight))
     ask = ingest("grouped heads", "--variants", "folded,rope_1")
     reasons = ask("select module, reason from skipped_modules")
     assert len(reasons) == 2 and all("off by" in reason for _, reason in reasons)
@@ -311,7 +321,9 @@ def test_a_wrong_gain_is_not_taken(ingest, monkeypatch):
 
 
 def test_a_wrong_turn_is_not_taken(ingest, monkeypatch):
-    monkeypatch.setattr(variants, "turned", lambda weight, turn: np.einsum("ef,hed->hfd", turn, weight))
+    factor = Change.factor
+    back = {"gain": lambda array: array, "turn": lambda array: array.swapaxes(1, 2).copy()}
+    monkeypatch.setattr(Change, "factor", lambda change, weight: factor(changed_by(change, back), weight))
     ask = ingest("grouped heads", "--variants", "rope_1")
     assert all("off by" in reason for (reason,) in ask("select reason from skipped_modules"))
     assert ask("select count(*) from skipped_modules") == [(2,)]

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from eigenhouse.ingest.capture.made_up_inputs import TEXT_INPUTS, likely_inputs, main_input, takes_text
 from eigenhouse.ingest.capture.sites import Site, Unreadable, record_sites
-from eigenhouse.ingest.models.loading import first_line
+from eigenhouse.ingest.models.loading import NoProducts, first_line
 
 Ran = TypeVar("Ran")
 
@@ -65,7 +65,8 @@ def record(model: nn.Module, body: nn.Module, n_positions: int) -> Recording:
             if not any(path.startswith(f"{paths[tower]}.") for path in seen):
                 run(tower)
 
-    run(body)
+    with NoProducts():
+        run(body)
     if not recording.sites:
         recording.left_out |= {path or "model": reason for path, reason in recording.tried.items() if reason}
     return recording

@@ -24,6 +24,10 @@ class Unreadable(Exception):
     """A module whose heads can't be measured; the message is the reason that goes to `skipped_modules`."""
 
 
+class _Seen(Exception):
+    """Ends a module's forward as soon as its kernel was called."""
+
+
 @dataclass(frozen=True)
 class Site:
     """One call of one attention module in a forward pass, which can be made again with other hidden states.
@@ -80,6 +84,12 @@ class Site:
 
     def _run(self, hidden: torch.Tensor, key_hidden: torch.Tensor | None) -> AttentionCall:
         seen: list[AttentionCall] = []
+
+        def see(call: AttentionCall) -> None:
+            seen.append(call)
+            if not self.is_traced:
+                raise _Seen  # what the module makes of q and k is of no use here
+
         recorded, fed = self.hidden, self._as_taken(hidden)
 
         def given(value: Any) -> Any:
@@ -90,9 +100,12 @@ class Site:
         name = self._key_argument()
         if name is not None:
             kwargs[name] = hidden if key_hidden is None else key_hidden
+        output = None
         try:
-            with torch.no_grad(), listening(seen.append, len(hidden) if self.is_traced else 0):
+            with torch.no_grad(), listening(see, len(hidden) if self.is_traced else 0):
                 output = self.module(*args, **kwargs)
+        except _Seen:
+            pass
         except (torch.OutOfMemoryError, MemoryError):
             raise
         except Exception as error:

@@ -1,43 +1,66 @@
-"""The share of an MLP's input weights that lies in a head's subspaces. Fills `ffn_alignments`."""
+"""The share of an MLP's input weights that lies in a head's subspaces. Fills `ffn_alignments`.
+
+All of it is made of the Gram Wᵀ W: ‖W U‖² = ⟨Wᵀ W, U Uᵀ⟩. So a weight is read once, however many heads there are.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
+
+from eigenhouse.ingest.devices import CPU
+from eigenhouse.ingest.geometry.heads import Array
+
+BLOCK_BYTES = 2**30  # of the rows of all Grams and span sums that are held at a time
+MOST_ROWS = 256
 
 
-def energy_fractions(weight: np.ndarray, bases: np.ndarray) -> np.ndarray:
+def energy_fractions(gram: Array, bases: Array, device: torch.device = CPU) -> np.ndarray:
     """‖W U‖²/‖W‖² for every basis, (basis,) float64 within [0, 1]; nan where W is zero. Chance is size/hidden.
 
-    weight: (row, hidden), a matrix that reads the residual stream · bases: (basis, vector, hidden) orthonormal rows,
-    all heads and sides of a layer at once: one GEMM. Products are made in the arrays' dtype, sums in float64;
+    gram: Wᵀ W (hidden, hidden) of a matrix that reads the residual stream · bases: (basis, vector, hidden) orthonormal
+    rows, all heads and sides of a layer at once: one GEMM. Products are made in the arrays' dtype, sums in float64;
     float32 costs 2e-6 of a fraction.
     """
+    gram, bases = (torch.as_tensor(array).to(device) for array in (gram, bases))
     n_bases, size, hidden_size = bases.shape
-    if weight.ndim != 2 or weight.shape[1] != hidden_size:
-        raise ValueError(
-            f"want a weight (row, hidden) with hidden = {hidden_size}; got {weight.shape} (stored transposed?)"
-        )
-    products = weight @ bases.reshape(-1, hidden_size).T
-    energies = np.square(products, out=products).sum(0, dtype=np.float64).reshape(n_bases, size).sum(1)
-    total = np.einsum("rd,rd->", weight, weight, dtype=np.float64)
-    return energies / total if total > 0 else np.full(n_bases, np.nan)
+    if gram.shape != (hidden_size, hidden_size):
+        raise ValueError(f"want a Gram (hidden, hidden) with hidden = {hidden_size}; got {tuple(gram.shape)}")
+    rows = bases.reshape(-1, hidden_size)
+    energies = torch.einsum("ij,ij->i", rows @ gram, rows).double().reshape(n_bases, size).sum(1)
+    return _shares(energies.cpu().numpy()[None], _traces([gram]))[0]
 
 
-def span_sum(bases: np.ndarray) -> np.ndarray:
-    """Σ_l U_lᵀ U_l of one head's bases (layer, vector, hidden): one product with it serves all layers."""
-    rows = bases.reshape(-1, bases.shape[2])
-    return rows.T @ rows
+def summed_fractions(
+    grams: Sequence[Array], bases: Sequence[Callable[[], Array]], device: torch.device = CPU
+) -> np.ndarray:
+    """Σ_l ‖W U_l‖²/‖W‖² for every weight and every head's stack of bases, (weight, head) float64; nan where W is zero.
 
-
-def summed_fractions(weight: np.ndarray, sums: Iterable[np.ndarray]) -> np.ndarray:
-    """Σ_l ‖W U_l‖²/‖W‖² for every span sum (hidden, hidden), float64; nan where W is zero.
-
-    weight: (row, hidden). Identity: Σ_l ‖W U_l‖² = ⟨Wᵀ W, Σ_l U_lᵀ U_l⟩, so that the cost does not grow with the
+    grams: Wᵀ W (hidden, hidden) of each weight · bases: what gives each head's, (layer, vector, hidden), since
+    together they may be larger than memory. The Grams may be mapped from disk, and are passed over once. Memory:
+    BLOCK_BYTES. Identity: Σ_l ‖W U_l‖² = ⟨Wᵀ W, Σ_l U_lᵀ U_l⟩, so that the cost of a weight does not grow with the
     number of layers. float32 costs 2e-6 of a fraction a layer.
     """
-    gram = weight.T @ weight
-    energies = np.array([np.einsum("ij,ij->i", gram, span).sum(dtype=np.float64) for span in sums])
-    total = np.trace(gram, dtype=np.float64)
-    return energies / total if total > 0 else np.full(len(energies), np.nan)
+    hidden_size, n_both = grams[0].shape[0], len(grams) + len(bases)
+    n_rows = min(MOST_ROWS, max(1, BLOCK_BYTES // (12 * hidden_size * n_both)))  # float32, and float64 beside it
+    energies = torch.zeros(len(grams), len(bases), dtype=torch.float64, device=device)
+    for start in range(0, hidden_size, n_rows):
+        own = slice(start, min(start + n_rows, hidden_size))
+        weights = torch.stack([torch.as_tensor(gram[own]).to(device).reshape(-1) for gram in grams])
+        spans = torch.empty(len(bases), weights.shape[1], dtype=weights.dtype, device=device)
+        for span, of_head in zip(spans, bases, strict=True):
+            rows = torch.as_tensor(of_head()).to(device).reshape(-1, hidden_size)
+            torch.mm(rows[:, own].mT, rows, out=span.view(-1, hidden_size))
+        energies += weights.double() @ spans.double().mT
+    return _shares(energies.cpu().numpy(), _traces(grams))
+
+
+def _traces(grams: Sequence[Array]) -> np.ndarray:
+    return np.array([float(torch.as_tensor(gram).diagonal().double().sum()) for gram in grams])
+
+
+def _shares(energies: np.ndarray, totals: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(totals[:, None] > 0, energies / totals[:, None], np.nan)

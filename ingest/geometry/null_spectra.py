@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from eigenhouse.ingest.geometry import spectra
-from eigenhouse.ingest.geometry.spectra import LayerHeads
+from eigenhouse.ingest.geometry.heads import LayerHeads
+from eigenhouse.ingest.geometry.spectra import decompose
 
 N_SAMPLES = 16
 
@@ -16,4 +16,4 @@ def null_sigma(hidden_size: int, head_dim: int, sample: int) -> np.ndarray:
     Shape and sample are the seed, so a row is the same whenever it is drawn.
     """
     w_q, w_k = np.random.default_rng((hidden_size, head_dim, sample)).standard_normal((2, 1, head_dim, hidden_size))
-    return spectra.metric_svd(LayerHeads.of(w_q, w_k))[1][0]
+    return decompose(LayerHeads.of(w_q, w_k), with_vectors=False).sigma[0].numpy()

@@ -1,102 +1,212 @@
-"""Spectra of one layer's heads from their factors: exact forms of size c, never a hidden × hidden matrix.
+"""Spectra of one layer's heads from their Grams: exact forms of size c, never a hidden × hidden matrix.
 
-Fills `singular_values`, `eigenvalues`, `eigenvectors` and `head_norms`. The metric of a head is M = W_Kᵀ W_Q: the score
-of query token x_i against key token x_j is ∝ x_jᵀ M x_i.
+Fills `singular_values`, `eigenvalues`, `eigenvectors` and `head_norms`. Each head is decomposed once. What is kept of
+its vectors are the small coefficients that make them of the factors' rows, so that any number of them is one product.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 
-import numpy as np
+import torch
+
+from eigenhouse.ingest.geometry.heads import LayerHeads
 
 N_EIGENVECTORS = 16
+CONDITION = 1e4  # of R (Frobenius), above which a Gram's rounding would cost more than 1e-12 of the largest σ
+RANK = 1e-12  # of the largest: rows that depend on one another to this degree count as dependent
+COMPLETED = 1e-6  # of the largest value: vectors of smaller ones are no more than rounding, and made orthonormal anew
 
 
 @dataclass(frozen=True)
-class LayerHeads:
-    """One layer's factors in float64, key heads shared by their group: query head h reads key head h // (H/G).
+class Decomposition:
+    """Of one layer's heads, float64: M = U diag(σ) Vᵀ, S = (M + Mᵀ)/2 = Z diag(λ) Zᵀ.
 
-    w_q (head, feature, hidden) · w_k (kv head, feature, hidden of the key side). All results are (head, …).
-    is_cross: the sides read different spaces, so there is no trace, no eigenvalue and no head product.
+    sigma (head, k) descending, k = min(head_dim, hidden) · key, query (head, feature, k): U = W_Kᵀ key,
+    V = W_Qᵀ query · eigenvalues (head, min(2c, d)) by falling |λ| · eigen (head, 2c, vector): the
+    leading Z = [W_K; W_Q]ᵀ eigen. None without eigenvalues (cross), and what was not asked for.
     """
 
-    w_q: np.ndarray
-    w_k: np.ndarray
-    is_cross: bool = False
+    sigma: torch.Tensor
+    key: torch.Tensor | None
+    query: torch.Tensor | None
+    eigenvalues: torch.Tensor | None
+    eigen: torch.Tensor | None
 
     @classmethod
-    def of(cls, w_q: np.ndarray, w_k: np.ndarray, is_cross: bool = False) -> LayerHeads:
-        """Raises ValueError where the two sides can't belong to one layer."""
-        if w_q.ndim != 3 or w_k.ndim != 3 or w_q.shape[1] != w_k.shape[1] or len(w_q) % len(w_k):
-            raise ValueError(
-                "want w_q (heads, head_dim, hidden) and w_k (kv heads, head_dim, hidden) with kv heads dividing heads; "
-                f"got {w_q.shape} and {w_k.shape} (stored transposed?)"
-            )
-        return cls(w_q.astype(np.float64), w_k.astype(np.float64), is_cross)
+    def joined(cls, parts: Sequence[Decomposition]) -> Decomposition:
+        """Of all heads, on the CPU, given those of blocks of them."""
+        names = [field.name for field in fields(cls) if getattr(parts[0], field.name) is not None]
+        whole = {name: torch.cat([getattr(part, name).cpu() for part in parts]) for name in names}
+        return replace(parts[0], **whole)
 
-    def per_query_head(self, kv_array: np.ndarray) -> np.ndarray:
-        return np.repeat(kv_array, len(self.w_q) // len(self.w_k), axis=0)
+    def to(self, device: torch.device) -> Decomposition:
+        return self._changed(lambda part: part.to(device))
 
-    @cached_property
-    def head_products(self) -> np.ndarray:
-        """W_K W_Qᵀ, (head, feature, feature)."""
-        return self.per_query_head(self.w_k) @ self.w_q.transpose(0, 2, 1)
+    def heads(self, own: slice) -> Decomposition:
+        """The same of some of the heads."""
+        return self._changed(lambda part: part[own])
 
-    @cached_property
-    def bases(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Q_Q, R_Q of W_Qᵀ = Q_Q R_Q by head and Q_K, R_K by key head: orthonormal columns and what maps to them."""
-        return (*np.linalg.qr(self.w_q.transpose(0, 2, 1)), *np.linalg.qr(self.w_k.transpose(0, 2, 1)))
+    def _changed(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Decomposition:
+        return replace(self, **{name: change(part) for name, part in vars(self).items() if part is not None})
 
 
-def metric_svd(heads: LayerHeads) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """M = U diag(σ) Vᵀ: U (head, hidden, k) key side, σ (head, k) descending, V (head, hidden, k) query side.
+def decompose(heads: LayerHeads, with_vectors: bool = True, n_eigen: int = N_EIGENVECTORS) -> Decomposition:
+    """σ, signed eigenvalues and, if asked for, the coefficients of all singular and `n_eigen` eigenvectors.
 
-    k = min(head_dim, hidden). Error: below 1e-13 of the largest σ against the SVD of M in float64.
-    Identity: W_Kᵀ = Q_K R_K and W_Qᵀ = Q_Q R_Q give M = Q_K (R_K R_Qᵀ) Q_Qᵀ.
+    Error: below 1e-12 of the largest value against the dense decomposition in float64, 1e-14 as measured.
+    Identities: W_Kᵀ = Q_K R_K and W_Qᵀ = Q_Q R_Q give M = Q_K (R_K R_Qᵀ) Q_Qᵀ; B = [W_K; W_Q], Bᵀ = Q R gives
+    S = Q (R J Rᵀ) Qᵀ with J = ½ [[0, I], [I, 0]]; a column of Q is a combination of rows, Q = Wᵀ R⁻¹.
     """
-    q_q, r_q, q_k, r_k = heads.bases
-    q_k, r_k = heads.per_query_head(q_k), heads.per_query_head(r_k)
-    u, sigma, vt = np.linalg.svd(r_k @ r_q.transpose(0, 2, 1), full_matrices=False)
-    return q_k @ u, sigma, q_q @ vt.transpose(0, 2, 1)
+    key = triangles(heads.grams.key, lambda number: heads.head(number * heads.group).w_k[0])
+    query = triangles(heads.grams.query, lambda number: heads.head(number).w_q[0])
+    core = heads.per_query_head(key.r) @ query.r.mT
+    rank = min(heads.n_features, heads.hidden_size, heads.key_hidden_size)
+    eigenvalues, eigen = (None, None) if heads.is_cross else _eigen(heads, n_eigen if with_vectors else 0)
+    if not with_vectors:
+        return Decomposition(torch.linalg.svdvals(core)[:, :rank], None, None, eigenvalues, None)
+    left, sigma, right = (factor[..., :rank] for factor in _svd(core))
+    # the heads of a group stand side by side, since their key head has one R
+    side_by_side = left.unflatten(0, (-1, heads.group)).transpose(1, 2).flatten(2)
+    of_keys = key.coefficients(side_by_side).unflatten(2, (heads.group, -1)).transpose(1, 2).flatten(0, 1)
+    return Decomposition(sigma, of_keys, query.coefficients(right), eigenvalues, eigen)
 
 
-def head_product_sigma(heads: LayerHeads) -> np.ndarray:
+@dataclass(frozen=True)
+class Triangles:
+    """R with Rᵀ R = W Wᵀ for each head's rows W, so that Wᵀ R⁻¹ has orthonormal columns; (head, feature, feature).
+
+    inverse: R⁻¹ where R came from Cholesky · by_qr: the heads where it didn't.
+    """
+
+    r: torch.Tensor
+    inverse: torch.Tensor
+    by_qr: list[int]
+
+    def coefficients(self, columns: torch.Tensor) -> torch.Tensor:
+        """R⁻¹ columns, (head, feature, column): the combinations of rows that Wᵀ R⁻¹ columns are.
+
+        Beyond CONDITION the inverse itself would be wrong, so R is solved for; where rows depend on one another, the
+        shortest combination is taken.
+        """
+        found = self.inverse @ columns
+        for head in self.by_qr:
+            diagonal = self.r[head].diagonal().abs()
+            if diagonal.min() > RANK * diagonal.max():
+                found[head] = torch.linalg.solve_triangular(self.r[head], columns[head], upper=True)
+            else:
+                found[head] = torch.linalg.pinv(self.r[head], rtol=RANK) @ columns[head]
+        return found
+
+
+def triangles(gram: torch.Tensor, rows: Callable[[int], torch.Tensor]) -> Triangles:
+    """Of the Gram of each head's rows (feature, hidden), by Cholesky where the condition of R permits, else by QR.
+
+    The Gram is scaled to a unit diagonal first: rows of different lengths alone make no condition bad.
+    """
+    lengths = gram.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt()
+    scale = torch.where(lengths > 0, lengths, 1.0)[:, None, :]
+    lower, failed = torch.linalg.cholesky_ex(gram / (scale.mT * scale))
+    eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    lower = torch.where((failed == 0)[:, None, None], lower, eye)
+    inverse = torch.linalg.solve_triangular(lower, eye.expand_as(lower), upper=False).mT.contiguous()
+    condition = torch.linalg.matrix_norm(lower) * torch.linalg.matrix_norm(inverse)
+    r, inverse = lower.mT * scale, inverse / scale.mT
+    by_qr = torch.nonzero((failed != 0) | ~(condition <= CONDITION)).flatten().tolist()
+    for head in by_qr:
+        of_rows = torch.linalg.qr(rows(head).mT, mode="r")[1]
+        r[head] = 0
+        r[head, : len(of_rows)] = of_rows
+    return Triangles(r, inverse, by_qr)
+
+
+def _svd(core: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """U, σ, V of square matrices; on CUDA by the batched driver, whose result is only taken where it is right."""
+    if core.device.type != "cuda":
+        u, sigma, vh = torch.linalg.svd(core)
+        return u, sigma, vh.mT
+    u, sigma, vh = torch.linalg.svd(core, driver="gesvda")
+    scale = torch.linalg.matrix_norm(core) * core.shape[-1] * torch.finfo(core.dtype).eps * 16
+    off = torch.linalg.matrix_norm(core @ vh.mT - u * sigma[:, None, :])
+    for factor in (u, vh.mT):
+        eye = torch.eye(core.shape[-1], dtype=core.dtype, device=core.device)
+        off = torch.maximum(off, torch.linalg.matrix_norm(factor.mT @ factor - eye) * torch.linalg.matrix_norm(core))
+    for head in torch.nonzero(~(off <= scale)).flatten().tolist():
+        u[head], sigma[head], vh[head] = torch.linalg.svd(core[head])
+    return u, sigma, vh.mT
+
+
+def _eigen(heads: LayerHeads, n_vectors: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Signed eigenvalues by falling |λ|, and the coefficients of the leading vectors, if any are asked for."""
+    n_features = heads.n_features
+    joint = triangles(heads.joint_gram, lambda number: heads.head(number).joint_rows[0])
+    core = joint.r @ torch.roll(joint.r.mT, n_features, dims=-2) / 2  # R J Rᵀ
+    core = (core + core.mT) / 2
+    if n_vectors:
+        values, vectors = torch.linalg.eigh(core)
+    else:
+        values = torch.linalg.eigvalsh(core)
+    order = values.abs().argsort(dim=-1, descending=True, stable=True)[:, : min(2 * n_features, heads.hidden_size)]
+    values = values.gather(-1, order)
+    if not n_vectors:
+        return values, None
+    leading = vectors.gather(-1, order[:, None, :n_vectors].expand(-1, vectors.shape[1], -1))
+    return values, joint.coefficients(leading)
+
+
+def side_vectors(heads: LayerHeads, found: Decomposition, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The leading left (key side) and right (query side) singular vectors, (head, vector, hidden) orthonormal rows."""
+    assert found.key is not None and found.query is not None, "decomposed with vectors"
+    key = found.key[..., :size].mT @ heads.per_query_head(heads.w_k)
+    query = found.query[..., :size].mT @ heads.w_q
+    return completed(key, found.sigma), completed(query, found.sigma)
+
+
+def eigenvectors(heads: LayerHeads, found: Decomposition, size: int = N_EIGENVECTORS) -> torch.Tensor:
+    """The vectors of the largest |λ|, (head, vector, hidden) of unit length, their largest-magnitude entry positive."""
+    assert found.eigen is not None and found.eigenvalues is not None, "decomposed with vectors"
+    rows = completed(found.eigen[..., :size].mT @ heads.joint_rows, found.eigenvalues.abs())
+    peaks = rows.gather(-1, rows.abs().argmax(dim=-1, keepdim=True))
+    return rows * torch.where(peaks < 0, -1.0, 1.0)
+
+
+def completed(rows: torch.Tensor, magnitudes: torch.Tensor) -> torch.Tensor:
+    """Orthonormal rows (head, vector, hidden) where some belong to values that are zero but for rounding.
+
+    Those are drawn at random and made orthogonal to the others, which stay as they are: any such row serves.
+    """
+    size = rows.shape[1]
+    is_lost = magnitudes[:, :size] <= COMPLETED * magnitudes[:, :1]
+    for head in torch.nonzero(is_lost.any(-1)).flatten().tolist():
+        lost = is_lost[head]
+        draw = torch.Generator().manual_seed(head)
+        drawn = torch.randn(rows.shape[1:], generator=draw, dtype=rows.dtype).to(rows.device)
+        basis = torch.linalg.qr(torch.where(lost[:, None], drawn, rows[head]).mT)[0].mT
+        rows[head] = torch.where(lost[:, None], basis, rows[head])
+    return rows
+
+
+def head_product_sigma(heads: LayerHeads) -> torch.Tensor:
     """σ of the head_dim × head_dim product W_K W_Qᵀ, (head, k) descending. Not the metric's: see definitions."""
-    return np.linalg.svd(heads.head_products, compute_uv=False)
+    assert heads.grams.product is not None, "the sides of a cross stack have no product"
+    return torch.linalg.svdvals(heads.grams.product)
 
 
-def signed_eigen(heads: LayerHeads, n_vectors: int = N_EIGENVECTORS) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues of S = (M + Mᵀ)/2 that can be non-zero, (head, min(2c, d)) by falling |λ|, and the leading vectors.
-
-    Vectors (head, vector, hidden) are of unit length, their largest-magnitude component positive. Error: below 1e-13 of
-    the largest |λ|. Identity: B = [W_K; W_Q], Bᵀ = U R, S = U (R J Rᵀ) Uᵀ with J = ½ [[0, I], [I, 0]].
-    """
-    head_dim = heads.w_q.shape[1]
-    stacked = np.concatenate([heads.per_query_head(heads.w_k), heads.w_q], axis=1)
-    u, r = np.linalg.qr(stacked.transpose(0, 2, 1))
-    swapped = np.concatenate([r[..., head_dim:], r[..., :head_dim]], axis=-1)  # R 2J
-    core = swapped @ r.transpose(0, 2, 1) / 2
-    values, vectors = np.linalg.eigh((core + core.transpose(0, 2, 1)) / 2)
-    order = np.argsort(-np.abs(values), axis=-1, kind="stable")
-    values = np.take_along_axis(values, order, axis=-1)
-    leading = np.take_along_axis(vectors, order[:, None, :n_vectors], axis=-1)
-    rows = (u @ leading).transpose(0, 2, 1)
-    peaks = np.take_along_axis(rows, np.abs(rows).argmax(axis=-1)[..., None], axis=-1)
-    return values, rows * np.where(peaks < 0, -1.0, 1.0)
-
-
-def head_norms(heads: LayerHeads) -> dict[str, np.ndarray]:
+def head_norms(heads: LayerHeads) -> dict[str, torch.Tensor]:
     """Squared Frobenius norms and the trace, (head,) each, from the factors' Grams; no trace for a cross stack."""
-    gram_q = heads.w_q @ heads.w_q.transpose(0, 2, 1)
-    gram_k = heads.per_query_head(heads.w_k @ heads.w_k.transpose(0, 2, 1))
+    grams = heads.grams
+    gram_k = heads.per_query_head(grams.key)
     norms = {
-        "metric_fro_sq": (gram_k * gram_q).sum(axis=(1, 2)),
-        "w_q_fro_sq": np.trace(gram_q, axis1=1, axis2=2),
-        "w_k_fro_sq": np.trace(gram_k, axis1=1, axis2=2),
+        "metric_fro_sq": (gram_k * grams.query).sum(dim=(1, 2)),
+        "w_q_fro_sq": _trace(grams.query),
+        "w_k_fro_sq": _trace(gram_k),
     }
-    if not heads.is_cross:
-        norms["trace"] = np.trace(heads.head_products, axis1=1, axis2=2)
-        norms["head_product_fro_sq"] = np.square(heads.head_products).sum(axis=(1, 2))
+    if grams.product is not None:
+        norms["trace"] = _trace(grams.product)
+        norms["head_product_fro_sq"] = grams.product.square().sum(dim=(1, 2))
     return norms
+
+
+def _trace(matrices: torch.Tensor) -> torch.Tensor:
+    return matrices.diagonal(dim1=-2, dim2=-1).sum(-1)

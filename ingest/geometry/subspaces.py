@@ -8,16 +8,20 @@ float32 costs 1e-6 of an overlap, float64 1e-13.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from eigenhouse.ingest.devices import CPU, free_bytes, mapped
 from eigenhouse.ingest.geometry import spectra
-from eigenhouse.ingest.geometry.spectra import LayerHeads
+from eigenhouse.ingest.geometry.heads import Array, LayerHeads
+from eigenhouse.ingest.geometry.spectra import Decomposition
 
 SIDES = ("key", "query")
 N_NEAREST = 5
+DIGITS = 7  # of an overlap that count when heads are ranked: further ones are rounding, and would break ties
 TIE = 1e-6  # of the largest value: with a smaller step at the cut, rounding decides which directions are chosen
 
 
@@ -32,26 +36,26 @@ class Bases:
     is_degenerate: np.ndarray
 
 
-def side_bases(heads: LayerHeads, size: int) -> dict[str, Bases]:
+def side_bases(heads: LayerHeads, found: Decomposition, size: int) -> dict[str, Bases]:
     """The leading left ('key') and right ('query') singular vectors of every head of a layer: M = U diag(σ) Vᵀ.
 
     Both are per query head: heads that share W_K differ in W_Q, and so in what of the key side they read.
     """
-    u, sigma, v = spectra.metric_svd(heads)
     return {
         side: Bases(
-            np.ascontiguousarray(vectors[..., :size].transpose(0, 2, 1), dtype=np.float32),
-            tied_at_cut(sigma, size, vectors.shape[1]),
+            vectors.float().cpu().numpy(),
+            tied_at_cut(found.sigma.cpu().numpy(), size, vectors.shape[2]),
         )
-        for side, vectors in zip(SIDES, (u, v), strict=True)
+        for side, vectors in zip(SIDES, spectra.side_vectors(heads, found, size), strict=True)
     }
 
 
-def eigen_bases(heads: LayerHeads, size: int) -> tuple[Bases, np.ndarray]:
+def eigen_bases(heads: LayerHeads, found: Decomposition, size: int) -> tuple[Bases, np.ndarray]:
     """The eigenvectors of the `size` largest |λ| of S = (M + Mᵀ)/2, and whether the first of them is tied, (head,)."""
-    values, vectors = spectra.signed_eigen(heads, size)
-    hidden_size, magnitudes = vectors.shape[2], np.abs(values)
-    bases = Bases(vectors.astype(np.float32), tied_at_cut(magnitudes, size, hidden_size))
+    assert found.eigenvalues is not None, "a cross stack has no eigenvalues"
+    vectors, magnitudes = spectra.eigenvectors(heads, found, size), found.eigenvalues.abs().cpu().numpy()
+    hidden_size = vectors.shape[2]
+    bases = Bases(vectors.float().cpu().numpy(), tied_at_cut(magnitudes, size, hidden_size))
     return bases, tied_at_cut(magnitudes, 1, hidden_size)
 
 
@@ -66,20 +70,13 @@ def tied_at_cut(magnitudes: np.ndarray, size: int, hidden_size: int) -> np.ndarr
     return magnitudes[..., size - 1] - beyond <= TIE * magnitudes[..., 0]
 
 
-def overlaps(bases: np.ndarray) -> np.ndarray:
-    """Mean cos² between the subspaces of one head in all layers, (layer, layer), by one GEMM.
-
-    bases: (layer, vector, hidden). Identity: the squared cosines of two orthonormal bases sum to ‖U₁ U₂ᵀ‖².
-    """
-    return _block_energies(bases, bases) / bases.shape[1]
-
-
-def principal_cosines(bases: np.ndarray) -> np.ndarray:
+def principal_cosines(bases: Array, device: torch.device = CPU) -> np.ndarray:
     """Singular values of U₁ U₂ᵀ for every pair of layers, (pair, vector) descending; pairs as np.triu_indices(L, 1)."""
     n_layers, size, hidden_size = bases.shape
-    rows = bases.reshape(-1, hidden_size)
-    products = (rows @ rows.T).reshape(n_layers, size, n_layers, size).transpose(0, 2, 1, 3)
-    return np.linalg.svd(products[np.triu_indices(n_layers, 1)].astype(np.float64), compute_uv=False)
+    rows = torch.as_tensor(bases).to(device).reshape(-1, hidden_size)
+    products = (rows @ rows.mT).reshape(n_layers, size, n_layers, size).transpose(1, 2)
+    first, second = np.triu_indices(n_layers, 1)
+    return torch.linalg.svdvals(products[first, second].double()).cpu().numpy()
 
 
 def vector_overlaps(vectors: np.ndarray) -> np.ndarray:
@@ -96,36 +93,84 @@ class Matches:
     other_head: np.ndarray
     mean: np.ndarray
 
+    @classmethod
+    def none(cls, n_heads: int) -> Matches:
+        numbers = np.zeros((n_heads, 0), np.int32)
+        return cls(np.zeros((n_heads, 0)), numbers, numbers, np.zeros(n_heads))
 
-def nearest_heads(
-    layers: Sequence[np.ndarray], n_nearest: int = N_NEAREST, advance: Callable[[int], None] = lambda _: None
-) -> list[Matches]:
-    """For every head the `n_nearest` others of the whole model with the largest overlap; a tie goes to the first.
 
-    layers: (head, vector, hidden) of each layer, which may be mapped from disk: two are in memory at a time, and of the
-    pairs only the nearest are kept. There are at most as many ranks as other heads. advance: called for each pair of
-    layers. other_layer is the index in `layers`.
+@dataclass
+class Neighbours:
+    """How near heads lie to one another by their bases of one side.
+
+    own: the overlap of each head with itself in other layers, (head, layer, layer'), layer < layer', nan where one of
+    the layers has no such head · matches: by layer, the nearest heads of each.
     """
-    total = sum(len(bases) for bases in layers)
-    matches = [
-        Matches(np.zeros((n, 0)), np.zeros((n, 0), np.int32), np.zeros((n, 0), np.int32), np.zeros(n))
-        for n in map(len, layers)
-    ]
-    for layer, bases in enumerate(layers):
-        # candidates reach every head in the order of (layer, head), so a stable sort gives a tie to the first
-        for other in range(layer, len(layers)):
-            block = _block_energies(bases, layers[other]) / bases.shape[1]
-            if other == layer:
-                np.fill_diagonal(block, -np.inf)
-            _keep_nearest(matches[layer], block, other, n_nearest)
-            if other != layer:
-                _keep_nearest(matches[other], block.T, layer, n_nearest)
-            advance(1)
-    for match in matches:
-        match.mean /= max(total - 1, 1)
+
+    own: np.ndarray
+    matches: list[Matches]
+
+
+def neighbours(
+    layers: Sequence[Array],
+    n_nearest: int = N_NEAREST,
+    device: torch.device = CPU,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Neighbours:
+    """Every head's overlap with itself in all other layers, and the `n_nearest` others with the largest overlap.
+
+    layers: (head, vector, hidden) of each layer, which may be mapped from disk: two are in memory at a time and thread,
+    and of the pairs only the nearest are kept. A tie goes to the first; there are at most as many ranks as other heads.
+    advance: called for each pair of layers. Layers are numbered as in `layers`. Mean cos² by one GEMM a pair of layers:
+    the squared cosines of two orthonormal bases sum to ‖U₁ U₂ᵀ‖².
+    """
+    counts = [len(bases) for bases in layers]
+    found = Neighbours(
+        np.full((max(counts), len(layers), len(layers)), np.nan),
+        [Matches.none(n) for n in counts],
+    )
+    # candidates reach every head in the order of (layer, head), so a stable sort gives a tie to the first
+    for (layer, other), block in _overlap_blocks(layers, device):
+        if other != layer:
+            found.own[: min(block.shape), layer, other] = block.diagonal()
+        block = block.round(DIGITS)
+        if other == layer:
+            np.fill_diagonal(block, -np.inf)
+        else:
+            _keep_nearest(found.matches[other], block.T, layer, n_nearest)
+        _keep_nearest(found.matches[layer], block, other, n_nearest)
+        advance(1)
+    for match in found.matches:
+        match.mean /= max(sum(counts) - 1, 1)
         for name in ("overlap", "other_layer", "other_head"):
-            setattr(match, name, getattr(match, name)[:, : total - 1])
-    return matches
+            setattr(match, name, getattr(match, name)[:, : sum(counts) - 1])
+    return found
+
+
+def _overlap_blocks(layers: Sequence[Array], device: torch.device) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
+    """(layer, layer' ≥ layer) and the overlaps of all heads of both, (head, head') float64; a row of pairs a task."""
+
+    def row(layer: int) -> list[np.ndarray]:
+        left = torch.as_tensor(layers[layer]).to(device)
+        blocks = [overlaps(left, layers[other], device) for other in range(layer, len(layers))]
+        return [block.cpu().numpy() for block in blocks]
+
+    n_bytes = sum(4 * int(np.prod(bases.shape)) for bases in layers)
+    if device.type != "cpu" and n_bytes < free_bytes(device) / 2:  # each is needed once a layer
+        layers = [torch.as_tensor(bases).to(device) for bases in layers]
+
+    for layer, blocks in enumerate(mapped(row, range(len(layers)), device)):
+        for other, block in enumerate(blocks, layer):
+            yield (layer, other), block
+
+
+def overlaps(left: Array, right: Array, device: torch.device = CPU) -> torch.Tensor:
+    """Mean cos² between bases i of left and j of right, each (basis, vector, hidden): (i, j) float64, by one GEMM."""
+    left, right = (torch.as_tensor(side).to(device) for side in (left, right))
+    size, hidden_size = left.shape[1:]
+    products = left.reshape(-1, hidden_size) @ right.reshape(-1, hidden_size).mT
+    columns = products.square_().reshape(len(left), size, -1).sum(1)
+    return columns.reshape(len(left), len(right), size).sum(2, dtype=torch.float64) / size
 
 
 def _keep_nearest(match: Matches, block: np.ndarray, other_layer: int, n_nearest: int) -> None:
@@ -138,11 +183,3 @@ def _keep_nearest(match: Matches, block: np.ndarray, other_layer: int, n_nearest
     match.overlap, match.other_layer, match.other_head = (
         np.take_along_axis(array, order, axis=1) for array in (overlap, layers, numbers)
     )
-
-
-def _block_energies(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """‖Uᵢ Uⱼᵀ‖² for bases i of left and j of right, (i, j) float64, from one GEMM."""
-    size, hidden_size = left.shape[1:]
-    products = left.reshape(-1, hidden_size) @ right.reshape(-1, hidden_size).T
-    columns = np.square(products, out=products).reshape(len(left), size, -1).sum(1)
-    return columns.reshape(len(left), len(right), -1).sum(2, dtype=np.float64)

@@ -20,6 +20,7 @@ import torch
 import transformers
 from accelerate import init_empty_weights
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from transformers import (
     AttentionInterface,
     AutoConfig,
@@ -234,6 +235,16 @@ def with_a_kernel(build: Callable[..., Any], options: dict[str, Any]) -> Any:
 def _weightless(parameter: torch.Tensor) -> torch.Tensor:
     """Zeros of the parameter's shape in four bytes of memory, so that a forward pass finds every shape in place."""
     return torch.zeros(()).expand(parameter.shape)
+
+
+class NoProducts(TorchFunctionMode):
+    """Within the block a linear map by a weight that is not there gives its zeros without a product."""
+
+    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func is nn.functional.linear and not kwargs and args[1].dim() == 2 and args[1].stride() == (0, 0):
+            zeros = args[0].new_zeros(*args[0].shape[:-1], len(args[1]))
+            return zeros if len(args) < 3 or args[2] is None else zeros + args[2]
+        return func(*args, **kwargs or {})
 
 
 def _set_parameter(module: nn.Module, name: str, tensor: torch.Tensor) -> None:

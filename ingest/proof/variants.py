@@ -18,6 +18,7 @@ from torch import nn
 
 from eigenhouse.ingest.capture.sites import KEY_POSITION, Site, Unreadable
 from eigenhouse.ingest.geometry import operators
+from eigenhouse.ingest.geometry.heads import Change, Recipe
 from eigenhouse.ingest.proof.conformance import N_PAIRS, TOLERANCE, Pair, logits, relative_error, rotation
 from eigenhouse.ingest.proof.factors import HeadFactors, HeadNorm, Latent
 from eigenhouse.ingest.proof.norms import read_input_norm
@@ -26,16 +27,6 @@ from eigenhouse.ingest.proof.responses import GAIN, captured, identity_norms
 
 class NotThere(Exception):
     """The variant does not apply to a module; the message says why."""
-
-
-def folded(weight: np.ndarray, gain: np.ndarray) -> np.ndarray:
-    """W diag(γ), γ (hidden,): what the projection does to a normalized hidden state before the norm's gain."""
-    return weight * gain
-
-
-def biased(weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """[W b], (head, feature, hidden + 1): the same on (x, 1)."""
-    return np.concatenate([weight, bias[..., None]], axis=-1)
 
 
 def normed(weight: np.ndarray, norm: HeadNorm) -> np.ndarray:
@@ -49,15 +40,21 @@ def normed(weight: np.ndarray, norm: HeadNorm) -> np.ndarray:
     return norm.gain[..., None] * weight
 
 
+def _turn_of(norm: HeadNorm) -> np.ndarray:
+    """`normed` as a turn, (head, feature, feature): of a norm that looks at one head's features."""
+    eye = np.eye(norm.gain.shape[1])
+    return norm.gain[..., None] * (eye - eye.mean(0) if norm.is_centred else eye)
+
+
+def _mixes_heads(norm: HeadNorm | None) -> bool:
+    """Whether it takes off a mean over all heads: what it makes of a head depends on the others."""
+    return norm is not None and norm.is_centred and norm.spans_heads
+
+
 def latent_normed(weight: np.ndarray, latent: Latent) -> np.ndarray:
     """W (head, feature, hidden) with the gains of the norm in its middle, whose mean is taken off if it does so."""
     assert latent.norm is not None
     return weight + latent.up @ (normed(latent.down[None], latent.norm)[0] - latent.down)
-
-
-def turned(weight: np.ndarray, turn: np.ndarray) -> np.ndarray:
-    """R W for each head; turn = R, (feature, feature)."""
-    return np.einsum("fe,hed->hfd", turn, weight, optimize=True)
 
 
 @dataclass(frozen=True)
@@ -72,19 +69,22 @@ class Layer:
     norm: nn.Module | None  # the one before attention, within the layer
     far: Site | None
 
-    def variant(self, name: str) -> Pair:
-        """The factors of a variant, float64. Raises NotThere where it doesn't apply or isn't reproduced."""
+    def variant(self, name: str) -> Pair | Recipe:
+        """What makes a variant's factors of the content of the plain ones, or its own pair where they don't suffice.
+
+        Raises NotThere where it doesn't apply or isn't reproduced.
+        """
         distance = operators.distance(name)
-        made: Callable[[], tuple[Pair, np.ndarray]] = {
+        made: Callable[[], tuple[Pair | Recipe, np.ndarray]] = {
             "folded": self._folded, "biased": self._biased, "qk_normed": self._qk_normed, "position": self._position,
         }.get(name, lambda: self._turned(distance))  # fmt: skip
         try:
-            pair, errors = made()
+            found, errors = made()
         except Unreadable as reason:
             raise NotThere(str(reason)) from reason
         if not errors.max() <= TOLERANCE:
             raise NotThere(f"its factors are off by {errors.max():.3g} of the largest logit")
-        return pair if distance or name == "position" else self.factors.content(pair)
+        return found
 
     @property
     def _weights(self) -> Pair:
@@ -103,13 +103,19 @@ class Layer:
         q, k = captured(self.site, hidden)
         return q[:, :, 0], k[:, :, 0]
 
-    def _folded(self) -> tuple[Pair, np.ndarray]:
+    def _made_by(self, recipe: Recipe) -> Pair:
+        """The factors that a recipe makes of the layer's own, those of positions included."""
+        query, key = recipe.query.factor(self.factors.w_q), recipe.key.factor(self.factors.w_k)
+        return query.numpy(), key.numpy()
+
+    def _folded(self) -> tuple[Recipe, np.ndarray]:
         """The model's norm and projections, run one after the other on raw hidden states."""
         if self.norm is None:
             raise NotThere("no norm in the layer's own block makes the hidden states that its attention reads")
         like = self.site.call.query
         norm = read_input_norm(self.norm, torch.zeros(1, self.site.hidden_size, device=like.device, dtype=like.dtype))
-        pair = folded(self._weights[0], norm.gain[0]), folded(self._weights[1], norm.gain[0])
+        recipe = Recipe(Change(gain=norm.gain[0]), Change(gain=norm.gain[0]))
+        pair = self._made_by(recipe)
         raw = GAIN * self._rows()
         with torch.no_grad():
             fed = self.norm(torch.from_numpy(raw).to(like.device, like.dtype)[None])[0].double().cpu().numpy()
@@ -119,23 +125,28 @@ class Layer:
         bare = replace(norm, gain=np.ones_like(norm.gain), offset=np.zeros_like(norm.offset))
         unit = bare(raw[:, None])[:, 0]
         ours = replace(self.factors.linear_part(), w_q=pair[0], w_k=pair[1])
-        return pair, self._error(theirs, (ours.query(unit), ours.key(unit)))
+        return recipe, self._error(theirs, (ours.query(unit), ours.key(unit)))
 
-    def _biased(self) -> tuple[Pair, np.ndarray]:
+    def _biased(self) -> tuple[Recipe, np.ndarray]:
         factors = self.factors
         if not (factors.b_q.any() or factors.b_k.any()):
             raise NotThere("its projections of queries and keys have no bias")
         if factors.bias_moves:
             raise NotThere("what is added to its queries and keys depends on their positions")
-        pair = biased(self._weights[0], factors.b_q), biased(self._weights[1], factors.b_k)
+        sides = [
+            np.array(np.broadcast_to(b, w.shape[:2]))
+            for b, w in ((factors.b_q, factors.w_q), (factors.b_k, factors.w_k))
+        ]
+        pair = self._made_by(Recipe(*(Change(bias=bias) for bias in sides)))
         rows = self._rows()
         with identity_norms(self.site):
             theirs = self._at_zero(rows)
         ours = replace(factors.linear_part(), w_q=pair[0], w_k=pair[1], b_q=0 * factors.b_q, b_k=0 * factors.b_k)
         with_one = np.concatenate([rows, np.ones((len(rows), 1))], axis=1)
-        return pair, self._error(theirs, (ours.query(with_one), ours.key(with_one)))
+        content = Recipe(*(Change(bias=bias[:, : factors.n_content]) for bias in sides))
+        return content, self._error(theirs, (ours.query(with_one), ours.key(with_one)))
 
-    def _qk_normed(self) -> tuple[Pair, np.ndarray]:
+    def _qk_normed(self) -> tuple[Pair | Recipe, np.ndarray]:
         """The captured q and k, times the root mean square that the norm divided by."""
         factors = self.factors
         if not any((factors.norm_q, factors.norm_k, factors.latent_q, factors.latent_k)):
@@ -146,7 +157,11 @@ class Layer:
         answers = query[1] * factors.q_scale, key[1] * factors.k_scale
         content = slice(factors.n_content)
         theirs, ours = ((q[..., content], k[..., content]) for q, k in (self._at_zero(rows), answers))
-        return (query[0], key[0]), self._error(theirs, ours)
+        error = self._error(theirs, ours)
+        norms = factors.norm_q, factors.norm_k
+        if any(map(_mixes_heads, norms)) or factors.n_position or factors.latent_q or factors.latent_k:
+            return factors.content((query[0], key[0])), error
+        return Recipe(*(Change(turn=None if norm is None else _turn_of(norm)) for norm in norms)), error
 
     def _side_normed(
         self, rows: np.ndarray, weight: np.ndarray, bias: np.ndarray, norm: HeadNorm | None, latent: Latent | None
@@ -162,7 +177,7 @@ class Layer:
             return factor, linear / latent.norm.rms(z[:, None]) + latent.up @ latent.norm.offset[0]
         if norm is None:
             return weight, raw * rope
-        factor = normed(weight, norm)
+        factor = normed(weight, norm) if _mixes_heads(norm) else Change(turn=_turn_of(norm)).factor(weight).numpy()
         linear = np.einsum("nd,hcd->nhc", rows, factor, optimize=True) + normed(bias[..., None], norm)[..., 0]
         into = raw * (rope if self.factors.norm_follows_rope else 1.0)
         answer = linear * rope / norm.rms(into) + norm.offset * (1.0 if self.factors.norm_follows_rope else rope)
@@ -185,21 +200,22 @@ class Layer:
         )  # fmt: skip
         return pair, self._error((q, k), (ours.query(rows), ours.key(rows)))
 
-    def _turned(self, distance: int) -> tuple[Pair, np.ndarray]:
+    def _turned(self, distance: int) -> tuple[Pair | Recipe, np.ndarray]:
         """R read from positions 0 and Δ, proved between positions 3 and 3 + Δ."""
         if self.far is None:
             raise NotThere("it has no rotary positions")
         if self.far.n_positions <= distance + KEY_POSITION:
             raise NotThere(f"it can't be run at {distance + KEY_POSITION + 1} positions")
         rows, q, k = self._far_answers
-        w_q, w_k = self._weights
-        scale = np.ones(w_q.shape[1]) if self.factors.rope_scale is None else self.factors.rope_scale
+        scale = np.ones(self.factors.w_q.shape[1]) if self.factors.rope_scale is None else self.factors.rope_scale
         turn = rotation(q, k, distance)
         # a row vector is turned from the right: q_Δ = q_0 T; the scaling stands on both sides of it
-        pair = turned(w_q, scale[:, None] * (scale[:, None] * turn).T), w_k
-        ours = replace(self.factors.linear_part(), w_q=pair[0], w_k=w_k, rope_scale=None)
+        recipe = Recipe(Change(turn=(scale[:, None] * (scale[:, None] * turn).T)[None]), Change())
+        pair = self._made_by(recipe)
+        ours = replace(self.factors.linear_part(), w_q=pair[0], w_k=pair[1], rope_scale=None)
         theirs = q[:, :, distance + KEY_POSITION], k[:, :, KEY_POSITION]
-        return pair, self._error(theirs, (ours.query(rows), ours.key(rows)))
+        # the plain factors of latent attention lack the features for positions alone
+        return pair if self.factors.n_position else recipe, self._error(theirs, (ours.query(rows), ours.key(rows)))
 
     @cached_property
     def _far_answers(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

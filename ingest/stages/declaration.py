@@ -30,7 +30,8 @@ GATE = "factors"  # the stage that all others are built on
 class Stage:
     """One measurement of a model, from what it reads to the rows it writes.
 
-    reads: the stages whose files it needs · writes: tables of which it replaces a model's rows · shares: tables that
+    reads: the stages whose files it needs · after: stages that it comes after, and whose files it reads if they are
+    there · writes: tables of which it replaces a model's rows · shares: tables that
     belong to no model, whose rows are kept once there · scope: column → test that its own rows pass in the tables that
     have the column; $names in it are the run's parameters · options: fields of `options.Ingest` that change its
     numbers · unless: switches of `options.Ingest` that leave it out · version: raised when, and only when, a number
@@ -43,6 +44,7 @@ class Stage:
     function: str
     version: int
     reads: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     shares: tuple[str, ...] = ()
     scope: Mapping[str, str] = field(default_factory=dict)
@@ -78,6 +80,7 @@ def stage(
     version: int,
     name: str = "",
     reads: tuple[str, ...] = (),
+    after: tuple[str, ...] = (),
     writes: tuple[str, ...] = (),
     shares: tuple[str, ...] = (),
     scope: Mapping[str, str] | None = None,
@@ -90,11 +93,11 @@ def stage(
 
 @cache
 def declared(room: str = "stages") -> dict[str, Stage]:
-    """Every stage of a room of ingest/ by name, each after those that it reads; what runs text comes last."""
+    """Every stage of a room of ingest/ by name, each after those that it reads or follows; what runs text is last."""
     rest = {each.name: each for path in sorted((INGEST / room).glob("*.py")) for each in _declared_in(path)}
     placed: dict[str, Stage] = {}
     while rest:
-        ready = [each for each in rest.values() if placed.keys() >= set(each.reads)]
+        ready = [each for each in rest.values() if placed.keys() >= {*each.reads, *each.after}]
         if not ready:
             raise ValueError(f"stages that read one another, or one that there is not: {', '.join(sorted(rest))}")
         first = min(ready, key=lambda each: (each.needs_text, each.name))

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from eigenhouse.ingest.geometry.heads import Change, Recipe
 from eigenhouse.ingest.stages.writer import StackFacts
 
 Gang = tuple[list[int], list[int]]  # layers, and query heads that share a key head in all of them
 Pair = tuple[np.ndarray, np.ndarray]
 UNKNOWN = StackFacts("", False, 0.0, {}, {}, {})  # while the gate is at work
+GANG_BYTES = 2**30  # of float64 rows of the queries of a gang, over all layers
+PLAIN = Recipe(Change(), Change())
 
 
 @dataclass(frozen=True)
 class FactorFiles:
     """W_Q (head, feature, hidden) and W_K (kv head, feature, hidden) of each measured layer of one operator.
 
-    facts: what the gate noted of the stack · operator: `metric`, or a variant in a folder of its own.
+    facts: what the gate noted of the stack · operator: `metric`, or a variant in a folder of its own. A variant's
+    factors are a recipe, which changes the plain ones, or a pair of their own.
     """
 
     folder: Path
@@ -28,16 +33,32 @@ class FactorFiles:
 
     @cached_property
     def layers(self) -> list[int]:
-        return sorted(int(path.stem.removeprefix("w_q_")) for path in self.folder.glob("w_q_*.npy"))
+        return sorted({int(path.stem[-4:]) for kind in ("w_q", "recipe") for path in self.folder.glob(f"{kind}_*.np*")})
 
     def load(self, layer: int) -> Pair:
-        """The factors of a layer, mapped, not read."""
-        w_q, w_k = (np.load(self.folder / f"{side}_{layer:04d}.npy", mmap_mode="r") for side in ("w_q", "w_k"))
+        """The factors that a layer has of its own, mapped, not read; those that its recipe changes, if it has one."""
+        if self.recipe(layer) is not PLAIN:
+            return self.plain.load(layer)
+        w_q, w_k = (np.load(self.folder / f"{side}_{layer:04d}.npy", mmap_mode="c") for side in ("w_q", "w_k"))
         return w_q, w_k
 
-    def save(self, layer: int, pair: Pair) -> None:
+    def recipe(self, layer: int) -> Recipe:
+        """What makes a layer's factors of those that `load` gives."""
+        path = self.folder / f"recipe_{layer:04d}.npz"
+        if not path.exists():
+            return PLAIN
+        with np.load(path) as held:
+            sides = [{field.name: held.get(f"{side}_{field.name}") for field in fields(Change)} for side in "qk"]
+        return Recipe(*(Change(**side) for side in sides))
+
+    def save(self, layer: int, made: Pair | Recipe) -> None:
         self.folder.mkdir(exist_ok=True)
-        for side, weight in zip(("w_q", "w_k"), pair, strict=True):
+        if isinstance(made, Recipe):
+            parts = {f"q_{name}": part for name, part in vars(made.query).items() if part is not None}
+            parts |= {f"k_{name}": part for name, part in vars(made.key).items() if part is not None}
+            np.savez(self.folder / f"recipe_{layer:04d}.npz", **parts)
+            return
+        for side, weight in zip(("w_q", "w_k"), made, strict=True):
             np.save(self.folder / f"{side}_{layer:04d}.npy", weight.astype(np.float32))
 
     @property
@@ -48,10 +69,23 @@ class FactorFiles:
     def variant(self, operator: str) -> FactorFiles:
         return FactorFiles(self.folder / operator, self.facts, operator)
 
+    @property
+    def plain(self) -> FactorFiles:
+        """Those of the metric itself."""
+        return self if self.operator == "metric" else FactorFiles(self.folder.parent, self.facts)
+
     @cached_property
     def shapes(self) -> dict[int, tuple[tuple[int, ...], tuple[int, ...]]]:
         """Layer → the shapes of W_Q and W_K."""
-        return {layer: (w_q.shape, w_k.shape) for layer in self.layers for w_q, w_k in [self.load(layer)]}
+        shapes = {}
+        for layer in self.layers:
+            recipe, pair = self.recipe(layer), self.load(layer)
+            query, key = (
+                (*side.shape[:2], side.shape[2] + (change.bias is not None))
+                for side, change in zip(pair, (recipe.query, recipe.key), strict=True)
+            )
+            shapes[layer] = query, key
+        return shapes
 
     @property
     def n_pairs(self) -> int:
@@ -61,21 +95,32 @@ class FactorFiles:
 
     @property
     def gangs(self) -> list[Gang]:
-        """(layers, query heads) that share a key head in every one of the layers; single heads where layers differ."""
+        """(layers, query heads) that share a key head in every one of the layers; single heads where layers differ.
+
+        No more heads than have GANG_BYTES of rows together.
+        """
         counts = {layer: (query[0], key[0]) for layer, (query, key) in self.shapes.items()}
         n_heads, n_kv_heads = next(iter(counts.values()))
         if set(counts.values()) == {(n_heads, n_kv_heads)}:
-            group = n_heads // n_kv_heads
-            return [(self.layers, list(range(key * group, (key + 1) * group))) for key in range(n_kv_heads)]
+            return [(self.layers, heads) for heads in self._groups(n_heads, n_heads // n_kv_heads)]
         most = max(n for n, _ in counts.values())
         return [([layer for layer in self.layers if head < counts[layer][0]], [head]) for head in range(most)]
 
-    def of_gang(self, gang: Gang) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Its queries' factors in each of its layers, and the one key head's."""
+    def _groups(self, n_heads: int, group: int) -> Iterator[list[int]]:
+        head_bytes = sum(8 * query[1] * query[2] for query, _ in self.shapes.values())
+        n_at_once = max(1, min(group, GANG_BYTES // head_bytes))
+        for first in range(0, n_heads, group):
+            for start in range(first, first + group, n_at_once):
+                yield list(range(start, min(start + n_at_once, first + group)))
+
+    def of_gang(self, gang: Gang) -> tuple[list[np.ndarray], list[np.ndarray], list[Recipe]]:
+        """Its queries' factors in each of its layers, the one key head's, and what changes both."""
         layers, heads = gang
-        w_q, w_k = [], []
+        w_q, w_k, recipes = [], [], []
         for layer in layers:
             queries, keys = self.load(layer)
-            w_q.append(queries[heads[0] : heads[-1] + 1])
-            w_k.append(keys[heads[0] // (len(queries) // len(keys))])
-        return w_q, w_k
+            own, number = slice(heads[0], heads[-1] + 1), heads[0] // (len(queries) // len(keys))
+            w_q.append(queries[own])
+            w_k.append(keys[number])
+            recipes.append(self.recipe(layer).of_heads(own, slice(number, number + 1)))
+        return w_q, w_k, recipes

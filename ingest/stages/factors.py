@@ -15,6 +15,7 @@ from eigenhouse.ingest import console
 from eigenhouse.ingest.capture.sites import Unreadable
 from eigenhouse.ingest.capture.stacks import Stack, attention_kind, own_layer, position_encoding
 from eigenhouse.ingest.capture.workbench import Workbench
+from eigenhouse.ingest.geometry.heads import Recipe
 from eigenhouse.ingest.models.witness import Testimony
 from eigenhouse.ingest.proof.conformance import TOLERANCE, Pair, proven_factors
 from eigenhouse.ingest.proof.factors import HeadFactors
@@ -143,8 +144,8 @@ def _prove(
             factors, errors = proven_factors(site, bench.singles[index])
             if errors.max() <= TOLERANCE:
                 files.save(layer, factors.content((factors.w_q, factors.w_k)))
-                for name, pair in _proven_variants(bench, stack, index, factors, absent):
-                    files.variant(f"metric_{name}").save(layer, pair)
+                for name, made in _proven_variants(bench, stack, index, factors, absent):
+                    files.variant(f"metric_{name}").save(layer, made)
                 return factors, errors
     except Unreadable as reason:
         stack.skipped[site.path] = str(reason)
@@ -158,7 +159,7 @@ def _prove(
 
 def _proven_variants(
     bench: Workbench, stack: Stack, index: int, factors: HeadFactors, absent: Absent
-) -> Iterator[tuple[str, Pair]]:
+) -> Iterator[tuple[str, Pair | Recipe]]:
     site = bench.sites[index]
     norm = site.input_norm if site.input_norm and site.input_norm.startswith(own_layer(stack, site.path)) else None
     if sum(other.path == site.path for other in bench.sites) > 1:

@@ -8,7 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from eigenhouse.ingest import console
+import torch
+
+from eigenhouse.ingest import console, devices
 from eigenhouse.ingest.stages.declaration import GATE
 from eigenhouse.ingest.stages.factor_files import FactorFiles
 from eigenhouse.ingest.stages.writer import Manifest
@@ -43,6 +45,11 @@ class Inputs:
     @cached_property
     def bench(self) -> Workbench:
         return self.load()
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where geometry is computed."""
+        return devices.for_geometry(self.options.device)
 
     @cached_property
     def stacks(self) -> list[FactorFiles]:

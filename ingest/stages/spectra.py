@@ -1,16 +1,23 @@
-"""The spectra of every head's metric: values, eigenvectors, norms, and the inner products of spectra over layers."""
+"""The spectra of every head's metric: values, eigenvectors, norms, and the inner products of spectra over layers.
+
+Each layer's decomposition is kept beside the rows (.npz): subspaces and grams read it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
+import torch
 
 from eigenhouse.ingest import console
+from eigenhouse.ingest.devices import in_blocks
 from eigenhouse.ingest.geometry import grams, identities
 from eigenhouse.ingest.geometry import spectra as geometry
-from eigenhouse.ingest.geometry.spectra import LayerHeads
+from eigenhouse.ingest.geometry.heads import LayerHeads
+from eigenhouse.ingest.geometry.spectra import Decomposition
 from eigenhouse.ingest.stages.declaration import stage
 from eigenhouse.ingest.stages.factor_files import FactorFiles
 from eigenhouse.ingest.stages.frames import long_frame, null_frame, pair_frame, vector_frame
@@ -20,7 +27,7 @@ from eigenhouse.ingest.stages.writer import Rows, Writer
 EIGENVECTOR_BYTES = 64 * 2**20  # kept by default up to this size a model
 HEAD_NORMS = ("metric_fro_sq", "trace", "w_q_fro_sq", "w_k_fro_sq", "head_product_fro_sq")
 Sigmas = dict[int, np.ndarray]  # layer → (head, k)
-LayerTask = tuple[FactorFiles, int, bool]  # of which operator, which layer, and whether its eigenvectors are kept
+LayerTask = tuple[FactorFiles, int, bool, torch.device]  # which layer of a stack, whether its eigenvectors are kept
 
 
 @stage(
@@ -35,9 +42,12 @@ LayerTask = tuple[FactorFiles, int, bool]  # of which operator, which layer, and
 def spectra(inputs: Inputs, out: Writer) -> None:
     """Identities are checked head by head. `null_spectra` gets the layers' shapes, which belong to no model."""
     keeps = {stack.facts.name: _keeps_vectors(stack, inputs.options.eigenvectors) for stack in inputs.stacks}
-    tasks = [(stack, layer, keeps[stack.facts.name]) for stack in inputs.stacks for layer in stack.layers]
+    tasks = [
+        (stack, layer, keeps[stack.facts.name], inputs.device) for stack in inputs.stacks for layer in stack.layers
+    ]
     sigmas: dict[tuple[str, str], Sigmas] = {}
-    for (stack, layer, _), found in inputs.map(measure_layer, tasks, "spectra (layers)"):
+    for (stack, layer, *_), (found, decomposition) in inputs.map(measure_layer, tasks, "spectra (layers)"):
+        DecompositionFiles(out.folder(stack.facts.name)).save(layer, decomposition)
         out.add(stack.facts.name, layer_rows(stack, layer, found))
         for operator, sigma in found.sigmas.items():
             sigmas.setdefault((stack.facts.name, operator), {})[layer] = sigma
@@ -69,20 +79,69 @@ class LayerSpectra:
     sigmas: dict[str, np.ndarray]
     norms: dict[str, np.ndarray]
     eigenvalues: np.ndarray | None
-    eigenvectors: np.ndarray | None
+    eigenvectors: np.ndarray | None = None
 
 
-def measure_layer(task: LayerTask) -> LayerSpectra:
-    """Measure and check. The metric has its head product beside it, a variant stands alone."""
-    factors, layer, keeps_vectors = task
-    heads = LayerHeads.of(*factors.load(layer), is_cross=factors.facts.is_cross)
-    norms, metric = geometry.head_norms(heads), geometry.metric_svd(heads)
-    eigen = None if heads.is_cross else geometry.signed_eigen(heads)
-    identities.check_spectra(heads, norms, metric, eigen, f"layer {layer}")
-    sigmas = {factors.operator: metric[1]}
-    if factors.operator == "metric" and not heads.is_cross:
-        sigmas["head_product"] = geometry.head_product_sigma(heads)
-    return LayerSpectra(sigmas, norms, eigen and eigen[0], eigen[1] if eigen and keeps_vectors else None)
+@dataclass(frozen=True)
+class DecompositionFiles:
+    """The metric's decomposition of each layer, which later stages read in place of decomposing heads again."""
+
+    folder: Path
+
+    def save(self, layer: int, found: Decomposition) -> None:
+        parts = {field.name: getattr(found, field.name) for field in fields(found)}
+        np.savez(self._path(layer), **{name: part.numpy() for name, part in parts.items() if part is not None})
+
+    def load(self, layer: int) -> Decomposition:
+        with np.load(self._path(layer)) as held:
+            parts = {name: torch.from_numpy(held[name]) for name in held.files}
+        return Decomposition(**{field.name: parts.get(field.name) for field in fields(Decomposition)})  # type: ignore[arg-type]
+
+    def fro_sq(self, layer: int) -> np.ndarray:
+        """‖M‖² of every head as Σσ², (head,)."""
+        with np.load(self._path(layer)) as held:
+            return np.square(held["sigma"]).sum(-1)
+
+    def _path(self, layer: int) -> Path:
+        return self.folder / f"decomposition_{layer:04d}.npz"
+
+
+def measure_layer(task: LayerTask) -> tuple[LayerSpectra, Decomposition]:
+    """Measure and check every head of the metric, and its head product."""
+    factors, layer, keeps_vectors, device = task
+    w_q, w_k = factors.load(layer)
+    group, where = len(w_q) // len(w_k), f"layer {layer}"
+
+    def block(queries: slice, device: torch.device) -> tuple[Decomposition, dict[str, torch.Tensor]]:
+        heads = LayerHeads.of(w_q[queries], w_k[keys_of(queries, group)], factors.facts.is_cross, device)
+        found, arrays = geometry.decompose(heads), geometry.head_norms(heads)
+        identities.check_sums(heads, arrays, found, where, queries.start)
+        identities.check_through_factors(heads, arrays, found, where, queries.start)
+        if not heads.is_cross:
+            arrays["head_product"] = geometry.head_product_sigma(heads)
+            if keeps_vectors:
+                arrays["eigenvectors"] = geometry.eigenvectors(heads, found).float()
+        return found, arrays
+
+    parts = in_blocks(block, len(w_q), group, device, console.say)
+    found = Decomposition.joined([part for part, _ in parts])
+    arrays = joined([more for _, more in parts])
+    sigmas = {"metric": found.sigma.numpy()}
+    if "head_product" in arrays:
+        sigmas["head_product"] = arrays.pop("head_product")
+    eigenvectors = arrays.pop("eigenvectors", None)
+    eigenvalues = None if found.eigenvalues is None else found.eigenvalues.numpy()
+    return LayerSpectra(sigmas, arrays, eigenvalues, eigenvectors), found
+
+
+def keys_of(queries: slice, group: int) -> slice:
+    """The key heads that a block of query heads reads."""
+    return slice(queries.start // group, (queries.stop - 1) // group + 1)
+
+
+def joined(parts: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, np.ndarray]:
+    """Arrays of all heads, given those of blocks of them."""
+    return {name: torch.cat([part[name].cpu() for part in parts]).numpy() for name in parts[0]}
 
 
 def layer_rows(factors: FactorFiles, layer: int, found: LayerSpectra) -> Iterator[Rows]:

@@ -1,55 +1,73 @@
 """The stage of subspaces: from proven factors to the rows that compare heads' leading directions over depth.
 
-The bases of a layer are made once and kept beside the tables as .npy, for the comparison of layers here and for the
-alignments with MLPs later. In memory are one layer's factors, one head's bases over all layers, or two layers' bases.
+The bases of a layer are made of its decomposition once and kept beside the tables as .npy, for the comparison of layers
+here and for the alignments with MLPs later. In memory are one layer's factors, one head's bases over all layers, or two
+layers' bases a thread.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest import console
+from eigenhouse.ingest.devices import in_blocks, or_on_cpu
 from eigenhouse.ingest.geometry import subspaces as geometry
-from eigenhouse.ingest.geometry.spectra import N_EIGENVECTORS, LayerHeads
+from eigenhouse.ingest.geometry.heads import LayerHeads
+from eigenhouse.ingest.geometry.spectra import N_EIGENVECTORS
 from eigenhouse.ingest.geometry.subspaces import SIDES, Bases
 from eigenhouse.ingest.stages.declaration import stage
 from eigenhouse.ingest.stages.factor_files import FactorFiles
 from eigenhouse.ingest.stages.frames import long_frame
 from eigenhouse.ingest.stages.inputs import Inputs
+from eigenhouse.ingest.stages.spectra import DecompositionFiles, keys_of
 from eigenhouse.ingest.stages.writer import Rows, Writer
 
 ROUNDING = 1e-5  # what float32 bases may exceed a cosine's range by; more is a fault
+BASES = ("vectors", "is_degenerate")
 TIED_TOP = "top"  # the kind under which it is kept whether the first eigenvector is tied
+# which layer of a stack, the vectors of its sides and of its eigenvectors, where its decompositions are
+LayerTask = tuple[FactorFiles, int, int, int, DecompositionFiles, torch.device]
 
 
 @stage(
-    reads=("factors",),
+    reads=("factors", "spectra"),
     writes=("side_overlaps", "head_matches", "principal_cosines", "eigenvector_overlaps"),
     options=("subspace_size", "principal_sides"),
     unless=("dynamic_only",),
-    version=1,
+    version=2,
 )
 def subspaces(inputs: Inputs, out: Writer) -> None:
     """Every head against itself in all other layers, and the nearest heads anywhere; the bases stay beside the rows."""
     sizes = {stack.facts.name: _sizes(stack, inputs.options.subspace_size) for stack in inputs.stacks}
-    tasks = [(stack, layer, *sizes[stack.facts.name]) for stack in inputs.stacks for layer in stack.layers]
+    spectra = {name: DecompositionFiles(inputs.folder("spectra") / name) for name in sizes}
+    tasks = [
+        (stack, layer, *sizes[name], spectra[name], inputs.device)
+        for stack in inputs.stacks
+        for name in [stack.facts.name]
+        for layer in stack.layers
+    ]
     for (stack, layer, *_), kinds in inputs.map(layer_bases, tasks, "subspaces (layers)"):
         BasisFiles(out.folder(stack.facts.name)).save(layer, kinds)
     for stack in inputs.stacks:
         bases = BasisFiles(out.folder(stack.facts.name))
-        heads = [(bases, head, inputs.options.principal_sides) for head in range(bases.most_heads)]
-        for _, rows in inputs.map(compare_layers, heads, "overlaps (heads)"):
+        heads = [(bases, head, inputs.options.principal_sides, inputs.device) for head in range(bases.most_heads)]
+        for _, rows in inputs.map(compare_layers, heads, "principal cosines (heads)"):
             out.add(stack.facts.name, rows)
+        found = {side: _neighbours(bases, side, inputs.device) for side in SIDES}
+        for head, side in product(range(bases.most_heads), SIDES):
+            out.add(stack.facts.name, _overlap_rows(bases, side, found[side], head))
         for side in SIDES:
-            out.add(stack.facts.name, _match_rows(bases, side))
+            out.add(stack.facts.name, _match_rows(bases, side, found[side]))
 
 
 def _sizes(stack: FactorFiles, subspace_size: int) -> tuple[int, int]:
@@ -58,15 +76,26 @@ def _sizes(stack: FactorFiles, subspace_size: int) -> tuple[int, int]:
     return size, min(N_EIGENVECTORS, *(min(2 * query[1], query[2]) for query, _ in stack.shapes.values()))
 
 
-def layer_bases(task: tuple[FactorFiles, int, int, int]) -> dict[str, Bases]:
-    """The bases of each kind, and under `top` the first eigenvectors."""
-    factors, layer, size, n_eigen = task
-    heads = LayerHeads.of(*factors.load(layer), is_cross=factors.facts.is_cross)
-    kinds = geometry.side_bases(heads, size)
-    if not heads.is_cross:
-        kinds["eigen"], top_is_tied = geometry.eigen_bases(heads, n_eigen)
-        kinds[TIED_TOP] = Bases(kinds["eigen"].vectors[:, :1], top_is_tied)
-    return kinds
+def layer_bases(task: LayerTask) -> dict[str, Bases]:
+    """The bases of each kind, and under `top` the first eigenvectors; of vectors that were found already."""
+    factors, layer, size, n_eigen, spectra, device = task
+    (w_q, w_k), found = factors.load(layer), spectra.load(layer)
+    group = len(w_q) // len(w_k)
+
+    def block(queries: slice, device: torch.device) -> dict[str, Bases]:
+        heads = LayerHeads.of(w_q[queries], w_k[keys_of(queries, group)], factors.facts.is_cross, device)
+        own = found.heads(queries).to(device)
+        kinds = geometry.side_bases(heads, own, size)
+        if not heads.is_cross:
+            kinds["eigen"], top_is_tied = geometry.eigen_bases(heads, own, n_eigen)
+            kinds[TIED_TOP] = Bases(kinds["eigen"].vectors[:, :1], top_is_tied)
+        return kinds
+
+    parts = in_blocks(block, len(w_q), group, device, console.say)
+    return {
+        kind: Bases(*(np.concatenate([getattr(part[kind], name) for part in parts]) for name in BASES))
+        for kind in parts[0]
+    }
 
 
 @dataclass(frozen=True)
@@ -98,7 +127,7 @@ class BasisFiles:
         return max(self.n_heads.values())
 
     def __call__(self, kind: str, layer: int) -> Bases:
-        vectors = np.load(self.folder / f"{kind}_{layer:04d}.npy", mmap_mode="r")
+        vectors = np.load(self.folder / f"{kind}_{layer:04d}.npy", mmap_mode="c")
         return Bases(vectors, self.is_degenerate(kind, layer))
 
     def is_degenerate(self, kind: str, layer: int) -> np.ndarray:
@@ -107,36 +136,34 @@ class BasisFiles:
     def of_head(self, kind: str, head: int) -> tuple[list[int], np.ndarray, np.ndarray]:
         """Layers that have the head, its basis in each (layer, vector, hidden), and whether each is degenerate."""
         layers = [layer for layer in self.layers if head < self.n_heads[layer]]
-        bases = [self(kind, layer) for layer in layers]
-        tied = np.array([basis.is_degenerate[head] for basis in bases])
-        return layers, np.stack([basis.vectors[head] for basis in bases]), tied
+        tied = np.array([self.is_degenerate(kind, layer)[head] for layer in layers])
+        return layers, self.vectors_of_head(kind, head), tied
+
+    def vectors_of_head(self, kind: str, head: int) -> np.ndarray:
+        """Its basis in each layer that has the head, (layer, vector, hidden)."""
+        return np.stack([self(kind, layer).vectors[head] for layer in self.layers if head < self.n_heads[layer]])
 
 
-def compare_layers(task: tuple[BasisFiles, int, bool]) -> list[Rows]:
-    """One head against itself in all other layers."""
-    bases, head, principal_sides = task
+def compare_layers(task: tuple[BasisFiles, int, bool, torch.device]) -> list[Rows]:
+    """One head's principal cosines with itself in all other layers."""
+    bases, head, principal_sides, device = task
     n_layers = sum(head < n_heads for n_heads in bases.n_heads.values())
     n_pairs = n_layers * (n_layers - 1) // 2
     rows: list[Rows] = []
     if n_layers < 2:
         return rows
     # 'eigen' < 'key' < 'query': rows come in the order of the tables' keys
-    for kind in sorted(bases.kinds):
+    for kind in sorted(bases.kinds) if principal_sides else bases.kinds[len(SIDES) :]:
         layers, vectors, tied = bases.of_head(kind, head)
         pairs = HeadPairs(head, layers, tied)
-        if kind == "eigen" or principal_sides:
-            cosines = within_unit(geometry.principal_cosines(vectors), pairs.where)
-            frame = pairs.frame({"basis": kind}, cosine=cosines)
-            rows.append(Rows("principal_cosines", frame, n_pairs * vectors.shape[1]))
+        cosines = within_unit(geometry.principal_cosines(vectors, device), pairs.where)
+        frame = pairs.frame({"basis": kind}, cosine=cosines)
+        rows.append(Rows("principal_cosines", frame, n_pairs * vectors.shape[1]))
         if kind == "eigen":
             top = np.array([bases.is_degenerate(TIED_TOP, layer)[head] for layer in layers])
             top1 = within_unit(geometry.vector_overlaps(vectors[:, 0])[pairs.indices], pairs.where)
             frame = HeadPairs(head, layers, top).frame({}, top1_overlap=top1)
             rows.append(Rows("eigenvector_overlaps", frame, n_pairs))
-        else:
-            overlap = within_unit(geometry.overlaps(vectors)[pairs.indices], pairs.where)
-            frame = pairs.frame({"side": kind, "subspace_size": vectors.shape[1]}, overlap=overlap)
-            rows.append(Rows("side_overlaps", frame, n_pairs))
     return rows
 
 
@@ -162,12 +189,27 @@ class HeadPairs:
         return frame.with_columns(series, *(pl.lit(value).alias(key) for key, value in constants.items()))
 
 
-def _match_rows(bases: BasisFiles, side: str) -> Iterator[Rows]:
-    layers = [bases(side, layer) for layer in bases.layers]
-    with console.stage(f"nearest {side} sides (pairs)", len(layers) * (len(layers) + 1) // 2) as advance:
-        matches = geometry.nearest_heads([layer.vectors for layer in layers], advance=advance)
+def _neighbours(bases: BasisFiles, side: str, device: torch.device) -> geometry.Neighbours:
+    vectors = [bases(side, layer).vectors for layer in bases.layers]
+    with console.stage(f"{side} sides (pairs of layers)", len(vectors) * (len(vectors) + 1) // 2) as advance:
+        measure = partial(geometry.neighbours, vectors, geometry.N_NEAREST, advance=advance)
+        return or_on_cpu(measure, device, console.say)
+
+
+def _overlap_rows(bases: BasisFiles, side: str, found: geometry.Neighbours, head: int) -> Iterator[Rows]:
+    """One head with itself in all other layers."""
+    has = [number for number, layer in enumerate(bases.layers) if head < bases.n_heads[layer]]
+    layers = [bases.layers[number] for number in has]
+    pairs = HeadPairs(head, layers, np.array([bases.is_degenerate(side, layer)[head] for layer in layers]))
+    if n_pairs := len(pairs.keys):
+        overlap = within_unit(found.own[head][np.ix_(has, has)][pairs.indices], pairs.where)
+        size = bases(side, layers[0]).vectors.shape[1]
+        yield Rows("side_overlaps", pairs.frame({"side": side, "subspace_size": size}, overlap=overlap), n_pairs)
+
+
+def _match_rows(bases: BasisFiles, side: str, found: geometry.Neighbours) -> Iterator[Rows]:
     n_ranks = min(geometry.N_NEAREST, sum(bases.n_heads.values()) - 1)
-    for layer, match in zip(bases.layers, matches, strict=True):
+    for layer, match in zip(bases.layers, found.matches, strict=True):
         if n_ranks:
             yield Rows("head_matches", _match_frame(bases, side, layer, match), bases.n_heads[layer] * n_ranks)
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import polars as pl
+import torch
 from torch import nn
 
 from eigenhouse.ingest import console
 from eigenhouse.ingest.capture.stacks import Stack
 from eigenhouse.ingest.capture.workbench import Workbench
-from eigenhouse.ingest.geometry.weight_spectra import weight_sigmas
-from eigenhouse.ingest.models.matrices import find_value_and_output
+from eigenhouse.ingest.devices import or_on_cpu
+from eigenhouse.ingest.geometry.weight_spectra import gram, weight_sigmas
+from eigenhouse.ingest.models.matrices import Piece, find_value_and_output
 from eigenhouse.ingest.proof.layouts import fused_values
 from eigenhouse.ingest.stages.declaration import stage
 from eigenhouse.ingest.stages.factor_files import FactorFiles
 from eigenhouse.ingest.stages.frames import long_frame
+from eigenhouse.ingest.stages.gram_files import READ_HIDDEN_STATES, GramFiles
 from eigenhouse.ingest.stages.inputs import Inputs
 from eigenhouse.ingest.stages.model_parts import matrices, mlp_of, stack_of
 from eigenhouse.ingest.stages.writer import Writer
@@ -33,7 +37,10 @@ KINDS = {"layer": pl.Int32, "weight": pl.String, "expert": pl.Int32, "n_rows": p
     version=1,
 )
 def weights(inputs: Inputs, out: Writer) -> None:
-    """Of every layer, whether its attention is measured or not; what couldn't be read is noted."""
+    """Of every layer, whether its attention is measured or not; what couldn't be read is noted.
+
+    The Grams of gate and up matrices stay beside the rows: the alignments need them too.
+    """
     stacks = [(factors, stack_of(inputs.bench, factors.facts.name)) for factors in inputs.stacks]
     with console.stage("weights (layers)", sum(stack.n_layers for _, stack in stacks)) as advance:
         for factors, stack in stacks:
@@ -41,9 +48,11 @@ def weights(inputs: Inputs, out: Writer) -> None:
             for layer in range(stack.n_layers):
                 shapes = []
                 frames = []
+                grams = GramFiles(out.folder(name))
                 for matrix in _matrices_of_layer(inputs, factors, stack, layer, skipped):
                     at = {"layer": layer, "weight": matrix.weight, "expert": matrix.expert}
-                    sigmas = weight_sigmas(matrix.values)
+                    measure = partial(_sigmas, matrix, layer, grams)
+                    sigmas = or_on_cpu(measure, inputs.device, console.say)
                     frames.append(long_frame(at, ("k",), sigma=sigmas.astype(np.float32)))
                     shapes.append((layer, matrix.weight, matrix.expert, *matrix.values.shape))
                 if frames:
@@ -57,9 +66,21 @@ def weights(inputs: Inputs, out: Writer) -> None:
 
 @dataclass(frozen=True)
 class _Matrix:
+    """piece: where it lies in an MLP."""
+
     weight: str
     expert: int
     values: np.ndarray
+    piece: Piece | None = None
+
+
+def _sigmas(matrix: _Matrix, layer: int, grams: GramFiles, device: torch.device) -> np.ndarray:
+    """σ of a matrix; its Gram is kept where the alignments need it."""
+    its_gram = None
+    if matrix.piece and matrix.weight in READ_HIDDEN_STATES:
+        its_gram = gram(matrix.values, device=device)
+        grams.save(layer, matrix.piece, its_gram.float().cpu().numpy())
+    return weight_sigmas(matrix.values, device, its_gram).cpu().numpy()
 
 
 def _matrices_of_layer(
@@ -71,7 +92,7 @@ def _matrices_of_layer(
     if not stack.is_cross:  # a cross stack's MLPs are its decoder's, and stand there
         pieces = mlp_of(inputs.bench, stack, layer, inputs.options.max_experts).pieces
         for piece, values in matrices(inputs.bench.loaded, pieces):
-            yield _Matrix(piece.weight, piece.expert, values)
+            yield _Matrix(piece.weight, piece.expert, values, piece)
 
 
 def _of_attention(
