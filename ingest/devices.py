@@ -87,18 +87,23 @@ def _seconds(device: torch.device) -> float:
     return min(tries[1:])
 
 
-def mapped(function: Callable[[Task], Result], tasks: Iterable[Task], device: torch.device) -> Iterator[Result]:
-    """The function of each task, in the order of the tasks; no more of them are under way than there are threads."""
-    n_threads = torch.get_num_threads()
-    if device.type != "cpu" or n_threads == 1:
+def mapped(
+    function: Callable[[Task], Result], tasks: Iterable[Task], device: torch.device, at_once: int | None = None
+) -> Iterator[Result]:
+    """The function of each task, in the order of the tasks; `at_once` of them under way, or as many as keep all busy.
+
+    One at once runs in the caller's thread, with all of torch's threads.
+    """
+    at_once = n_threads() + 1 if at_once is None else at_once
+    if device.type != "cpu" or at_once == 1 or n_threads() == 1:
         yield from map(function, tasks)
         return
-    pool, waiting = _pool(n_threads), deque[Future[Result]]()
+    pool, waiting = _pool(), deque[Future[Result]]()
     try:
         for task in tasks:
-            waiting.append(pool.submit(function, task))
-            if len(waiting) > n_threads:
+            if len(waiting) == at_once:
                 yield waiting.popleft().result()
+            waiting.append(pool.submit(function, task))
         while waiting:
             yield waiting.popleft().result()
     finally:
@@ -107,9 +112,15 @@ def mapped(function: Callable[[Task], Result], tasks: Iterable[Task], device: to
 
 
 @cache
-def _pool(n_threads: int) -> ThreadPoolExecutor:
+def n_threads() -> int:
+    """Of the CPU, as torch counts them: OMP_NUM_THREADS, or the cores."""
+    return torch.get_num_threads()
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
     # the setting is the calling thread's own, in OpenMP and in MKL
-    return ThreadPoolExecutor(n_threads, "arithmetic", initializer=lambda: torch.set_num_threads(1))
+    return ThreadPoolExecutor(n_threads(), "arithmetic", initializer=lambda: torch.set_num_threads(1))
 
 
 def in_blocks(function: Callable[..., Result], n: int, step: int, device: torch.device, say: Say) -> list[Result]:
@@ -118,7 +129,7 @@ def in_blocks(function: Callable[..., Result], n: int, step: int, device: torch.
     The CPU takes enough blocks for its threads, a GPU all at once. Where its memory doesn't suffice, blocks are halved
     down to one each, and then the CPU takes over, which is said.
     """
-    size = n if device.type != "cpu" else -(-n // (BLOCKS_A_THREAD * torch.get_num_threads()))
+    size = n if device.type != "cpu" else -(-n // (BLOCKS_A_THREAD * n_threads()))
     while True:
         size = _fitting(size, step)
         blocks = [slice(start, min(start + size, n)) for start in range(0, n, size)]
@@ -131,7 +142,7 @@ def in_blocks(function: Callable[..., Result], n: int, step: int, device: torch.
                 size //= 2
             else:
                 say(f"out of memory on {device}: the CPU takes over")
-                device, size = CPU, -(-n // (BLOCKS_A_THREAD * torch.get_num_threads()))
+                device, size = CPU, -(-n // (BLOCKS_A_THREAD * n_threads()))
             torch.cuda.empty_cache()
 
 

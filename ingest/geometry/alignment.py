@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from eigenhouse.ingest.devices import CPU
+from eigenhouse.ingest.devices import CPU, mapped
 from eigenhouse.ingest.geometry.heads import Array
 
 BLOCK_BYTES = 2**30  # of the rows of all Grams and span sums that are held at a time
 MOST_ROWS = 256
+BLOCK = 256  # rows of bases that a thread takes at a time
 
 
 def energy_fractions(gram: Array, bases: Array, device: torch.device = CPU) -> np.ndarray:
@@ -29,7 +30,8 @@ def energy_fractions(gram: Array, bases: Array, device: torch.device = CPU) -> n
     if gram.shape != (hidden_size, hidden_size):
         raise ValueError(f"want a Gram (hidden, hidden) with hidden = {hidden_size}; got {tuple(gram.shape)}")
     rows = bases.reshape(-1, hidden_size)
-    energies = torch.einsum("ij,ij->i", rows @ gram, rows).double().reshape(n_bases, size).sum(1)
+    blocks = mapped(lambda rows: torch.einsum("ij,ij->i", rows @ gram, rows), rows.split(BLOCK), device)
+    energies = torch.cat(list(blocks)).double().reshape(n_bases, size).sum(1)
     return _shares(energies.cpu().numpy()[None], _traces([gram]))[0]
 
 
@@ -50,9 +52,13 @@ def summed_fractions(
         own = slice(start, min(start + n_rows, hidden_size))
         weights = torch.stack([torch.as_tensor(gram[own]).to(device).reshape(-1) for gram in grams])
         spans = torch.empty(len(bases), weights.shape[1], dtype=weights.dtype, device=device)
-        for span, of_head in zip(spans, bases, strict=True):
-            rows = torch.as_tensor(of_head()).to(device).reshape(-1, hidden_size)
-            torch.mm(rows[:, own].mT, rows, out=span.view(-1, hidden_size))
+
+        def fill(number: int, own: slice = own, spans: torch.Tensor = spans) -> None:
+            rows = torch.as_tensor(bases[number]()).to(device).reshape(-1, hidden_size)
+            torch.mm(rows[:, own].mT, rows, out=spans[number].view(-1, hidden_size))
+
+        for _ in mapped(fill, range(len(bases)), device):
+            pass
         energies += weights.double() @ spans.double().mT
     return _shares(energies.cpu().numpy(), _traces(grams))
 

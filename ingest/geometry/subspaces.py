@@ -21,6 +21,7 @@ from eigenhouse.ingest.geometry.spectra import Decomposition
 
 SIDES = ("key", "query")
 N_NEAREST = 5
+PAIRS = 256  # of layers whose principal cosines a thread takes at a time
 DIGITS = 7  # of an overlap that count when heads are ranked: further ones are rounding, and would break ties
 TIE = 1e-6  # of the largest value: with a smaller step at the cut, rounding decides which directions are chosen
 
@@ -76,7 +77,8 @@ def principal_cosines(bases: Array, device: torch.device = CPU) -> np.ndarray:
     rows = torch.as_tensor(bases).to(device).reshape(-1, hidden_size)
     products = (rows @ rows.mT).reshape(n_layers, size, n_layers, size).transpose(1, 2)
     first, second = np.triu_indices(n_layers, 1)
-    return torch.linalg.svdvals(products[first, second].double()).cpu().numpy()
+    pairs = products[first, second].double().split(PAIRS)
+    return torch.cat(list(mapped(torch.linalg.svdvals, pairs, device))).cpu().numpy()
 
 
 def vector_overlaps(vectors: np.ndarray) -> np.ndarray:

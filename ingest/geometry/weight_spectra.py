@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 import torch
 
-from eigenhouse.ingest.devices import CPU, mapped
+from eigenhouse.ingest.devices import CPU, mapped, n_threads
 from eigenhouse.ingest.geometry.heads import Array
 
 MARGIN = 1e3  # of the Gram's rounding that its smallest eigenvalue must exceed: half of it is σ's relative error
-BLOCK = 512  # columns of a Gram that are made at a time
+BLOCK = 64, 512  # columns of a Gram that are made at a time, at least and at most
 ROWS = 4096  # of a matrix that are held in another dtype at a time
 
 
@@ -21,33 +21,38 @@ def gram(weight: Array, dtype: torch.dtype = torch.float64, device: torch.device
     rows in `dtype`.
     """
     n_rows, n_columns = weight.shape
+    block = min(max(BLOCK[0], -(-n_columns // (4 * n_threads()))), BLOCK[1])
     whole = torch.zeros(n_columns, n_columns, dtype=dtype, device=device)
     for start in range(0, n_rows, ROWS):
         rows = torch.as_tensor(weight[start : start + ROWS]).to(device).to(dtype)
 
         def add(first: int, rows: torch.Tensor = rows) -> None:
-            whole[first : first + BLOCK, first:].addmm_(rows[:, first : first + BLOCK].mT, rows[:, first:])
+            whole[first : first + block, first:].addmm_(rows[:, first : first + block].mT, rows[:, first:])
 
-        _all(mapped(add, range(0, n_columns, BLOCK), device))
-    for first in range(0, n_columns, BLOCK):
-        whole[first + BLOCK :, first : first + BLOCK] = whole[first : first + BLOCK, first + BLOCK :].mT
+        _all(mapped(add, range(0, n_columns, block), device))
+    for first in range(0, n_columns, block):
+        whole[first + block :, first : first + block] = whole[first : first + block, first + block :].mT
     return whole
 
 
-def weight_sigmas(weight: Array, device: torch.device = CPU, its_gram: torch.Tensor | None = None) -> torch.Tensor:
+def tall(weight: Array) -> Array:
+    """The weight or its transpose, with no more columns than rows."""
+    return weight if weight.shape[0] >= weight.shape[1] else weight.T
+
+
+def weight_sigmas(weight: Array, smaller: torch.Tensor | None = None) -> torch.Tensor:
     """σ of a matrix, (min(rows, columns),) float64, descending.
 
-    its_gram: `gram(weight)` where it is at hand; it counts only for a weight with more rows than columns. Error: below
-    1e-6 of the largest, and below 1e-3 of the smallest itself if the Gram serves; if it is too ill-conditioned, a full
-    SVD is taken, whose error is 1e-13 of the largest. Identity: σ² are the eigenvalues of the smaller Gram, which
-    squares the condition number: a relative error e of λ_max is e (σ_max/σ)² / 2 of σ.
+    smaller: `gram(tall(weight))`, where it is at hand; its device is where the work is done. Error: below 1e-6 of the
+    largest, and below 1e-3 of the smallest itself if the Gram serves; if it is too ill-conditioned, a full SVD is
+    taken, whose error is 1e-13 of the largest. Identity: σ² are the eigenvalues of the Gram, which squares the
+    condition number: a relative error e of λ_max is e (σ_max/σ)² / 2 of σ.
     """
-    tall = weight if weight.shape[0] >= weight.shape[1] else weight.T
-    smaller = its_gram if its_gram is not None and tall is weight else gram(tall, device=device)
+    smaller = gram(tall(weight)) if smaller is None else smaller
     values = torch.linalg.eigvalsh(smaller).flip(0)
     if values[-1] > MARGIN * gram_rounding(len(values)) * values[0]:
         return values.sqrt()
-    return torch.linalg.svdvals(torch.as_tensor(tall).to(device).double())
+    return torch.linalg.svdvals(torch.as_tensor(tall(weight)).to(smaller.device).double())
 
 
 def gram_rounding(size: int) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import polars as pl
@@ -14,8 +15,8 @@ from torch import nn
 from eigenhouse.ingest import console
 from eigenhouse.ingest.capture.stacks import Stack
 from eigenhouse.ingest.capture.workbench import Workbench
-from eigenhouse.ingest.devices import or_on_cpu
-from eigenhouse.ingest.geometry.weight_spectra import gram, weight_sigmas
+from eigenhouse.ingest.devices import mapped, n_threads, or_on_cpu
+from eigenhouse.ingest.geometry.weight_spectra import gram, tall, weight_sigmas
 from eigenhouse.ingest.models.matrices import Piece, find_value_and_output
 from eigenhouse.ingest.proof.layouts import fused_values
 from eigenhouse.ingest.stages.declaration import stage
@@ -27,6 +28,7 @@ from eigenhouse.ingest.stages.model_parts import matrices, mlp_of, stack_of
 from eigenhouse.ingest.stages.writer import Writer
 
 KINDS = {"layer": pl.Int32, "weight": pl.String, "expert": pl.Int32, "n_rows": pl.Int32, "n_cols": pl.Int32}
+AT_ONCE_BYTES = 2**30  # of the Grams whose eigenvalues are found at the same time
 
 
 @stage(
@@ -49,10 +51,9 @@ def weights(inputs: Inputs, out: Writer) -> None:
                 shapes = []
                 frames = []
                 grams = GramFiles(out.folder(name))
-                for matrix in _matrices_of_layer(inputs, factors, stack, layer, skipped):
+                matrices = _matrices_of_layer(inputs, factors, stack, layer, skipped)
+                for matrix, sigmas in _measured(matrices, layer, grams, inputs.device):
                     at = {"layer": layer, "weight": matrix.weight, "expert": matrix.expert}
-                    measure = partial(_sigmas, matrix, layer, grams)
-                    sigmas = or_on_cpu(measure, inputs.device, console.say)
                     frames.append(long_frame(at, ("k",), sigma=sigmas.astype(np.float32)))
                     shapes.append((layer, matrix.weight, matrix.expert, *matrix.values.shape))
                 if frames:
@@ -74,13 +75,41 @@ class _Matrix:
     piece: Piece | None = None
 
 
-def _sigmas(matrix: _Matrix, layer: int, grams: GramFiles, device: torch.device) -> np.ndarray:
-    """σ of a matrix; its Gram is kept where the alignments need it."""
-    its_gram = None
+def _measured(
+    matrices: Iterator[_Matrix], layer: int, grams: GramFiles, device: torch.device
+) -> Iterator[tuple[_Matrix, np.ndarray]]:
+    """Each matrix with its σ.
+
+    The eigenvalues of several small Grams are found at once, each in a thread of its own, while the next Gram is made;
+    those of large ones one after the other.
+    """
+    given: list[_Matrix] = []
+    first = next(matrices, None)
+    if first is None:
+        return
+    at_once = max(1, AT_ONCE_BYTES // (16 * min(first.values.shape) ** 2))  # a Gram, and the solver's copy of it
+
+    def prepared() -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+        for matrix in chain((first,), matrices):
+            given.append(matrix)
+            yield matrix.values, or_on_cpu(partial(_smaller_gram, matrix, layer, grams), device, console.say)
+
+    def sigmas(task: tuple[np.ndarray, torch.Tensor]) -> np.ndarray:
+        weight, smaller = task
+        return or_on_cpu(lambda device: weight_sigmas(weight, smaller.to(device)), device, console.say).cpu().numpy()
+
+    for found in mapped(sigmas, prepared(), device, min(at_once, n_threads() + 1)):
+        yield given.pop(0), found
+
+
+def _smaller_gram(matrix: _Matrix, layer: int, grams: GramFiles, device: torch.device) -> torch.Tensor:
+    """The Gram of the matrix's smaller side; that of its columns is kept where the alignments need it."""
+    of_columns = None
     if matrix.piece and matrix.weight in READ_HIDDEN_STATES:
-        its_gram = gram(matrix.values, device=device)
-        grams.save(layer, matrix.piece, its_gram.float().cpu().numpy())
-    return weight_sigmas(matrix.values, device, its_gram).cpu().numpy()
+        of_columns = gram(matrix.values, device=device)
+        grams.save(layer, matrix.piece, of_columns.float().cpu().numpy())
+    smaller = tall(matrix.values)
+    return of_columns if of_columns is not None and smaller is matrix.values else gram(smaller, device=device)
 
 
 def _matrices_of_layer(
