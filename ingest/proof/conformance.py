@@ -160,11 +160,11 @@ def proven_factors(site: Site, single: Site) -> tuple[HeadFactors, np.ndarray]:
     sizes = site.hidden_size, site.key_hidden_size
     for n_keys in dict.fromkeys((n_kv_heads, evidence.n_distinct_keys)):
         for cut in layouts(parameters, n_heads, n_keys, head_dim, sizes):
-            factors, errors = _in_order(with_surroundings(cut, site, rope_scale), evidence)
+            factors, errors = _in_order(with_surroundings(cut.doubled(), site, rope_scale), evidence)
             if errors.max() <= TOLERANCE:
                 return factors, errors
     read = read_factors(single, rope_scale, further_scales(site, rope_scale))
-    return _in_order(with_surroundings(read, site, rope_scale), evidence)
+    return _in_order(with_surroundings(read.doubled(), site, rope_scale), evidence)
 
 
 def _in_order(factors: HeadFactors, evidence: Evidence) -> tuple[HeadFactors, np.ndarray]:

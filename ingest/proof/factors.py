@@ -100,6 +100,10 @@ class HeadFactors:
         """Captured k at position 0, (position, kv head, feature) float64."""
         return self._apply(x, self.w_k, self.b_k, self.norm_k, self.latent_k) * self.k_scale
 
+    def doubled(self) -> HeadFactors:
+        """The same in float64: converted once, not in every product."""
+        return replace(self, w_q=_double(self.w_q), w_k=_double(self.w_k))
+
     def without_matrices(self) -> HeadFactors:
         """The same without W_Q and W_K: all that is kept in memory of a layer while the next one is proved."""
         none = np.zeros((*self.w_q.shape[:2], 0), np.float32), np.zeros((*self.w_k.shape[:2], 0), np.float32)

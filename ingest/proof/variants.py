@@ -86,10 +86,6 @@ class Layer:
             raise NotThere(f"its factors are off by {errors.max():.3g} of the largest logit")
         return found
 
-    @property
-    def _weights(self) -> Pair:
-        return self.factors.w_q.astype(np.float64), self.factors.w_k.astype(np.float64)
-
     def _rows(self, size: int = 2 * N_PAIRS) -> np.ndarray:
         return np.random.default_rng(17).standard_normal((size, self.site.hidden_size))
 
@@ -151,7 +147,7 @@ class Layer:
         factors = self.factors
         if not any((factors.norm_q, factors.norm_k, factors.latent_q, factors.latent_k)):
             raise NotThere("it has no q-norm and no k-norm")
-        rows, (w_q, w_k) = self._rows(), self._weights
+        rows, w_q, w_k = self._rows(), factors.w_q, factors.w_k
         query = self._side_normed(rows, w_q, factors.b_q, factors.norm_q, factors.latent_q)
         key = self._side_normed(rows, w_k, factors.b_k, factors.norm_k, factors.latent_k)
         answers = query[1] * factors.q_scale, key[1] * factors.k_scale
@@ -188,7 +184,7 @@ class Layer:
         content, rows = self.factors.n_content, self._rows()
         if not self.factors.n_position:
             raise NotThere("none of its features are for positions alone")
-        w_q, w_k = self._weights
+        w_q, w_k = self.factors.w_q, self.factors.w_k
         pair = w_q[:, content:], w_k[:1, content:]
         with identity_norms(self.site):
             zeros, theirs = self._at_zero(0 * rows), self._at_zero(rows)
@@ -221,7 +217,7 @@ class Layer:
     def _far_answers(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Hidden states, and the linear part of q and k that they give at every position, (row, head, position, …)."""
         assert self.far is not None
-        n_heads, n_kv_heads, head_dim = (*map(len, self._weights), self.factors.w_q.shape[1])
+        n_heads, n_kv_heads, head_dim = (len(self.factors.w_q), len(self.factors.w_k), self.factors.w_q.shape[1])
         rows = self._rows(max(2 * N_PAIRS, -(-3 * head_dim // (n_heads + n_kv_heads))))
         hidden = np.tile(GAIN * rows[:, None], (1, self.far.n_positions, 1))
         with identity_norms(self.far):
