@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 N_WORDS = 97
+WORDS = [f"w{number}" for number in range(2, N_WORDS)]  # after padding and unknown words
 
 
-def save_tokenizer(folder: Path) -> None:
+def save_tokenizer(folder: Path, words: Iterable[str] = WORDS) -> None:
     """tokenizer.json and tokenizer_config.json, as from a hub."""
-    words = {"[PAD]": 0, "[UNK]": 1} | {f"w{i}": i for i in range(2, N_WORDS)}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    numbers = {word: number for number, word in enumerate(["[PAD]", "[UNK]", *words])}
+    tokenizer = Tokenizer(models.WordLevel(numbers, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.save(str(folder / "tokenizer.json"))
     entries = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]", "unk_token": "[UNK]"}
