@@ -25,7 +25,7 @@ endif
 export EIGENHOUSE_GOALS := $(MAKECMDGOALS)
 
 UNTAKEN := $(firstword $(filter-out PYTHON VENV WAREHOUSE,$(TYPED)))
-ifeq (,$(filter-out $(OTHERS),$(MAKECMDGOALS)))
+ifeq (,$(filter-out $(filter-out bench,$(OTHERS)),$(MAKECMDGOALS))) # bench refuses for itself, as a verb does
 $(if $(UNTAKEN),$(error make $(or $(MAKECMDGOALS),help) takes no $(UNTAKEN), which would do nothing))
 endif
 
@@ -49,10 +49,8 @@ browser:   ## install Chromium, by apt-get as root, for the tests of the report;
 	command -v chromium && command -v chromedriver || { apt-get update -q && \
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -q chromium chromium-driver; }
 
-bench: $(READY)   ## what the static geometry costs beside dense SVDs, its memory by layers and of FP8, what each view takes
-	@$(RUN) -m bench.static_memory
-	@$(RUN) -m bench.quantized_memory
-	@$(RUN) -m bench.view_cost
+bench: $(READY)   ## ratios beside a revision, peers and the floor: bench/results.json and docs/performance.md
+	@$(RUN) -m eigenhouse.variables $@ && $(RUN) -m bench.performance
 
 architectures: $(READY)   ## a tiny model of every type that transformers has, each head checked: docs/architectures.md
 	@OMP_NUM_THREADS=1 $(RUN) -m bench.architectures --all --jobs 2 --page docs/architectures.md

@@ -1,1 +1,1 @@
-"""What measuring costs, and whether an independent library agrees. `make bench` runs all of it."""
+"""What measuring costs, and whether an independent library agrees. `make bench` runs performance.py."""

@@ -55,14 +55,19 @@ def main() -> None:
     print("model           file MB  layer MB  largest MB  imports MB  peak above MB", flush=True)
     for name in parser.parse_args().models:
         with tempfile.TemporaryDirectory() as folder:
-            made = subprocess.run(
-                [sys.executable, "-c", f"from bench import quantized_memory as q; q.make({name!r}, {folder!r})"],
-                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True,
-            )  # fmt: skip
-            sizes = json.loads(made.stdout.splitlines()[-1])
-            imports, peak = ingested(Path(folder), sizes["class"])
+            sizes, imports, peak = measured(name, Path(folder))
         shown = f"{sizes['file']:8.0f}  {sizes['layer']:8.0f}  {sizes['largest']:10.0f}"
         print(f"{name:14s} {shown}  {imports:10.0f}  {peak - imports:13.0f}", flush=True)
+
+
+def measured(name: str, folder: Path) -> tuple[dict[str, Any], float, float]:
+    """Sizes of the checkpoint, and resident MB of its ingest after the imports and at the peak."""
+    made = subprocess.run(
+        [sys.executable, "-c", f"from bench import quantized_memory as q; q.make({name!r}, {str(folder)!r})"],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True,
+    )  # fmt: skip
+    sizes = json.loads(made.stdout.splitlines()[-1])
+    return sizes, *ingested(folder, sizes["class"])
 
 
 def make(name: str, folder: str) -> None:

@@ -175,6 +175,13 @@ class Views(House):
     """Bring an existing warehouse up to date: its views, and its tables where an older program made them."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What make takes for the bench, which is no verb: it is a checkout's, and not installed."""
+
+    rev: str = option("d062e73", "A git revision that the bench measures the program beside.")
+
+
 class Verb(NamedTuple):
     """options: a class whose docstring is the verb's help · work: "module:function" of one argument, those options."""
 
@@ -193,6 +200,8 @@ VERBS = {
     "export": Verb(Export, "eigenhouse.analyses.commands:export"),
     "views": Verb(Views, "eigenhouse.analyses.commands:views"),
 }
+
+TARGETS = {"bench": Bench}  # what else make takes options for
 
 
 def variable(name: str) -> str:

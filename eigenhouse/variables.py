@@ -16,16 +16,17 @@ from dataclasses import Field, fields
 from typing import Any
 
 from eigenhouse.errors import EigenhouseError
-from eigenhouse.options import VERBS, variable
+from eigenhouse.options import TARGETS, VERBS, variable
 
 OURS = "EIGENHOUSE_"  # before the name of each variable that make hands over
 GOALS = "GOALS"  # what make was asked for: a variable that one of several verbs takes is no mistake of the others
 EVERYWHERE = {"WAREHOUSE": "The DuckDB file.", "CACHE": "The folder that keeps fetched models and unfinished runs."}
+OPTIONS = {name: verb.options for name, verb in VERBS.items()} | TARGETS
 
 
 def taken_by(verb: str) -> dict[str, Field[Any]]:
-    """The verb's variables, and the option that each of them is."""
-    return {variable(each.name): each for each in fields(VERBS[verb].options)}
+    """The variables of a verb or another of make's targets, and the option that each of them is."""
+    return {variable(each.name): each for each in fields(OPTIONS[verb])}
 
 
 def refuse_untaken(verb: str, environ: Mapping[str, str]) -> None:
@@ -34,8 +35,8 @@ def refuse_untaken(verb: str, environ: Mapping[str, str]) -> None:
     make hands over whatever was typed, so that its file needn't know any option.
     """
     given = {name.removeprefix(OURS): text for name, text in sorted(environ.items()) if name.startswith(OURS)}
-    goals = [verb, *(goal for goal in given.pop(GOALS, "").split() if goal in VERBS)]
-    known = {name for each in VERBS for name in taken_by(each)} | EVERYWHERE.keys()
+    goals = [verb, *(goal for goal in given.pop(GOALS, "").split() if goal in OPTIONS)]
+    known = {name for each in OPTIONS for name in taken_by(each)} | EVERYWHERE.keys()
     takes = {name for goal in goals for name in taken_by(goal)} | EVERYWHERE.keys()
     has = ", ".join(taken_by(verb)) or "none"
     for name in [name for name in given if name not in known]:
@@ -54,7 +55,7 @@ def _verbs() -> Iterator[str]:
 def _variables() -> Iterator[str]:
     """Each with the verbs that take it in this sense."""
     verbs_of: dict[tuple[str, str], list[str]] = {}
-    for verb in VERBS:
+    for verb in OPTIONS:
         for name, each in taken_by(verb).items():
             if name not in EVERYWHERE:
                 shown = f"{name}=1" if each.default is False else name
@@ -75,7 +76,7 @@ def main(words: list[str]) -> None:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that has enough ends the list
         print(*lines(), sep="\n")
     try:
-        for verb in [goal for goal in words if goal in VERBS]:
+        for verb in [goal for goal in words if goal in OPTIONS]:
             refuse_untaken(verb, os.environ)
     except EigenhouseError as error:
         sys.exit(f"error: {error}")

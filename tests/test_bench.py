@@ -1,13 +1,18 @@
 """What `make bench` measures with: checkpoints of a shape, a floor, a page; no test here asserts a time."""
 
 import json
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from bench import random_checkpoint
+from bench import floor, page, performance, processes, random_checkpoint, revision, timing
+from bench.rows.row import NotRun, Pair, Row
+from bench.setting import Short
 from eigenhouse.ingest.sources.prompts import read_prompts
 
 TINY = random_checkpoint.SHAPES["tiny"]
@@ -41,3 +46,138 @@ def test_a_random_checkpoint_knows_the_words_of_the_standard_prompts(checkpoint)
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     tokens = {number for text in read_prompts().texts for number in tokenizer(text)["input_ids"]}
     assert tokenizer.unk_token_id not in tokens and len(tokens) > 2000
+
+
+# --- the floor ---
+
+
+def test_the_floor_is_what_a_hand_counts():
+    """2 layers and so one pair, d = 7, 4 heads on 2 key heads of 3 features, w = 6, ffn 5; `folded` has new columns."""
+    shape = random_checkpoint.Shape(n_layers=2, hidden=7, n_heads=4, n_kv_heads=2, head_dim=3, ffn=5)
+    counted = [(term.stage, term.dtype, term.flops) for term in floor.terms(shape, ["folded", "rope_1"])]
+    assert counted == [
+        ("spectra", "float64", 2 * 6 * 9 * 7),
+        ("spectra", "float64", 1008),
+        ("spectra", "float64", 108),
+        ("spectra", "float64", pytest.approx(4680)),
+        ("spectra", "float64", pytest.approx(576)),
+        ("spectra", "float64", 17280),
+        ("subspaces", "float64", 24192),
+        ("grams", "float64", 756 + 72),
+        ("subspaces", "float32", 358400),
+        ("subspaces", "float32", 14336),
+        ("subspaces", "float64", pytest.approx(8 / 3 * 4 * 4096)),
+        ("alignments", "float32", 44800),
+        ("alignments", "float32", 980),
+        ("alignments", "float32", 15680),
+        ("alignments", "float32", 3136),
+        ("variants", "float64", 1764),
+        ("variants", "float64", pytest.approx(9720)),
+        ("variants", "float64", 828),
+        ("weights", "float64", 2 * (2 * 588 + 2 * 252 + 3 * 175)),
+        ("weights", "float64", pytest.approx(2 * 4 / 3 * (2 * 343 + 2 * 216 + 3 * 125))),
+    ]
+
+
+def test_one_layer_has_no_others():
+    """No pairs of layers, no chance of an alignment over other layers."""
+    terms = floor.terms(TINY.deep(1), ["folded"], weights=False)
+    none = [term.what for term in terms if term.flops == 0]
+    assert len(none) == 7 and not [term for term in terms if term.stage == "weights"]
+
+
+def test_seconds_are_operations_by_the_rate_of_their_dtype():
+    terms = [floor.Term("a", "", "", "float64", 6.0), floor.Term("a", "", "", "float32", 8.0)]
+    rates = floor.Rates({"float64": 2.0, "float32": 4.0}, reading=44.0)
+    assert floor.seconds(terms, TINY, rates) == {"reading": 3 * 2 * 198, "a": 3.0 + 2.0}
+
+
+# --- measuring ---
+
+
+def test_turns_are_taken_and_the_best_of_each_counts(monkeypatch):
+    clock = iter([0, 5, 5, 12, 20, 23, 30, 39])  # ours 5 and 3, theirs 7 and 9
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    order = []
+    found = timing.side_by_side(lambda: order.append("ours"), lambda: order.append("theirs"), rounds=2)
+    assert found == (3, 7) and order == ["ours", "theirs", "ours", "theirs"]
+
+
+def test_a_reach_is_of_theirs_by_ours_or_of_ours_by_theirs():
+    pair, named = Pair(2.0, 10.0), {"name": "", "what": "", "against": "", "measure": None}
+    assert Row(**named, at_least=5).result(pair)["ratio"] == 5 and Row(**named, at_least=5).result(pair)["is_reached"]
+    assert not Row(**named, at_least=5.1).result(pair)["is_reached"]
+    assert (
+        Row(**named, at_most=0.2).result(pair)["ratio"] == 0.2 and Row(**named, at_most=0.2).result(pair)["is_reached"]
+    )
+    assert not Row(**named, at_most=0.1).result(pair)["is_reached"]
+    with pytest.raises(ValueError, match="one of the two"):
+        Row(**named)
+
+
+def test_a_process_has_its_own_peak(tmp_path):
+    """Of this process, which is larger by torch alone, nothing is in it."""
+    command = [sys.executable, "-c", "import time; held = b'1' * 64 * 2**20; time.sleep(0.1)"]
+    _, peak = processes.ran(command, tmp_path, {})
+    assert 64 < peak < 128
+
+
+def test_a_process_that_fails_says_why(tmp_path):
+    with pytest.raises(NotRun, match="it failed with status 3: first / second"):
+        processes.ran(
+            [sys.executable, "-c", "import sys; print('first\\nsecond', file=sys.stderr); sys.exit(3)"], tmp_path, {}
+        )
+
+
+def test_a_revision_is_a_worktree_while_it_is_needed(tmp_path, monkeypatch):
+    """Of the program before it had a package: `python -m ingest`."""
+    repository = tmp_path / "repository"
+    (repository / "ingest").mkdir(parents=True)
+    (repository / "ingest" / "__main__.py").write_text("old = 1")
+    git = ["git", "-C", str(repository), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *words], check=True)
+    monkeypatch.setattr(revision, "ROOT", repository)
+    with revision.worktree("HEAD", tmp_path) as path:
+        assert processes.module_of(path) == "ingest" and processes.module_of(processes.ROOT) == "eigenhouse"
+        (path / "ingest" / "changed").touch()
+    assert not path.exists()
+    assert len(subprocess.check_output([*git, "worktree", "list"]).splitlines()) == 1
+    with pytest.raises(NotRun, match="git worktree: .*nowhere"), revision.worktree("nowhere", tmp_path):
+        pass
+
+
+# --- rows and page ---
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    with Short(tmp_path_factory.mktemp("short")) as setting:
+        rows = [row for row in performance.ROWS.values() if not row.is_long]
+        return dict(performance.measured(setting, rows))
+
+
+def test_every_row_is_made(short):
+    """But for those that need peers, packaged models, a GPU or many cores."""
+    elsewhere = {"head_transformer_lens", "weights_weightwatcher", "default_model", "gguf_seconds", "gguf_memory"}
+    missing = {name for name, row in short.items() if "not_run" in row}
+    assert (
+        elsewhere <= missing <= elsewhere | {"attention_gpu", "cores_1_2", "cores_2_16", "load_seconds", "load_bytes"}
+    )
+    assert all(row["ours"] > 0 and row["theirs"] > 0 and row["ratio"] > 0 for row in short.values() if "ratio" in row)
+    assert {*short["static_floor"]["detail"]["floor"]} == {*short["static_weights"]["detail"]["ours"], "reading"} - {
+        "factors"
+    }
+
+
+def test_the_page_shows_every_row(short):
+    shown = page.page({"rows": short, "growth": {}})
+    assert [name for name in short if f"| `{name}` |" not in shown] == []
+    assert all(row["not_run"] in shown for row in short.values() if "not_run" in row)
+    assert shown.endswith(page.NOTES.read_text(encoding="utf-8"))
+
+
+def test_the_page_is_what_was_measured():
+    found = page.results()
+    assert page.PAGE.read_text(encoding="utf-8") == page.page(found), f"write it anew: {page.COMMAND}"
+    assert found["rows"].keys() <= performance.ROWS.keys()

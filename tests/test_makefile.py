@@ -22,6 +22,7 @@ from eigenhouse.options import VERBS
 ROOT = Path(__file__).resolve().parent.parent
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 PASSED = sorted({name for verb in VERBS for name in variables.taken_by(verb)})
+TOLD = sorted({name for taker in variables.OPTIONS for name in variables.taken_by(taker)})
 NASTY = """select $1, "a""b", `touch {trap}`, 'it''s' as "x y", $$t$$ # ; \\ $(shell touch {trap})
  ${{HOME}} $(MAKE) | & > {trap} MODLE=3 %s *  -- end"""
 
@@ -70,6 +71,16 @@ def test_every_variable_arrives_as_typed(echo, tmp_path, name):
     assert command == ["-m", "eigenhouse", "query"]
     assert handed_over == {name: typed, "GOALS": "query"}
     assert not trap.exists()
+
+
+def test_the_bench_takes_a_revision_and_refuses_the_rest(echo):
+    command, handed_over, _ = echo("bench", "REV=$(shell x)")
+    assert (command, handed_over) == (["-m", "bench.performance"], {"REV": "$(shell x)", "GOALS": "bench"})
+    done = make("bench", f"VENV={sys.prefix}", "RVE=x")
+    assert "error: no variable RVE (did you mean REV?)\n" in done.stderr and done.returncode == 2
+    for goal, taken in (("test", "REV"), ("models", "REV"), ("bench", "FORMAT")):
+        done = make(goal, f"VENV={sys.prefix}", f"{taken}=x")
+        assert f"{goal} takes no {taken}, which would do nothing" in done.stderr and done.returncode == 2
 
 
 def test_sql_is_answered_as_typed(tmp_path, warehouse):
@@ -136,14 +147,14 @@ def test_the_makefile_knows_every_verb_and_no_option():
     assert re.search(r"^VERBS  = (.*)", MAKEFILE, re.MULTILINE)[1].split() == list(VERBS)
     own = {"WAREHOUSE", "NAME", "MODEL", "Q", "K"}  # of these its comments speak
     words = set(re.findall(r"\b[A-Z_]+\b", MAKEFILE))
-    assert words & set(PASSED) <= own
+    assert words & set(TOLD) <= own
 
 
 def test_help_is_the_default_and_tells_of_everything():
     done = make()
     targets = [*VERBS, *re.search(r"^OTHERS = (.*)", MAKEFILE, re.MULTILINE)[1].split()]
     assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("make ")] == targets
-    assert [name for name in PASSED if not re.search(rf"^{name}\b", done.stdout, re.MULTILINE)] == []
+    assert [name for name in TOLD if not re.search(rf"^{name}\b", done.stdout, re.MULTILINE)] == []
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -25,7 +25,7 @@ from eigenhouse.ingest.stages.declaration import declared
 from eigenhouse.ingest.stages.factor_files import FactorFiles
 from eigenhouse.ingest.warehouse import sqlfiles, store
 from eigenhouse.options import VERBS, Ingest
-from eigenhouse.variables import EVERYWHERE, taken_by
+from eigenhouse.variables import EVERYWHERE, OPTIONS, taken_by
 
 ROOT = Path(__file__).resolve().parent.parent
 AT_THE_TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
@@ -97,7 +97,7 @@ def test_every_command_and_its_variables_exist(page):
         for goal, rest in re.findall(r"\bmake ([a-z][\w-]*)(.*)", line):
             assert goal in targets(), line
             given = set(re.findall(r"\b([A-Z_]{2,}|Q|K)=", rest.partition('SQL="')[0]))
-            assert given <= {*taken_by(goal), *OF_MAKE, *EVERYWHERE} if goal in VERBS else given <= OF_MAKE, line
+            assert given <= {*taken_by(goal), *OF_MAKE, *EVERYWHERE} if goal in OPTIONS else given <= OF_MAKE, line
         for verb, rest in re.findall(r"(?:^|\s)(?:python -m )?eigenhouse ([a-z]\w*)(.*)", line):
             assert verb in VERBS, line
             options = {f"--{option.name.replace('_', '-')}" for option in fields(VERBS[verb].options)}
@@ -106,7 +106,7 @@ def test_every_command_and_its_variables_exist(page):
 
 @each_page
 def test_every_variable_exists(page):
-    known = {name for verb in VERBS for name in taken_by(verb)} | {*EVERYWHERE} | OF_MAKE
+    known = {name for taker in OPTIONS for name in taken_by(taker)} | {*EVERYWHERE} | OF_MAKE
     named = {name for line in code(page) for name in re.findall(r"(?:^|\s)([A-Z][A-Z_]+|Q|K)=", line)}
     assert named - known == set()
 

@@ -1,0 +1,1 @@
+"""Other programs beside ours: an environment of their own, and what runs in it."""
