@@ -1,19 +1,24 @@
 """What `make bench` measures with: checkpoints of a shape, a floor, a page; no test here asserts a time."""
 
 import json
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
 
+import duckdb
 import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from bench import floor, page, performance, processes, random_checkpoint, revision, timing
+from bench import device, floor, page, performance, processes, random_checkpoint, revision, timing
 from bench.rows.row import NotRun, Pair, Row
+from bench.same_rows import compared
 from bench.setting import Short
+from eigenhouse.ingest.runs import run
 from eigenhouse.ingest.sources.prompts import read_prompts
+from eigenhouse.options import Ingest
 
 TINY = random_checkpoint.SHAPES["tiny"]
 
@@ -181,3 +186,53 @@ def test_the_page_is_what_was_measured():
     found = page.results()
     assert page.PAGE.read_text(encoding="utf-8") == page.page(found), f"write it anew: {page.COMMAND}"
     assert found["rows"].keys() <= performance.ROWS.keys()
+
+
+# --- devices ---
+
+
+def ingest_here(model, device, house):
+    run.ingest(Ingest(model=model, device=device, warehouse=house, prompts=random_prompts(house.parent)))
+    stages, variants = processes.told(house)
+    return processes.Ingested(1.0, stages, 1.0, variants)
+
+
+def random_prompts(folder):
+    """Two short texts in words that a random checkpoint has."""
+    path = folder / "short.txt"
+    path.write_text("\n".join(" ".join(text.split()[:40]) for text in read_prompts().texts[:2]))
+    return path
+
+
+@pytest.fixture(scope="module")
+def two_houses(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("devices")
+    is_same = device.run(folder, TINY.deep(2), ["cpu", "cpu"], ingest_here)
+    return is_same, *sorted(folder.glob("*.duckdb"))
+
+
+def test_a_device_fills_every_table_as_it_did_before(two_houses):
+    """Every table that an ingest fills is compared; `attention_stats` too."""
+    is_same, one, other = two_houses
+    assert is_same
+    filled = {each.table for each in compared(one, other) if each.n_rows}
+    assert filled >= {"attention_stats", "grams", "weight_singular_values", "prompts", "eigenvectors", "head_matches"}
+
+
+def test_a_difference_is_found(two_houses, tmp_path):
+    """One in each of six tables, of numbers, lists, nulls, choices, texts and rows. A small head counts as a large."""
+    one, other = (shutil.copy(house, tmp_path / house.name) for house in two_houses[1:])
+    for house in (one, other):
+        with duckdb.connect(str(house)) as con:
+            con.execute("update singular_values set sigma = sigma * 1e-6 where layer = 1 and head = 2")
+    with duckdb.connect(str(other)) as con:
+        con.execute("update singular_values set sigma = sigma * 1.0001 where layer = 1 and head = 2 and k = 0")
+        con.execute("update eigenvectors set vector = list_transform(vector, lambda x: -x) where layer = 1 and k = 3")
+        con.execute("update attention_stats set entropy_nats = null where layer = 1 and head = 2")
+        con.execute("update head_matches set other_head = 9 where layer = 1")
+        con.execute("update prompts set text = text || '.'")
+        con.execute("delete from grams where layer = 0 and other_layer = 1 and head = 3")
+    assert {(each.table, each.column) for each in compared(one, other) if not each.is_same} == {
+        ("singular_values", "sigma"), ("eigenvectors", "vector"), ("attention_stats", "entropy_nats"),
+        ("head_matches", "other_head"), ("prompts", "text"), ("grams", "rows"),
+    }  # fmt: skip

@@ -46,7 +46,8 @@ def beside_plain(setting: Setting, device: str, n_tokens: int = N_TOKENS) -> Pai
         ours.attention_statistics(bench, device, prompts)
         _wait(device)
 
-    stage(), forward()  # once before the clock: what the workbench finds out of a model is found once
+    for work in (stage, forward):  # once before the clock: what the workbench finds out of a model is found once
+        work()
     mine, theirs = side_by_side(stage, forward, setting.rounds)
     return Pair(mine, theirs, note=f"{shape}; {N_PROMPTS} × {n_tokens} tokens, float32, {device}")
 
