@@ -72,9 +72,13 @@ def ran(command: Sequence[str], folder: Path, env: dict[str, str], n_cores: int 
         )
         if n_cores:
             os.sched_setaffinity(process.pid, sorted(os.sched_getaffinity(0))[:n_cores])
-        while process.poll() is None:
-            peak = max(peak, resident_mb(process.pid))
-            time.sleep(POLL)
+        try:
+            while process.poll() is None:
+                peak = max(peak, resident_mb(process.pid))
+                time.sleep(POLL)
+        finally:  # a bench that is stopped leaves nothing running
+            process.kill()
+            process.wait()
         seconds = time.perf_counter() - started
         if process.returncode:
             said.seek(0)

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def worktree(revision: str, folder: Path) -> Iterator[Path]:
     """Its folder, compiled, as a first run would pay for that. Raises NotRun where git has no such revision."""
     path = folder / "revision"
+    _git("worktree", "prune")  # what a bench left that was killed
     _git("worktree", "add", "--detach", str(path), revision)
     try:
         with redirect_stdout(StringIO()):

@@ -73,13 +73,15 @@ def test_every_variable_arrives_as_typed(echo, tmp_path, name):
     assert not trap.exists()
 
 
-def test_the_bench_takes_a_revision_and_refuses_the_rest(echo):
+def test_the_bench_takes_a_revision_and_refuses_the_rest(echo, tmp_path):
+    """No bench is started: the environment's python answers for the program's own refusals alone."""
     command, handed_over, _ = echo("bench", "REV=$(shell x)")
     assert (command, handed_over) == (["-m", "bench.performance"], {"REV": "$(shell x)", "GOALS": "bench"})
-    done = make("bench", f"VENV={sys.prefix}", "RVE=x")
+    program(tmp_path / "real" / "bin" / "python", f'case "$*" in "-m eigenhouse"*) exec {sys.executable} "$@" ;; esac')
+    done = make("bench", f"VENV={tmp_path / 'real'}", "RVE=x")
     assert "error: no variable RVE (did you mean REV?)\n" in done.stderr and done.returncode == 2
     for goal, taken in (("test", "REV"), ("models", "REV"), ("bench", "FORMAT")):
-        done = make(goal, f"VENV={sys.prefix}", f"{taken}=x")
+        done = make(goal, f"VENV={tmp_path / 'real'}", f"{taken}=x")
         assert f"{goal} takes no {taken}, which would do nothing" in done.stderr and done.returncode == 2
 
 
