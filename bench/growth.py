@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from bench import ours
@@ -39,8 +40,8 @@ def points(setting: Setting, base: Shape = BASE) -> Iterator[Point]:
     yield from _tokens(setting, base)
 
 
-def _static(setting: Setting, axis: str, value: int, shape: Shape, **options: Any) -> Point:
-    found = setting.ours(str(setting.checkpoint(shape)), "--static-only", **options)
+def _static(setting: Setting, axis: str, value: int, shape: Shape, warehouse: Path | None = None) -> Point:
+    found = setting.ours(str(setting.checkpoint(shape)), "--static-only", warehouse=warehouse)
     print(f"{axis} {value}: {found.seconds:.1f} s", flush=True)
     return {
         "axis": axis,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,18 +12,27 @@ if TYPE_CHECKING:
     from eigenhouse.ingest.sources.prompts import PromptSet
 
 
-def sigma_and_sides(w_q: np.ndarray, w_k: np.ndarray) -> np.ndarray:
-    """σ of every head's metric, (head, k), with both sides' vectors made: (head, feature, hidden) float64 factors."""
-    from eigenhouse.ingest.geometry.spectra import LayerHeads, metric_svd
+def sigma_and_sides(w_q: np.ndarray, w_k: np.ndarray, n_vectors: int) -> np.ndarray:
+    """σ of every head's metric, (head, k), with so many vectors of both sides made; factors as LayerHeads takes them.
 
-    return metric_svd(LayerHeads.of(w_q, w_k))[1]
+    The sides are said to read different spaces, since what would be measured of one space is not asked for here.
+    """
+    from eigenhouse.ingest.geometry.heads import LayerHeads
+    from eigenhouse.ingest.geometry.spectra import decompose, side_vectors
+
+    heads = LayerHeads.of(w_q, w_k, is_cross=True)
+    found = decompose(heads)
+    side_vectors(heads, found, n_vectors)
+    return found.sigma.numpy()
 
 
-def weight_sigmas(weight: np.ndarray) -> np.ndarray:
-    """σ of a whole matrix, descending."""
-    from eigenhouse.ingest.geometry.weight_spectra import weight_sigmas
+def weight_sigmas(weights: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """σ of a layer's whole matrices, descending, several at a time as the stage does it."""
+    from eigenhouse.ingest.devices import CPU, mapped
+    from eigenhouse.ingest.geometry.weight_spectra import gram, tall, weight_sigmas
 
-    return weight_sigmas(weight)
+    tasks = ((weight, gram(tall(weight))) for weight in weights)
+    return [found.numpy() for found in mapped(lambda task: weight_sigmas(*task), tasks, CPU)]
 
 
 def attention_statistics(bench: Workbench, device: str, prompts: PromptSet) -> object:

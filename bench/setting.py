@@ -32,6 +32,7 @@ class Setting:
         self._until_the_end = ExitStack()
         self.checkpoint = cache(self._checkpoint)
         self.ingested = cache(self._ingested)
+        self.without_weights = cache(self._without_weights)
 
     def __enter__(self) -> Setting:
         return self
@@ -50,8 +51,8 @@ class Setting:
         """The checkout of the revision."""
         return self._until_the_end.enter_context(revision.worktree(self.rev, self.folder))
 
-    def ours(self, model: str, *options: str, n_cores: int = 0) -> Ingested:
-        return ingested(ROOT, model, *options, n_cores=n_cores)
+    def ours(self, model: str, *options: str, n_cores: int = 0, warehouse: Path | None = None) -> Ingested:
+        return ingested(ROOT, model, *options, n_cores=n_cores, warehouse=warehouse)
 
     def theirs(self, model: str, *options: str) -> Ingested:
         return ingested(self.old, model, *options)
@@ -67,6 +68,14 @@ class Setting:
             return resolve(name).weight_files[0]
         except EigenhouseError as error:
             raise NotRun(f"the packaged model can't be had: {error}") from error
+
+    def _without_weights(self, shape: Shape) -> Ingested:
+        """The quicker of two runs of ours: one before those with weights, one after."""
+        model = str(self.checkpoint(shape))
+        before = self.ours(model, "--static-only", "--no-weights")
+        self.ingested(shape)
+        after = self.ours(model, "--static-only", "--no-weights")
+        return min(before, after, key=lambda found: found.seconds)
 
     def peer(self, script: str, *arguments: str) -> dict[str, Any]:
         """What a script of bench/peers says, run in the peers' environment, which is made for the first of them."""
@@ -89,7 +98,7 @@ class Short(Setting):
     def shape(self, name: str, n_layers: int = 0) -> Shape:
         return SHAPES["tiny"].deep(2)
 
-    def ours(self, model: str, *options: str, n_cores: int = 0) -> Ingested:
+    def ours(self, model: str, *options: str, n_cores: int = 0, warehouse: Path | None = None) -> Ingested:
         return self._in_process(model)
 
     def theirs(self, model: str, *options: str) -> Ingested:

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from bench import device, floor, page, performance, processes, random_checkpoint, revision, timing
+from bench import device, floor, growth, page, performance, processes, random_checkpoint, revision, timing
 from bench.rows.row import NotRun, Pair, Row
 from bench.same_rows import compared
 from bench.setting import Short
@@ -181,6 +181,19 @@ def test_the_page_shows_every_row(short):
     assert [name for name in short if f"| `{name}` |" not in shown] == []
     assert all(row["not_run"] in shown for row in short.values() if "not_run" in row)
     assert shown.endswith(page.NOTES.read_text(encoding="utf-8"))
+
+
+def test_growth_is_a_point_for_each_size(tmp_path, monkeypatch):
+    sizes = {"LAYERS": (2,), "HEADS": (4,), "HIDDEN": (44,), "MODELS": (), "TOKENS": (5, 7)}
+    for name, values in sizes.items():
+        monkeypatch.setattr(growth, name, values)
+    with Short(tmp_path) as setting:
+        points = list(growth.points(setting, TINY.deep(2)))
+    assert [(each["axis"], each["value"]) for each in points] == [
+        ("layers", 2), ("heads", 4), ("hidden size", 44), *(("tokens of each of 4 prompts", n) for n in (5, 7)),
+    ]  # fmt: skip
+    found = {"points": points, "machine": "m", "measured_at": "t", "code": "c"}
+    assert "| layers | 2 |" in page.page({"rows": {}, "growth": found})
 
 
 def test_the_page_is_what_was_measured():

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
 
 from bench.rows.row import NotRun, Pair, Row
 from bench.setting import Setting
@@ -15,27 +15,25 @@ N_ROWS, N_SHORT = 20_000_000, 20_000
 
 
 def seconds(setting: Setting) -> Pair:
-    said = _measured(_rows(setting))
-    return Pair(said["load_seconds"], said["copy_seconds"], note=said["note"])
+    said = _measured(setting)
+    return Pair(said["load"][0], said["copy"][0], note=said["stage"][2])
 
 
 def size(setting: Setting) -> Pair:
-    """Of the file, above an empty warehouse."""
-    said = _measured(_rows(setting))
-    return Pair(said["bytes_a_row"], 6.0, "bytes a row", said["note"])
-
-
-def _rows(setting: Setting) -> int:
-    return N_SHORT if setting.is_short else N_ROWS
+    """Of the file, by the number that the note of a load starts with."""
+    said = _measured(setting)
+    return Pair(float(said["load"][2].split()[0]), 6.0, "bytes a row", said["stage"][2])
 
 
 @cache
-def _measured(n_rows: int) -> dict[str, Any]:
-    """The module's measure(n_rows): load_seconds and copy_seconds of one run in turns, bytes_a_row, note."""
+def _measured(setting: Setting) -> dict[str, tuple[float, float, str]]:
+    """What the module's measured() says: seconds, CPU seconds and a note of `stage`, `copy` and `load`."""
     if find_spec(MODULE) is None:
         raise NotRun(f"there is no {MODULE.replace('.', '/')}.py")
-    said: dict[str, Any] = import_module(MODULE).measure(n_rows)
-    return said
+    n_rows, folder = N_SHORT if setting.is_short else N_ROWS, setting.folder / "load"
+    folder.mkdir()
+    measured: Callable[..., dict[str, tuple[float, float, str]]] = import_module(MODULE).measured
+    return measured(folder, rows=n_rows, times=setting.rounds, threads=2)
 
 
 ROWS = (

@@ -14,10 +14,10 @@ FEW = ("--static-only", "--no-weights")
 
 
 def without_weights(setting: Setting) -> Pair:
-    """Of the runs with weights, less the seconds of that stage."""
-    ours, theirs = setting.ingested(setting.shape("4b"))
-    note = f"{setting.shape('4b')}; of the runs in the next row, less the seconds of `{WEIGHTS}`"
-    return Pair(ours.without(WEIGHTS), theirs.without(WEIGHTS), note=note)
+    """Ours is run without; of the revision's run with weights, where nothing is shared, their stage is left out."""
+    few, (_, theirs) = setting.without_weights(setting.shape("4b")), setting.ingested(setting.shape("4b"))
+    note = f"{setting.shape('4b')}; the revision's is its run of the next row, less the seconds of `{WEIGHTS}`"
+    return Pair(few.seconds, theirs.without(WEIGHTS), note=note, detail={"ours": few.stages})
 
 
 def with_weights(setting: Setting) -> Pair:
@@ -30,7 +30,7 @@ def with_weights(setting: Setting) -> Pair:
 def against_floor(setting: Setting) -> Pair:
     """The whole process, start and loading included, and each stage beside its own floor."""
     shape = setting.shape("4b")
-    ours, _ = setting.ingested(shape)
+    ours = setting.without_weights(shape)
     terms = floor.terms(shape, ours.variants)
     least = floor.seconds(terms, shape, setting.rates)
     detail = {
@@ -42,7 +42,7 @@ def against_floor(setting: Setting) -> Pair:
     }
     rates = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in setting.rates.gemm.items())
     note = f"a GEMM's 10⁹ operations a second: {rates}; variants {', '.join(ours.variants)}"
-    return Pair(ours.without(WEIGHTS), sum(least.values()) - least[WEIGHTS], note=note, detail=detail)
+    return Pair(ours.seconds, sum(least.values()) - least[WEIGHTS], note=note, detail=detail)
 
 
 def beside_a_neighbour(setting: Setting) -> Pair:
