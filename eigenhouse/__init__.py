@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from eigenhouse.analyses.notebook import House
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 _HERE = Path(__file__).resolve().parent
 if not (_HERE / "ingest").is_dir():
