@@ -6,7 +6,6 @@ import errno
 from dataclasses import replace
 
 from eigenhouse.errors import EigenhouseError, Stopped
-from eigenhouse.ingest.exchange.imports import import_file
 from eigenhouse.ingest.runs import run
 from eigenhouse.ingest.runs.engines import engine
 from eigenhouse.ingest.sources import catalog
@@ -21,6 +20,8 @@ def ingest(options: Ingest) -> None:
         for revision in _revisions(options):
             one = replace(options, revision=revision)
             if options.model.endswith(".json"):
+                from eigenhouse.ingest.exchange.imports import import_file  # late: it brings polars
+
                 import_file(one)
             else:
                 run.ingest(one)

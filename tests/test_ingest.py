@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -129,6 +131,22 @@ def test_halves_make_the_whole(ingest, ask, tmp_path):
     assert ask("select count(*) from models") == [(1,)] and ask("select count(*) from ingest_runs") == [(2,)]
 
 
+def imported_to_say_already(folder, warehouse):
+    """Of what takes long to import: a checkpoint that is there is told in less than a second."""
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from eigenhouse.ingest.command import ingest\n"
+        "from eigenhouse.options import Ingest\n"
+        f"told = dict(model={str(folder)!r}, name='tiny', warehouse=Path({str(warehouse)!r}))\n"
+        "ingest(Ingest(**told, static_only=True, no_weights=True, variants='none'))\n"
+        "print({'torch', 'transformers', 'accelerate', 'polars', 'pyarrow'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "already ingested" in done.stderr
+    return done.stdout.strip()
+
+
 def test_already_ingested_until_forced_or_changed(ingest, ask, tmp_path):
     folder = tiny_models.save("grouped heads", tmp_path / "tiny")
     static = ("--static-only", "--name", "tiny")
@@ -136,6 +154,7 @@ def test_already_ingested_until_forced_or_changed(ingest, ask, tmp_path):
     before = (tmp_path / "warehouse.duckdb").read_bytes()
     assert "already ingested" in ingest(folder, *static)[1]
     assert (tmp_path / "warehouse.duckdb").read_bytes() == before
+    assert imported_to_say_already(folder, tmp_path / "warehouse.duckdb") == "set()"
     assert ingest(folder, *static, "--force")[0] == 0
     assert ask("select count(*) from ingest_runs where status = 'done'") == [(2,)]
     # another option, another measurement of that stage alone

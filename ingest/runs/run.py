@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest import console
 from eigenhouse.ingest.runs.engines import engine
-from eigenhouse.ingest.runs.folder import RunFolder
 from eigenhouse.ingest.runs.plan import Plan
 from eigenhouse.ingest.runs.provenance import run_row
 from eigenhouse.ingest.sources.catalog import cache_dir
@@ -17,13 +16,13 @@ from eigenhouse.ingest.sources.locate import resolve
 from eigenhouse.ingest.sources.prompts import STANDARD, read_prompts
 from eigenhouse.ingest.sources.source import revision_order, weights_sha256
 from eigenhouse.ingest.stages.declaration import GATE, Stage, declared
-from eigenhouse.ingest.stages.inputs import Inputs
 from eigenhouse.ingest.warehouse import backend, store
 from eigenhouse.ingest.warehouse.loads import StackLoad
 from eigenhouse.options import Ingest
 
 if TYPE_CHECKING:
     from eigenhouse.ingest.capture.workbench import Workbench
+    from eigenhouse.ingest.runs.folder import RunFolder
 
 
 def ingest(options: Ingest) -> dict[str, int]:
@@ -41,11 +40,13 @@ def ingest(options: Ingest) -> dict[str, int]:
         trust_remote_code=options.trust_remote_code,
         say=console.say,
     )
-    plan = Plan(options, source, weights_sha256(source), prompts)
+    plan = Plan(options, source, weights_sha256(source, anew=options.force), prompts)
     due = plan.due()
     if not due:
         console.say(f"{source.model_id} is already ingested: same weights and options. FORCE=1 measures it again")
         return {}
+    from eigenhouse.ingest.runs.folder import RunFolder  # late, with polars: nothing of it is needed to say "already"
+
     marks = {name: plan.mark(stage) for name, stage in declared().items()}
     with RunFolder(cache_dir() / "runs" / plan.weights[:16], marks) as folder:
         run = Run(plan, folder, started_at)
@@ -65,6 +66,8 @@ class Run:
 
     def measure(self, due: list[Stage]) -> None:
         """Run the stages that are due and not staged yet, and those before them that they read."""
+        from eigenhouse.ingest.stages.inputs import Inputs  # late, as above
+
         staged = [stage.name for stage in due if self.folder.is_finished(stage.name)]
         if staged:
             console.say(f"going on after {', '.join(staged)}: staged by an earlier run")

@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from eigenhouse.errors import EigenhouseError
-from eigenhouse.ingest.sources import catalog, gguf_header
+from eigenhouse.ingest.sources import catalog, gguf_header, model_types
 from eigenhouse.ingest.sources.catalog import cache_dir
 from eigenhouse.ingest.sources.source import COMPANIONS, Files, Source, refuse_bad_key
 from eigenhouse.ingest.sources.weight_files import check_gguf, check_weights, json_object
@@ -195,11 +195,10 @@ def _check_config(folder: Path, trust: bool, names: set[str]) -> None:
     model_type = config.get("model_type")
     if not isinstance(model_type, str):
         raise EigenhouseError(f"wanted a model_type in {path}; got {model_type!r} (no transformers config?)")
-    import transformers  # late: it takes seconds
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
-
-    if model_type in CONFIG_MAPPING_NAMES or (trust and "auto_map" in config):
+    if model_types.is_known(model_type) or (trust and "auto_map" in config):
         return
+    import transformers  # late: it takes seconds
+
     cause = "a newer model than this transformers?"
     if "auto_map" in config:
         cause = "it wants remote code, which runs only with TRUST_REMOTE_CODE=1: read it first"

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.sources.kept_hashes import file_sha256
 
 QUANTIZATION = ("hf_quant_config.json", "quantize_config.json", "quant_config.json")  # modelopt, AutoGPTQ, AutoAWQ
 COMPANIONS = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
@@ -62,17 +66,18 @@ class Source(Files):
         return sorted(path for path in names if not path.name.endswith(".index.json") and path.is_file())
 
 
-def weights_sha256(source: Source) -> str:
-    """One file: its SHA-256. Several: that of the sorted lines "<sha256>  <name>\\n" of sha256sum."""
+def weights_sha256(source: Source, anew: bool = False) -> str:
+    """One file: its SHA-256. Several: that of the sorted lines "<sha256>  <name>\\n" of sha256sum.
+
+    anew: read every file, even one that stands as it stood when it was last hashed.
+    """
     if len(source.weight_files) == 1:
-        return _file_sha256(source.weight_files[0])
-    lines = sorted(f"{_file_sha256(path)}  {path.name}\n" for path in source.weight_files)
+        return file_sha256(source.weight_files[0], anew)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing leaves Python's lock to the other threads
+        digests = pool.map(partial(file_sha256, anew=anew), source.weight_files)
+        named = zip(digests, source.weight_files, strict=True)
+        lines = sorted(f"{digest}  {path.name}\n" for digest, path in named)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _file_sha256(path: Path) -> str:
-    with open(path, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def refuse_bad_key(what: str, text: str, hint: str = "") -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 from importlib import import_module
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from eigenhouse.errors import EigenhouseError
-from eigenhouse.ingest.stages.inputs import Engine
+
+if TYPE_CHECKING:
+    from eigenhouse.ingest.stages.inputs import Engine
 
 
 def engine(name: str) -> Engine:
@@ -17,4 +19,4 @@ def engine(name: str) -> Engine:
     if name not in names:
         near = difflib.get_close_matches(name, names, 1)
         raise EigenhouseError(f"want ENGINE={' or '.join(near or names)}, got {name!r}")
-    return cast(Engine, import_module(f"{__name__}.{name}"))
+    return cast("Engine", import_module(f"{__name__}.{name}"))
