@@ -1,12 +1,14 @@
-"""Where the matrices of a stack's layer stand in the model, and how each is read: one parameter in memory at a time.
+"""Where the matrices of a stack's layer stand in the model, and how each is read: two parameters in memory at a time.
 
 Of a layer's stacked experts that is all of them. Layers that share one module (ALBERT) each have their own rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +16,9 @@ from eigenhouse.ingest.capture.stacks import Stack, own_layer
 from eigenhouse.ingest.capture.workbench import Workbench
 from eigenhouse.ingest.models.loading import LoadedModel
 from eigenhouse.ingest.models.matrices import Mlp, Piece, find_mlp
+
+Item = TypeVar("Item")
+END = object()
 
 
 def stack_of(bench: Workbench, name: str) -> Stack:
@@ -54,8 +59,25 @@ def _hidden_size(bench: Workbench, stack: Stack) -> int:
 
 
 def matrices(loaded: LoadedModel, pieces: Iterable[Piece]) -> Iterator[tuple[Piece, np.ndarray]]:
-    """Each piece as (outputs, inputs); a parameter that several lie in is read once."""
-    for parameter, members in groupby(pieces, key=lambda piece: piece.parameter):
-        values = loaded.weight(parameter)
+    """Each piece as (outputs, inputs); a parameter that several lie in is read once, while those before are used."""
+    groups = [(parameter, [*members]) for parameter, members in groupby(pieces, key=lambda piece: piece.parameter)]
+    values_of = ahead(loaded.weight(parameter) for parameter, _ in groups)
+    for (_, members), values in zip(groups, values_of, strict=True):
         for piece in members:
             yield piece, piece.cut(values)
+
+
+def ahead(items: Iterable[Item]) -> Generator[Item]:
+    """The items in their order, each made in a thread while the one before it is used: two exist at a time.
+
+    An error comes where its item would. Whoever stops early closes `items`, once the item in the making is made.
+    """
+    iterator = iter(items)
+    try:
+        with ThreadPoolExecutor(1, "reading ahead") as thread:
+            coming = thread.submit(next, iterator, END)
+            while (item := coming.result()) is not END:
+                coming = thread.submit(next, iterator, END)
+                yield item  # type: ignore[misc]
+    finally:
+        getattr(iterator, "close", lambda: None)()
