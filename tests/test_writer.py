@@ -12,6 +12,7 @@ from eigenhouse.ingest.runs import engines
 from eigenhouse.ingest.runs.engines import engine
 from eigenhouse.ingest.runs.folder import RunFolder
 from eigenhouse.ingest.sources.prompts import PromptSet
+from eigenhouse.ingest.stages import writer
 from eigenhouse.ingest.stages.declaration import Stage
 from eigenhouse.ingest.stages.inputs import Inputs
 from eigenhouse.ingest.stages.writer import Manifest, Rows, StackFacts, Writer
@@ -162,20 +163,34 @@ def test_a_finished_stage_is_what_a_load_replaces(tmp_path):
     assert {(*table.files, table.expected, table.is_sorted) for table in others.values()} == {(0, True)}
 
 
-def test_no_frame_waits_in_memory(tmp_path):
-    """Each frame is on the disk as a row group of its own before the next is asked for."""
+@pytest.mark.parametrize(("bound", "most"), [("GROUP_ROWS", 60), ("MOST_BYTES", 1500)])
+def test_few_rows_wait_in_memory(tmp_path, monkeypatch, bound, most):
+    """They are on the disk as a row group as soon as they are enough, by number or by bytes, and in their order."""
+    monkeypatch.setattr(writer, bound, most)
     sizes = []
 
     def frames():
         for layer in range(N_LAYERS):
             path = tmp_path / "decoder" / "conformance.parquet"
             sizes.append(path.stat().st_size if path.exists() else 0)
-            yield Rows("conformance", pl.concat([heads(layer)] * 11), 0)
+            yield Rows("conformance", pl.concat([heads(layer)] * 11), 0)  # 33 rows of some 30 bytes
 
     with Writer(STAGE, tmp_path) as out:
         out.add("decoder", frames())
-    assert pq.ParquetFile(tmp_path / "decoder" / "conformance.parquet").num_row_groups == N_LAYERS
-    assert sizes == sorted(set(sizes)) and sizes[0] == 0
+    found = pq.ParquetFile(tmp_path / "decoder" / "conformance.parquet")
+    assert [found.metadata.row_group(n).num_rows for n in range(found.num_row_groups)] == [66, 66, 33]
+    assert 0 == sizes[0] < sizes[1] < sizes[2] == sizes[3] < sizes[4]
+    assert kept(tmp_path) == [
+        row for layer in range(N_LAYERS) for head in range(N_HEADS) for row in heads(layer).rows()[head : head + 1] * 11
+    ]
+
+
+def test_keys_and_texts_have_dictionaries_and_measured_numbers_none(tmp_path):
+    written(tmp_path, heads(0, 1))
+    columns = pq.ParquetFile(tmp_path / "decoder" / "conformance.parquet").metadata.row_group(0)
+    found = [columns.column(n) for n in range(columns.num_columns)]
+    has_dictionary = {column.path_in_schema: column.has_dictionary_page for column in found}
+    assert has_dictionary == {"layer": True, "head": True, "max_rel_error": False, "layout": True}
 
 
 def test_a_manifest_comes_back_as_it_was(tmp_path):

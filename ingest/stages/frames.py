@@ -16,10 +16,9 @@ def long_frame(keys: Mapping[str, object], axes: tuple[str, ...], **arrays: np.n
     `axes` names the axes in order; rows come sorted by them. float64 values stay DOUBLE: cast where FLOAT is meant.
     """
     shape = next(iter(arrays.values())).shape
-    indices = np.indices(shape).reshape(len(shape), -1)
+    indices = np.indices(shape, dtype=np.int32).reshape(len(shape), -1)
     frame = pl.DataFrame(
-        {axis: index.astype(np.int32) for axis, index in zip(axes, indices, strict=True)}
-        | {name: array.reshape(-1) for name, array in arrays.items()}
+        dict(zip(axes, indices, strict=True)) | {name: array.reshape(-1) for name, array in arrays.items()}
     )
     return frame.select([pl.lit(value).alias(name) for name, value in keys.items()] + [pl.all()])
 

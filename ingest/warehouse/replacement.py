@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NoReturn
 
 import duckdb
@@ -10,6 +13,16 @@ from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.warehouse import sqlfiles
 from eigenhouse.ingest.warehouse.building import Connection
 from eigenhouse.ingest.warehouse.loads import StackLoad
+
+
+@dataclass(frozen=True)
+class Found:
+    """What load/check_rows.sql counts."""
+
+    n_rows: int
+    n_not_above: int
+    n_not_finite: int
+    n_broken: int
 
 
 class Replacement:
@@ -27,20 +40,31 @@ class Replacement:
         self.scope = "model_key = $model_key" + (f" and ({staged.scope})" if staged.scope else "")
         named = {name: value for name, value in stack.parameters.items() if f"${name}" in staged.scope}
         self.scoped: dict[str, Any] = self.model_key | named
+        self.rule, self.wanted = _rule(table)
 
     def write(self) -> int:
-        """Put the staged rows in place of the old ones, in the order of the key; their number."""
-        in_order, expected = f"order by {', '.join(self.keys)}", self.staged.expected
-        n_rows, n_not_above = self._insert("" if self.staged.is_sorted else in_order)
-        if n_not_above and self.staged.is_sorted:
-            n_rows, n_not_above = self._insert(in_order)
-        if expected is not None and n_rows != expected:
-            self._refuse(f"{expected} rows, as the model's shape predicts", f"{n_rows} came")
-        if n_not_above:
-            self._refuse(f"one row for each ({', '.join(self.keys)})", f"{n_not_above} rows have the key of another")
-        return n_rows
+        """Put the staged rows in place of the old ones, in the order of the key, and check them; their number.
 
-    def _insert(self, order: str) -> tuple[int, int]:
+        Refused is what the table would declare, were it not too slow there, and what breaks the rule in sql/checks/.
+        """
+        in_order, expected = f"order by {', '.join(self.keys)}", self.staged.expected
+        found = self._insert("" if self.staged.is_sorted else in_order)
+        if found.n_not_above and self.staged.is_sorted:
+            found = self._insert(in_order)
+        if expected is not None and found.n_rows != expected:
+            self._refuse(f"{expected} rows, as the model's shape predicts", f"{found.n_rows} came")
+        if found.n_not_above:
+            self._refuse(
+                f"one row for each ({', '.join(self.keys)})", f"{found.n_not_above} rows have the key of another"
+            )
+        if found.n_not_finite:
+            self._refuse("finite values", self._first(self.not_finite, self.keys))
+        if found.n_broken:
+            named = [column for column in self.kinds if re.search(rf"\b{column}\b", self.rule)]
+            self._refuse(self.wanted, self._first(self.rule, list(dict.fromkeys([*self.keys, *named]))))
+        return found.n_rows
+
+    def _insert(self, order: str) -> Found:
         self.con.execute(f"delete from {self.table} where {self.scope}", self.scoped)
         if self.files:
             try:
@@ -48,51 +72,55 @@ class Replacement:
                 self.con.execute(insert, {**self.model_key, "files": self.files})
             except duckdb.ConstraintException as error:
                 self._refuse("rows that the table allows", str(error).splitlines()[0])
-        return self._count()
+        return self._check()
 
-    def _count(self) -> tuple[int, int]:
-        """Rows that are there, and how many of them have a key not above that of the row before."""
+    def _check(self) -> Found:
+        """The rows that are there, and what is wrong with them."""
         not_above = "true"
         for key in reversed(self.keys):
             not_above = f"({key} < previous_{key} or ({key} = previous_{key} and {not_above}))"
-        count = statement(
-            "load/count_rows",
-            table=self.table,
-            scope=self.scope,
-            keys=", ".join(self.keys),
-            previous_keys=", ".join(f"lag({key}) over () as previous_{key}" for key in self.keys),
-            not_above_previous=not_above,
-        )
-        [[n_rows, n_not_above]] = self.con.execute(count, self.scoped).fetchall()
-        return n_rows, n_not_above
+        faults = {"not_above_previous": not_above, "not_finite": self.not_finite, "broken": self.rule}
+        [found] = self.con.execute(self._statement("load/check_rows", **faults), self.scoped).fetchall()
+        return Found(*found)
 
-    def check_values(self) -> None:
-        """Refuse what the table would declare, were it not too slow there, and what sql/checks/ adds."""
-        if all_finite := self._all_finite():
-            parts = {"table": self.table, "scope": self.scope, "all_finite": all_finite}
-            find = statement("load/find_not_finite", keys=", ".join(self.keys), **parts)
-            self._want_none(find, self.scoped, "finite values")
-        rule = sqlfiles.SQL_DIR / "checks" / f"{self.table}.sql"
-        if rule.exists():
-            self._want_none(rule.read_text(encoding="utf-8"), self.model_key, sqlfiles.header(rule)["wanted"])
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """Column → its type."""
+        return {name: kind for name, kind, *_ in self.con.execute(f"describe {self.table}").fetchall()}
 
-    def _all_finite(self) -> str:
-        """A condition over the table's floating-point columns; empty where it has none."""
-        columns = self.con.execute(f"describe {self.table}").fetchall()
+    @cached_property
+    def not_finite(self) -> str:
+        """A condition that a row passes where one of its floating-point numbers isn't finite."""
         # a sum of FLOATs is kept in DOUBLE: no overflow, so it is finite exactly when every term is
-        numbers = [name for name, kind, *_ in columns if kind in ("FLOAT", "DOUBLE")]
-        lists = [f"list_sum({name})" for name, kind, *_ in columns if kind == "FLOAT[]"]
-        return " and ".join(f"isfinite({value})" for value in numbers + lists)
+        numbers = [name for name, kind in self.kinds.items() if kind in ("FLOAT", "DOUBLE")]
+        lists = [f"list_sum({name})" for name, kind in self.kinds.items() if kind == "FLOAT[]"]
+        return " or ".join(f"not isfinite({value})" for value in numbers + lists) or "false"
 
-    def _want_none(self, query: str, parameters: dict[str, Any], wanted: str) -> None:
-        bad = self.con.execute(query, parameters)
-        names = [column[0] for column in bad.description]
-        for row in bad.fetchall():
-            came = ", ".join(f"{name}={value}" for name, value in zip(names, row, strict=True))
-            self._refuse(wanted, came)
+    def _first(self, fault: str, shown: list[str]) -> str:
+        """These columns of the first row at fault, in words."""
+        find = self._statement("load/find_row", fault=fault, shown=", ".join(shown))
+        [row] = self.con.execute(find, self.scoped).fetchall()
+        return ", ".join(f"{name}={value}" for name, value in zip(shown, row, strict=True))
+
+    def _statement(self, name: str, **parts: str) -> str:
+        """One over the load's rows, with each column of the row before that it may name."""
+        before = dict.fromkeys([*self.keys, *re.findall(r"\bprevious_(\w+)", self.rule)])
+        previous = ", ".join(f"lag({column}) over () as previous_{column}" for column in before)
+        return statement(name, table=self.table, scope=self.scope, previous=previous, **parts)
 
     def _refuse(self, wanted: str, came: str) -> NoReturn:
         raise EigenhouseError(f"{self.table} of {self.model_id}: wanted {wanted}; got {came}. Nothing was written")
+
+
+def _rule(table: str) -> tuple[str, str]:
+    """The condition that no row may pass, and what is wanted instead, in words."""
+    path = sqlfiles.SQL_DIR / "checks" / f"{table}.sql"
+    if not path.exists():
+        return "false", ""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return "({})".format("\n".join(line for line in lines if not line.startswith("--"))), sqlfiles.header(path)[
+        "wanted"
+    ]
 
 
 def statement(name: str, **parts: str) -> str:

@@ -154,9 +154,7 @@ def _load_stack(con: Connection, stack: StackLoad, force: bool) -> dict[str, int
     _record_run(con, stack, model_key)
     written = {}
     for table in stack.tables:
-        replacement = Replacement(con, stack, model_key, table)
-        written[table] = replacement.write()
-        replacement.check_values()
+        written[table] = Replacement(con, stack, model_key, table).write()
     return written | _roll_up(con, model_key, set(written))
 
 
