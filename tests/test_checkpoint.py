@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from bench.tiny_configs import small_config
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.models import loading
+from eigenhouse.ingest.models.checkpoint import require_finite
 
 
 def attention_weights(loaded, path):
@@ -160,3 +161,14 @@ def test_formats(tmp_path):
     model.save_pretrained(tmp_path)
     loaded = loading.load_model(tiny_models.local_source(tmp_path), False, whole=False)
     assert loaded.checkpoint.format == ("bfloat16", None)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("at", [0, 16, 32])
+def test_one_value_that_is_not_finite_is_seen(value, at):
+    weight = torch.linspace(-1, 1, 33).reshape(11, 3)
+    require_finite("w", weight)
+    require_finite("w", torch.empty(0, 3))
+    weight.view(-1)[at] = value
+    with pytest.raises(EigenhouseError, match=r"1 NaN or infinite value\(s\) in w"):
+        require_finite("w", weight)

@@ -20,6 +20,8 @@ KINDS = [
     "IQ4_XS", "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ3_S", "IQ2_S", "IQ1_M",
 ]  # fmt: skip
 
+LEAST = {"block_count": 1, "embedding_length": 768, "attention.head_count": 3}
+
 
 def encoded(kind, shape):
     """Bytes of a type: gguf's own encoding where it has one, else blocks whose scales are fair halves."""
@@ -63,6 +65,37 @@ def test_two_dequantizers_agree(kind, tmp_path):
         assert by_tensor[name].type_name == kind.name and first.shape == second.shape
         assert first.abs().max() > 1e-3
         torch.testing.assert_close(second, first, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "F32"])
+def test_blocks_are_read_and_dequantized_as_gguf_does(kind, tmp_path, monkeypatch):
+    """To the bit, though at other numbers of blocks at a time: the last ones are fewer."""
+    kind = gguf.GGMLQuantizationType[kind]
+    monkeypatch.setattr(gguf_reading, "VALUES_AT_ONCE", 1024)
+    path = tiny_ggufs.write(tmp_path / "tiny.gguf", "llama", LEAST, {"x": encoded(kind, (7, 768))}, raw={"x": kind})
+    [theirs] = gguf.GGUFReader(str(path)).tensors
+    data = gguf_facts.stored_data(gguf_facts.read_facts(path), "x")
+    assert (data.dtype, data.shape) == (theirs.data.dtype, theirs.data.shape)
+    np.testing.assert_array_equal(data, theirs.data)
+    wanted = theirs.data if kind == kind.F64 else gguf.dequantize(theirs.data, kind)
+    found = gguf_reading.dequantized(data, kind)
+    np.testing.assert_array_equal(found, wanted.astype(np.float32))
+    assert found.shape == (7, 768) and found.dtype == np.float32
+
+
+def test_the_vocabulary_is_left_alone(tmp_path, monkeypatch):
+    """gguf's own reader makes objects of every token, which takes longer than to read the weights."""
+    path = tiny_ggufs.save(tmp_path / "tiny.gguf", "llama", tiny_ggufs.build("llama"))
+
+    def refused(*_):
+        raise AssertionError("the whole file is parsed")
+
+    monkeypatch.setattr(gguf, "GGUFReader", refused)
+    monkeypatch.setattr(gguf_reading.gguf_models, "load_gguf_checkpoint", refused)
+    loaded = load(path, whole=False)
+    for name, _ in loaded.named_parameters():
+        gguf_reading.readers(path, loaded)[name].read()
+    gguf_witness.witness(path, "blk.1.attn_q.weight")
 
 
 @pytest.mark.parametrize("name", tiny_ggufs.MODELS)

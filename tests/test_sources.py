@@ -226,6 +226,7 @@ def test_a_header_is_read_as_its_own_reader_reads_it(tmp_path):
         [tensor] = [tensor for tensor in reader.tensors if tensor.name == name]
         assert stored.shape == tuple(int(size) for size in tensor.shape[::-1])
         assert stored.type_name == tensor.tensor_type.name
+        assert (stored.begin, stored.n_bytes) == (tensor.data_offset, tensor.n_bytes)
     assert header.keys.keys() == {name for name in reader.fields if not name.startswith("GGUF.")}
     for name, value in header.keys.items():
         theirs = reader.fields[name].contents()
@@ -454,6 +455,11 @@ def test_damaged_gguf(tmp_path):
     end_of_name = whole.index(b"last") + 4  # then the number of axes, two of them, and the type
     path.write_bytes(whole[: end_of_name + 20] + struct.pack("<I", 99) + whole[end_of_name + 24 :])
     refusal(path, "tensor last of unknown type 99")
+    row = end_of_name + 4
+    path.write_bytes(whole[:row] + struct.pack("<Q", 63) + whole[row + 8 :])
+    refusal(path, "tensor last with rows of 63, no whole blocks of 32")
+    path.write_bytes(whole.replace(struct.pack("<Q", 2) + b"bc", struct.pack("<Q", 2**62) + b"bc"))
+    refusal(path, "GGUF header")
 
 
 def test_a_part_of_a_gguf(tmp_path):

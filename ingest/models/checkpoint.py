@@ -229,7 +229,8 @@ def _as_module_has_it(model: Any, parameter: str, weight: Weight) -> Weight:
 
 
 def require_finite(name: str, tensor: torch.Tensor) -> None:
-    if not bool(torch.isfinite(tensor).all()):
+    # least and largest are nan where any is, and found in one pass: isfinite takes five times as long as dequantizing
+    if tensor.numel() and not bool(torch.stack(torch.aminmax(tensor)).isfinite().all()):
         n_bad = int((~torch.isfinite(tensor)).sum())
         raise EigenhouseError(
             f"want finite weights, got {n_bad} NaN or infinite value(s) in {name}; "

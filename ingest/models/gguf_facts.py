@@ -11,6 +11,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+import gguf
+import numpy as np
+
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.models.gguf_rules import (
     BESIDE,
@@ -99,6 +102,18 @@ class Facts:
 
     def refusal(self, wanted: str, got: Any, cause: str) -> EigenhouseError:
         return EigenhouseError(f"wanted {wanted}; got {got} in {self.path} ({cause})")
+
+
+def stored_data(facts: Facts, name: str) -> np.ndarray:
+    """A tensor as it lies in the file, mapped: numbers of its shape, or the bytes of each row's blocks.
+
+    The same as of gguf's own reader, which makes objects of every token first: 12 s for a vocabulary of 262,144.
+    """
+    stored = facts.header.tensors[name]
+    kind = gguf.GGMLQuantizationType(stored.type_number)
+    numbers: dict[Any, type[np.generic]] = {kind.F32: np.float32, kind.F16: np.float16, kind.F64: np.float64}
+    shape = stored.shape if kind in numbers else gguf.quant_shape_to_byte_shape(stored.shape, kind)
+    return np.memmap(facts.path, numbers.get(kind, np.uint8), "r", stored.begin, shape).view(np.ndarray)
 
 
 def read_facts(path: Path) -> Facts:

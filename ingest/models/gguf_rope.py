@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from eigenhouse.ingest.models.gguf_facts import Facts, read_facts
+from eigenhouse.ingest.models.gguf_facts import Facts, read_facts, stored_data
 from eigenhouse.ingest.models.gguf_rules import NO_ROTARY
 
 RELATIVE_ERROR = 1e-5  # transformers computes its frequencies in float32
@@ -243,8 +243,8 @@ def _factors(facts: Facts, name: str) -> tuple[float, ...]:
     """A table of factors, one a pair; empty where the file has none."""
     if name not in facts.header.tensors:
         return ()
-    [stored] = [tensor for tensor in gguf.GGUFReader(str(facts.path)).tensors if tensor.name == name]
-    factors = np.asarray(gguf.dequantize(stored.data, stored.tensor_type), np.float64).ravel()
+    kind = gguf.GGMLQuantizationType(facts.header.tensors[name].type_number)
+    factors = np.asarray(gguf.dequantize(stored_data(facts, name), kind), np.float64).ravel()
     n_pairs = -(-_n_rotated(facts) // 2)
     if len(factors) != n_pairs or not (np.isfinite(factors) & (factors > 0)).all():
         raise facts.refusal(f"{n_pairs} positive factors", f"{len(factors)} in {name}", "of another model, or damaged?")

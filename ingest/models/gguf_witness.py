@@ -10,8 +10,8 @@ import gguf
 import numpy as np
 import torch
 
-from eigenhouse.ingest.models.gguf_facts import Facts, read_facts
-from eigenhouse.ingest.models.gguf_reading import MINUS_ONE, Reading, falcon_rows, tensor_of
+from eigenhouse.ingest.models.gguf_facts import Facts, read_facts, stored_data
+from eigenhouse.ingest.models.gguf_reading import MINUS_ONE, Reading, falcon_rows
 
 
 def witness(path: Path, tensor_name: str) -> torch.Tensor:
@@ -23,7 +23,7 @@ def witness(path: Path, tensor_name: str) -> torch.Tensor:
     """
     facts = read_facts(path)
     stored = facts.header.tensors[tensor_name]
-    data = torch.from_numpy(np.array(tensor_of(facts, tensor_name).data))
+    data = torch.from_numpy(np.array(stored_data(facts, tensor_name)))
     return _in_place(facts, tensor_name, _by_torch(facts, tensor_name, data, stored.type_number, stored.shape))
 
 

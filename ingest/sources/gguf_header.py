@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,13 @@ DEEPEST = 4  # arrays within arrays; no key of any model has even two
 
 @dataclass(frozen=True)
 class Stored:
-    """One tensor of the file. shape: slowest axis first, as in numpy."""
+    """One tensor of the file. shape: slowest axis first, as in numpy · begin, n_bytes: where its data lie."""
 
     name: str
     type_number: int
     shape: tuple[int, ...]
+    begin: int
+    n_bytes: int
 
     @property
     def type_name(self) -> str:
@@ -40,7 +42,11 @@ class Header:
 
     keys: dict[str, Any]
     tensors: dict[str, Stored]
-    n_bytes: int  # where the last tensor's data end
+
+    @property
+    def n_bytes(self) -> int:
+        """Where the last tensor's data end."""
+        return max(tensor.begin + tensor.n_bytes for tensor in self.tensors.values())
 
     @property
     def architecture(self) -> str:
@@ -101,7 +107,6 @@ def _walk(data: mmap.mmap) -> Header:
             raise ValueError(f"the key {name} twice")
         keys[name] = walk.value(walk.number("I"))
     tensors: dict[str, Stored] = {}
-    end = 0
     for _ in range(n_tensors):
         name = walk.text()
         shape = tuple(walk.number("Q") for _ in range(walk.number("I")))[::-1]
@@ -111,12 +116,14 @@ def _walk(data: mmap.mmap) -> Header:
         if kind not in sizes:
             raise ValueError(f"tensor {name} of unknown type {kind}")
         block_values, block_bytes = sizes[kind]
-        tensors[name] = Stored(name, kind, shape)
-        end = max(end, offset + math.prod(shape) // block_values * block_bytes)
-    if end == 0:
+        if (shape or (1,))[-1] % block_values:
+            raise ValueError(f"tensor {name} with rows of {shape[-1]}, no whole blocks of {block_values}")
+        tensors[name] = Stored(name, kind, shape, offset, math.prod(shape) // block_values * block_bytes)
+    if not any(tensor.begin + tensor.n_bytes for tensor in tensors.values()):
         raise ValueError("no tensors")
     alignment = int(keys.get("general.alignment") or 32)
-    return Header(keys, tensors, -(-walk.at // alignment) * alignment + end)
+    first = -(-walk.at // alignment) * alignment  # offsets are counted from here
+    return Header(keys, {name: replace(tensor, begin=first + tensor.begin) for name, tensor in tensors.items()})
 
 
 class _Cursor:
@@ -126,10 +133,13 @@ class _Cursor:
         self.data, self.at = data, 4  # after the magic
 
     def take(self, n_bytes: int) -> bytes:
+        self.skip(n_bytes)
+        return self.data[self.at - n_bytes : self.at]
+
+    def skip(self, n_bytes: int) -> None:
         if n_bytes > len(self.data) - self.at:
             raise ValueError(f"{n_bytes} bytes to read at byte {self.at} of {len(self.data)}")
         self.at += n_bytes
-        return self.data[self.at - n_bytes : self.at]
 
     def number(self, form: str) -> Any:
         return struct.unpack("<" + form, self.take(struct.calcsize("<" + form)))[0]
@@ -151,6 +161,15 @@ class _Cursor:
             return list(struct.unpack(form, self.take(n_elements * struct.calcsize("<" + SCALARS[element]))))
         if element == ARRAY:
             return [self.value(ARRAY, depth + 1) for _ in range(n_elements)]
-        for _ in range(n_elements):
-            self.take(self.number("Q"))
-        return n_elements
+        return self.skip_texts(n_elements)
+
+    def skip_texts(self, n_texts: int) -> int:
+        """Past the texts of an array; their number. A vocabulary has some 10^5, so nothing is made of them."""
+        at, last = self.at, len(self.data) - 8
+        length = struct.Struct("<Q").unpack_from
+        for n in range(n_texts):
+            if at > last:
+                raise ValueError(f"{n} of {n_texts} texts up to byte {at} of {len(self.data)}")
+            at += 8 + length(self.data, at)[0]
+        self.skip(at - self.at)
+        return n_texts
