@@ -94,7 +94,7 @@ def test_stats_equal_the_models_eager_attention(kind, block, monkeypatch):
             allowed = weights[prompt, 0, :length] > 0
             logits = np.zeros(weights.shape[1:])
             for part in attention.blocks(call):
-                logits[:, part.start : part.stop] = part.logits[prompt].double().numpy()
+                logits[:, part.queries, part.keys] = part.logits[prompt].double().numpy()
             want = by_loops(weights[prompt, :, :length], logits[:, :length], allowed)
             for name, values in want.items():
                 assert stats[name][prompt].numpy() == pytest.approx(np.array(values), abs=1e-4, nan_ok=True), name
@@ -173,6 +173,6 @@ def test_a_masked_key_is_none_however_it_is_masked(forbidden):
     mask = slopes.expand(7, 7).masked_fill(~is_allowed, forbidden)[None, None]
     call = AttentionCall(None, query, key, None, mask, 0.4)
     [block] = blocks(call)
-    assert torch.equal(block.is_allowed.expand(1, 1, 7, 7)[0, 0], is_allowed)
+    assert torch.equal(~block.is_excluded.expand(1, 1, 7, 7)[0, 0], is_allowed)
     shown = (0.4 * query @ key.transpose(-1, -2) + slopes).masked_select(is_allowed)
     assert torch.allclose(block.logits.masked_select(is_allowed), shown, atol=1e-5)

@@ -269,8 +269,8 @@ def test_a_model_that_breaks_the_gate_is_refused(ingest, tmp_path, monkeypatch):
 
 def test_a_kernel_that_is_not_the_models_own_measures_no_attention(ingest, ask, tmp_path, monkeypatch):
     """Planted: twice the scale. Geometry goes in, statistics don't, and the reason is told."""
-    real = capture.attend
-    monkeypatch.setattr(capture, "attend", lambda call: real(replace(call, scaling=2 * call.scaling)))
+    real = capture.AttentionCall
+    monkeypatch.setattr(capture, "AttentionCall", lambda **given: real(**given | {"scaling": 2 * given["scaling"]}))
     folder = tiny_models.save("grouped heads", tmp_path / "tiny")
     status, said = ingest(folder, "--prompts", tiny_models.prompts(tmp_path, 11, 5))
     assert status == 0 and "under its own eager attention: no attention statistics" in said

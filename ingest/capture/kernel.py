@@ -2,27 +2,35 @@
 
 Importing this module registers the kernel with transformers under `loading.KERNEL`. A model that was loaded with it
 calls `attention_function`, which sees queries and keys after projection, bias, q/k-norm and RoPE, before key heads are
-repeated for their group. Whoever wants to look sets a listener with `listening`; without one the function is plain
-exact attention. Modules that compute scores past transformers' attention interface are watched through `tracing.py`,
-which calls the same listener.
+repeated for their group. Whoever wants to look sets a listener with `listening`, which may hand the attention's output
+back if it worked that out; without one the function is plain exact attention. Modules that compute scores past
+transformers' attention interface are watched through `tracing.py`, which calls the same listener.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.masking_utils import eager_mask
 
 from eigenhouse.ingest.capture import tracing
 from eigenhouse.ingest.capture.attention import AttentionCall, attend
+from eigenhouse.ingest.capture.masks import lazy_mask
 from eigenhouse.ingest.models.loading import KERNEL
 
 Listener = Callable[[AttentionCall], object]
+
+
+class Output(NamedTuple):
+    """What a listener hands back that has computed the attention itself: (batch, head, query, feature)."""
+
+    output: torch.Tensor
+
+
 _listeners: list[Listener] = []
 
 
@@ -35,12 +43,11 @@ def listening(listener: Listener, traced_batch: int = 0) -> Iterator[None]:
     """
     last: AttentionCall | None = None
 
-    def hear(call: AttentionCall) -> None:
+    def hear(call: AttentionCall) -> object:
         nonlocal last
         is_repeated = last is not None and call.query is last.query and call.key is last.key
         last = call
-        if not is_repeated:
-            listener(call)
+        return None if is_repeated else listener(call)
 
     _listeners.append(hear)
     try:
@@ -75,14 +82,14 @@ def attention_function(
         position_bias=kwargs.get("position_bias"),
         window=kwargs.get("sliding_window"),
     )
-    if _listeners:
-        _listeners[-1](call)
     with tracing.paused():
-        return attend(call).transpose(1, 2).contiguous(), None
+        heard = _listeners[-1](call) if _listeners else None
+        output = heard.output if isinstance(heard, Output) else attend(call)
+    return output.transpose(1, 2).contiguous(), None
 
 
 AttentionInterface.register(KERNEL, attention_function)
-AttentionMaskInterface.register(KERNEL, eager_mask)
+AttentionMaskInterface.register(KERNEL, lazy_mask)
 
 
 @contextmanager

@@ -17,7 +17,8 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 
-from eigenhouse.ingest.capture.attention import FORBIDDEN, AttentionCall, key_of_each_query_head
+from eigenhouse.ingest.capture.attention import AttentionCall, key_of_each_query_head
+from eigenhouse.ingest.capture.masks import FORBIDDEN
 
 PRODUCTS = {"matmul", "__matmul__", "bmm", "baddbmm"}
 TIMES = {"mul", "__mul__", "__rmul__", "__imul__", "mul_", "multiply"}

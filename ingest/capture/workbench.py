@@ -10,11 +10,11 @@ import psutil
 
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest import console, devices
-from eigenhouse.ingest.capture.forward import longest_text
 from eigenhouse.ingest.capture.made_up_inputs import main_input, takes_text
 from eigenhouse.ingest.capture.recording import Recording, record
 from eigenhouse.ingest.capture.sites import KEY_POSITION, QUERY_POSITION, Site
 from eigenhouse.ingest.capture.stacks import Stack, find_stacks, position_encoding, tower, unreached
+from eigenhouse.ingest.capture.texts import longest_text
 from eigenhouse.ingest.geometry import operators
 from eigenhouse.ingest.models.loading import LoadedModel, fits_in_memory, load_skeleton, load_tokenizer, load_whole
 from eigenhouse.ingest.sources.source import Source

@@ -8,7 +8,9 @@ import polars as pl
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest import console, devices
 from eigenhouse.ingest.capture.attention import STATS
-from eigenhouse.ingest.capture.forward import longest_text, run_prompts, share_off_eager, tokenize
+from eigenhouse.ingest.capture.forward import Found, Reader, run_prompts
+from eigenhouse.ingest.capture.own_attention import MOST_OFF, compared, share_off_eager
+from eigenhouse.ingest.capture.texts import longest_text, tokenize
 from eigenhouse.ingest.capture.workbench import Workbench
 from eigenhouse.ingest.sources.prompts import PromptSet
 from eigenhouse.ingest.stages.declaration import stage
@@ -16,9 +18,6 @@ from eigenhouse.ingest.stages.frames import long_frame
 from eigenhouse.ingest.stages.inputs import Inputs
 from eigenhouse.ingest.stages.model_parts import folder_of
 from eigenhouse.ingest.stages.writer import Writer
-
-MOST_OFF = 0.01  # of the tokens
-Stats = dict[int, list[dict[str, np.ndarray]]]  # site → statistics of each prompt
 
 
 @stage(
@@ -46,9 +45,10 @@ def attention(inputs: Inputs, out: Writer) -> None:
     for number, stack in enumerate(bench.stacks):
         name, is_reached = folder_of(number), False
         for layer, index in stack.sites.items():
-            if index in found:
+            if index in found.stats:
                 n_heads, is_reached = bench.sites[index].call.query.shape[1], True
-                frames = [_stats_frame(prompts.name, prompt, layer, stats) for prompt, stats in enumerate(found[index])]
+                by_prompt = sorted(found.stats[index].items())
+                frames = [_stats_frame(prompts.name, prompt, layer, stats) for prompt, stats in by_prompt]
                 out.table("attention_stats", name).add(pl.concat(frames), expected=n_heads * len(prompts.texts))
         if not is_reached:
             reason = "prompts are text, which does not run through this stack"
@@ -59,29 +59,29 @@ def attention(inputs: Inputs, out: Writer) -> None:
     out.shared("prompts").add(_prompt_frame(prompts), expected=len(prompts.texts))
 
 
-def _measure(bench: Workbench, device: str, prompts: PromptSet) -> Stats | str:
+def _measure(bench: Workbench, device: str, prompts: PromptSet) -> Found | str:
     """The statistics, or why there are none."""
-    reader = None if bench.forward_refusal else bench.reader
-    if reader is None:
+    part = None if bench.forward_refusal else bench.reader
+    if part is None:
         nowhere = f"no part of {type(bench.loaded.model).__name__} could be run on text"
         return bench.forward_refusal or nowhere
     if bench.lacks_encoder:
         return "prompts are text, and the decoder that takes it can't be run beside its encoder"
     bench.loaded.model.to(devices.chosen(device))
-    longest = longest_text(reader.body, reader.config, bench.tokenizer)
+    longest = longest_text(part.body, part.config, bench.tokenizer)
     tokenized = tokenize(bench.tokenizer, prompts, longest, console.say)
-    pad_id = getattr(bench.tokenizer, "pad_token_id", None) or 0
-    beside = bench.beside_text
+    reader = Reader(part, getattr(bench.tokenizer, "pad_token_id", None) or 0, bench.beside_text)
     try:
-        share = share_off_eager(reader, tokenized, pad_id, beside)
+        with console.stage("attention (prompts)", len(tokenized)) as advance:
+            found = run_prompts(reader, bench.sites, tokenized, advance, compared(tokenized))
+        share = share_off_eager(reader, tokenized, found)
     except EigenhouseError as refusal:
-        if not beside:
+        if not bench.beside_text:
             raise
         return str(refusal)  # sound and images are read without
     if share > MOST_OFF:
         return f"{share:.0%} of its tokens' hidden states are other ones under its own eager attention"
-    with console.stage("attention (prompts)", len(tokenized)) as advance:
-        return run_prompts(reader, bench.sites, tokenized, pad_id, advance, beside)
+    return found
 
 
 def _stats_frame(prompt_set: str, prompt: int, layer: int, stats: dict[str, np.ndarray]) -> pl.DataFrame:
