@@ -64,9 +64,9 @@ def _models(setting: Setting, shape: Shape) -> Iterator[Point]:
 def _tokens(setting: Setting, shape: Shape) -> Iterator[Point]:
     model = str(setting.checkpoint(shape))
     bench = Workbench(resolve(model), Ingest(model=model, dynamic_only=True, device="cpu"), needs_forward=True)
-    ours.attention_statistics(bench, "cpu", texts(16))  # what is found out of a model once
+    ours.attention_statistics(bench, texts(16))  # what is found out of a model once
     for n_tokens in TOKENS:
         prompts = texts(n_tokens)
-        seconds = timed(lambda prompts=prompts: ours.attention_statistics(bench, "cpu", prompts))  # type: ignore[misc]
+        seconds = timed(lambda prompts=prompts: ours.attention_statistics(bench, prompts))  # type: ignore[misc]
         print(f"tokens {n_tokens}: {seconds:.1f} s", flush=True)
         yield {"axis": "tokens of each of 4 prompts", "value": n_tokens, "seconds": seconds}

@@ -35,8 +35,8 @@ def weight_sigmas(weights: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [found.numpy() for found in mapped(lambda task: weight_sigmas(*task), tasks, CPU)]
 
 
-def attention_statistics(bench: Workbench, device: str, prompts: PromptSet) -> object:
+def attention_statistics(bench: Workbench, prompts: PromptSet) -> object:
     """All that the stage of attention measures, the comparison with the model's own kernel included."""
     from eigenhouse.ingest.stages import attention
 
-    return attention._measure(bench, device, prompts)
+    return attention._measure(bench, prompts)

@@ -169,7 +169,7 @@ def attention_rows(draw: np.random.Generator, heads: tuple[int, int]) -> dict[st
     stats = ["entropy_nats", "entropy_fraction", "logit_std", "logit_std_pooled", "top1_weight", "sink_weight"]
     values = {name: draw.random(shape, np.float32) for name in [*stats, "entropy_without_sink_nats"]}
     counts = dict.fromkeys(("n_queries", "n_multi_queries"), np.full(shape, 100))
-    keys = {"prompt_set": "standard@00000000"}
+    keys = {"prompt_set": "standard@00000000", "dtype": "float32"}
     return {"attention_stats": long_frame(keys, ("prompt", "layer", "head"), **counts, **values)}
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from eigenhouse.errors import EigenhouseError, not_installed
 from eigenhouse.ingest.geometry import operators
 
+DTYPES = ("auto", "float32", "bfloat16", "float16")
 READ_MODELS = ("torch", "transformers", "accelerate")  # what a plain install leaves out first of all
 
 
@@ -48,6 +49,9 @@ class Ingest(House):
     revisions: str | None = option(None, "Several of them, as step0,step1000: each is a model of its own.")
     name: str | None = option(None, "Name of the model in the warehouse.")
     device: str = option("auto", "Where arithmetic runs: cpu, cuda, cuda:1, mps; auto takes a GPU that is there.")
+    dtype: str = option(
+        "auto", "Of the weights that prompts run through: float32, bfloat16, float16; auto takes what fits."
+    )
     prompts: Path | None = option(None, "Your own prompts: .jsonl, .json, .txt (one a line), .csv or .parquet.")
     static_only: bool = option(False, "Geometry alone, one layer in memory at a time.")
     dynamic_only: bool = option(False, "Attention statistics alone.")
@@ -82,8 +86,12 @@ class Ingest(House):
         return not self.variant_names
 
     def settled(self, name: str) -> object:
-        """An option's value with its spelling settled: two that mean the same give the same."""
-        settled = {"variants": ",".join(self.variant_names), "experts": self.max_experts or "all"}
+        """An option's value with its spelling settled: two that mean the same give the same.
+
+        None where it is left to the program, such as the dtype: rows say which it took.
+        """
+        settled: dict[str, object] = {"variants": ",".join(self.variant_names), "experts": self.max_experts or "all"}
+        settled |= {"dtype": None if self.dtype == "auto" else self.dtype}
         return settled.get(name, getattr(self, name))
 
     def check(self) -> None:
@@ -93,6 +101,8 @@ class Ingest(House):
             raise EigenhouseError("want STATIC_ONLY or DYNAMIC_ONLY, got both, which leaves nothing to do")
         if self.eigenvectors not in ("auto", "all", "none"):
             raise EigenhouseError(f"want EIGENVECTORS=auto, all or none, got {self.eigenvectors!r}")
+        if self.dtype not in DTYPES:
+            raise EigenhouseError(f"want DTYPE={', '.join(DTYPES[:-1])} or {DTYPES[-1]}, got {self.dtype!r}")
         if missing := [name for name in READ_MODELS if not self.model.endswith(".json") and not find_spec(name)]:
             raise not_installed(missing[0])
 

@@ -171,7 +171,7 @@ def _fill_attention(toy: Toy, draw: np.random.Generator, all_alike: bool) -> Non
                 shares = [0.5] * 8 if all_alike else _float32(draw.uniform(0.05, 0.95, 8))
                 values = dict(zip(base.STATS, shares, strict=True)) | {"sink_logit_weight": None}
                 toy.attention[name, prompt, layer, head] = {
-                    "n_queries": 4 + 9 * prompt, "n_multi_queries": 3 + 9 * prompt, **values,
+                    "n_queries": 4 + 9 * prompt, "n_multi_queries": 3 + 9 * prompt, **values, "dtype": "float32",
                 }  # fmt: skip
 
 
@@ -284,7 +284,7 @@ def frames(toy: Toy) -> dict[str, pl.DataFrame]:
         ),
         "weight_singular_values": _frame(["layer", "weight", "expert", "k", "sigma"], _ranked(toy.weight_sigma)),
         "attention_stats": _frame(
-            ["prompt_set", "prompt", *head, "n_queries", "n_multi_queries", *base.STATS],
+            ["prompt_set", "prompt", *head, "n_queries", "n_multi_queries", *base.STATS, "dtype"],
             [(*at, *row.values()) for at, row in toy.attention.items()],
         ),
     }  # fmt: skip

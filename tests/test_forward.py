@@ -41,7 +41,7 @@ def test_the_comparison_adds_a_pass_of_a_few_tokens_and_shares_the_others(monkey
     tokenized, seen = texts(*LENGTHS), passes(reader, monkeypatch)
     found = run_prompts(reader, sites, tokenized, lambda n: None, compared(tokenized))
     assert share_off_eager(reader, tokenized, found) == 0
-    assert seen == [4 * 29, 7, 5]  # a batch of all, the beginning of the longest and the shortest
+    assert seen == [4 * 29, 5, 7]  # a batch of all, the shortest and the beginning of the longest
     assert {prompt: len(states) for prompt, states in found.states.items()} == {1: 7, 3: 5}
     assert sorted(found.stats[0]) == [0, 1, 2, 3]
 
@@ -132,3 +132,9 @@ def test_nothing_of_a_long_text_is_as_large_as_its_mask(kind, monkeypatch):
         found = run_prompts(reader, sites, texts(1024), lambda n: None)
     assert found.stats[1][0]["n_queries"].tolist() == [1024] * 6
     assert largest.values <= 1024 * 97
+
+
+def test_a_long_text_is_compared_whole_where_one_is_short_enough(monkeypatch):
+    monkeypatch.setattr(own_attention, "COMPARED_AT_LEAST", 12)
+    assert [(text.prompt, len(text.ids)) for text in compared(texts(*LENGTHS))] == [(3, 5), (2, 11)]
+    assert [(text.prompt, len(text.ids)) for text in compared(texts(29))] == [(0, 12)]

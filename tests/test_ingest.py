@@ -13,6 +13,7 @@ import torch
 import transformers
 
 from eigenhouse.ingest.capture import kernel as capture
+from eigenhouse.ingest.models import fitting
 from eigenhouse.ingest.runs import plan, provenance
 from eigenhouse.ingest.runs import run as run_module
 from eigenhouse.ingest.runs.folder import RunFolder
@@ -461,24 +462,39 @@ def test_the_static_pass_never_holds_a_checkpoint(ingest, tmp_path, monkeypatch)
     assert 0 < largest <= one_module
 
 
-def test_a_model_larger_than_memory_gives_its_static_geometry(ingest, ask, tmp_path, monkeypatch):
-    from eigenhouse.ingest.capture import workbench
+def test_a_model_larger_than_memory_is_run_layer_by_layer(ingest, ask, tmp_path, monkeypatch):
+    """The same numbers, under the same fingerprint; asked for in bfloat16 it is measured anew, and rows say so."""
+    folder, prompts = tiny_models.save("grouped heads", tmp_path / "tiny"), tiny_models.prompts(tmp_path, 7, 3)
+    told = (folder, "--prompts", prompts, "--device", "cpu", "--dynamic-only")
+    numbers = "select * from attention_stats order by all"
+    assert ingest(*told)[0] == 0
+    whole = ask(numbers)
+    monkeypatch.setattr(fitting, "room", lambda device: 100_000)  # the model takes 133 kB, a layer 96 to read
+    status, said = ingest(*told, "--force")
+    assert status == 0 and "weights are read layer by layer" in said
+    assert ask(numbers) == whole and ask("select distinct dtype from attention_stats") == [("float32",)]
+    monkeypatch.undo()
+    monkeypatch.setenv("EIGENHOUSE_CACHE", str(tmp_path / "cache"))
+    assert "already ingested" in ingest(*told)[1]
+    status, said = ingest(*told, "--dtype", "bfloat16")
+    assert status == 0 and "prompts are run in bfloat16" in said
+    assert ask("select distinct dtype from attention_stats") == [("bfloat16",)] and ask(numbers) != whole
+    assert ask("select max(max_rel_error) < 1e-5 from conformance") == [(True,)]  # proved in float32
+    assert ingest(*told)[0] == 0 and ask(numbers) == whole
 
+
+def test_a_layer_larger_than_memory_gives_static_geometry(ingest, ask, tmp_path, monkeypatch):
     (tmp_path / "warehouse.duckdb").unlink()
-    monkeypatch.setattr(workbench, "fits_in_memory", lambda _: False)
+    monkeypatch.setattr(fitting, "room", lambda device: 1000)
     folder = tiny_models.save("grouped heads", tmp_path / "tiny")
     status, said = ingest(folder, "--dynamic-only")
-    assert status == 1 and "need the whole model" in said and not (tmp_path / "warehouse.duckdb").exists()
+    assert status == 1 and "its largest layer takes" in said and not (tmp_path / "warehouse.duckdb").exists()
     status, said = ingest(folder)
     assert status == 0 and "no attention statistics" in said
     assert ask("select count(*) from grams") == [(18,)] and ask("select count(*) from attention_stats") == [(0,)]
     [(module, reason)] = ask("select module, reason from skipped_modules")
-    assert module == "attention_stats" and "GB in float32" in reason
+    assert module == "attention_stats" and "with room for" in reason
     assert "already ingested" in ingest(folder)[1]
-    monkeypatch.undo()
-    monkeypatch.setenv("EIGENHOUSE_CACHE", str(tmp_path / "cache"))
-    assert ingest(folder, "--force", "--prompts", tiny_models.prompts(tmp_path, 7))[0] == 0
-    assert ask("select count(*) from attention_stats") == [(12,)] and ask("select * from skipped_modules") == []
 
 
 def test_a_changed_tokenizer_is_another_measurement(ingest, ask, tmp_path):

@@ -31,6 +31,7 @@ from eigenhouse.options import Ingest
 REPOSITORY = sqlfiles.SQL_DIR.parent
 COPY = "warehouse.schema3.duckdb"
 NEW = {
+    "attention_stats": ["dtype"],
     "conformance": ["witness", "witness_max_rel_error"],
     "ingested_stages": ["doubt", "version", "config_sha256", "fingerprint"],
 }
@@ -94,6 +95,15 @@ def test_every_row_and_value_stays(old):
     assert f"from schema version 3 to {store.SCHEMA_VERSION} (witnesses" in said and COPY in said
     assert len(said.splitlines()) == 1
     assert sorted(os.listdir(old.parent)) == ["warehouse.duckdb", COPY]
+
+
+def test_prompts_were_run_in_float32_and_files_dont_say(old):
+    with duckdb.connect(str(old)) as con:
+        one = "select * replace ('imported' as prompt_set) from attention_stats limit 1"
+        con.execute(f"insert into attention_stats by name {one}")
+    bring(old)
+    dtypes = "select distinct prompt_set = 'imported', dtype from attention_stats order by all"
+    assert ask(old, dtypes) == [(False, "float32"), (True, None)]
 
 
 def test_it_is_declared_as_a_new_one_is(old, tmp_path):

@@ -77,7 +77,7 @@ def attention_stats(seed: int, sets: dict[str, int] = PROMPT_SETS) -> pl.DataFra
         rows.append(row)
     kinds = {"prompt": pl.Int32, "layer": pl.Int16, "head": pl.Int16}
     kinds |= {"n_queries": pl.Int32, "n_multi_queries": pl.Int32, **dict.fromkeys(STATS, pl.Float32)}
-    return pl.DataFrame(rows, infer_schema_length=None).cast(kinds)
+    return pl.DataFrame(rows, infer_schema_length=None).cast(kinds).with_columns(dtype=pl.lit("float32"))
 
 
 def eigenvectors(n_layers: int = N_LAYERS) -> pl.DataFrame:

@@ -43,7 +43,7 @@ def beside_plain(setting: Setting, device: str, n_tokens: int = N_TOKENS) -> Pai
         _wait(device)
 
     def stage() -> None:
-        ours.attention_statistics(bench, device, prompts)
+        ours.attention_statistics(bench, prompts)
         _wait(device)
 
     for work in (stage, forward):  # once before the clock: what the workbench finds out of a model is found once

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from eigenhouse.ingest import console
 from eigenhouse.ingest.capture.attention import AttentionCall, measured
 from eigenhouse.ingest.capture.kernel import Output, listening, own_kernel
 from eigenhouse.ingest.capture.sites import Site
+from eigenhouse.ingest.capture.streaming import Job, Stream
 from eigenhouse.ingest.capture.texts import Inputs, TokenizedPrompt, batches, padded
 from eigenhouse.ingest.models.loading import LoadedModel, first_line
 
@@ -25,18 +26,31 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Reader:
-    """The model that text runs through. beside: its inputs beside text."""
+    """The model that text runs through. beside: its inputs beside text · stream: where its weights come from, if it
+    isn't whole in memory."""
 
     loaded: LoadedModel
     pad_id: int
     beside: Inputs = field(default_factory=dict)
+    dtype: torch.dtype = torch.float32
+    stream: Stream | None = None
 
     @property
     def device(self) -> torch.device:
-        return next(self.loaded.model.parameters()).device
+        return self.stream.device if self.stream else next(self.loaded.model.parameters()).device
 
     def padded(self, batch: list[TokenizedPrompt]) -> tuple[Inputs, torch.Tensor]:
-        return padded(self.loaded, batch, self.pad_id, self.device, self.beside)
+        inputs, is_real = padded(self.loaded, batch, self.pad_id, self.device, self.beside)
+        return {k: value.to(self.dtype) if value.is_floating_point() else value for k, value in inputs.items()}, is_real
+
+    def run(self, jobs: list[Job]) -> None:
+        """Forward passes, one after the other; all at a time through each layer where weights are streamed."""
+        if self.stream:
+            self.stream.run(jobs)
+            return
+        for job in jobs:
+            with job.around():
+                job.run()
 
     def forward(self, inputs: Inputs) -> Any:
         """Raises torch.OutOfMemoryError as it is, and an EigenhouseError for whatever else the model raises."""
@@ -69,14 +83,6 @@ class Found:
     is_heard: bool = False
 
 
-@dataclass(frozen=True)
-class Job:
-    """One forward pass and what is kept of it. around: a context that holds while the model's code runs."""
-
-    run: Callable[[], None]
-    around: Callable[[], AbstractContextManager[None]] = nullcontext
-
-
 def run_prompts(
     reader: Reader,
     sites: list[Site],
@@ -91,12 +97,10 @@ def run_prompts(
     are kept, and run once more under the model's own kernel. Raises EigenhouseError where the model can't be run.
     """
     run = _Run(reader, sites, {text.prompt: len(text.ids) for text in compared})
-    jobs = [Job(lambda batch=batch: run.measure(batch, advance)) for batch in batches(tokenized)]  # type: ignore[misc]
-    own = lambda: own_kernel(reader.loaded.model)  # noqa: E731
-    jobs += [Job(lambda text=text: run.keep_own(text), own) for text in compared]  # type: ignore[misc]
-    for job in jobs:
-        with job.around():
-            job.run()
+    own = partial(own_kernel, reader.loaded.model)
+    jobs = [Job(partial(run.measure, batch, advance), _size(batch)) for batch in batches(tokenized)]
+    jobs += [Job(partial(run.keep_own, text), _size([text]), own) for text in compared]
+    reader.run(jobs)
     run.found.stats = {index: rows for index, rows in run.found.stats.items() if rows}
     return run.found
 
@@ -117,7 +121,7 @@ class _Run:
         try:
             self._measure(batch)
         except torch.OutOfMemoryError as error:
-            if len(batch) == 1 and self.reader.device == CPU:
+            if len(batch) == 1 and (self.reader.device == CPU or self.reader.stream):
                 raise _no_memory(batch, CPU) from error
         else:
             advance(len(batch))
@@ -180,6 +184,17 @@ def _on_host(stats: dict[int, dict[str, torch.Tensor]]) -> dict[int, dict[str, n
     }
 
 
+def not_finite(found: Found) -> int:
+    """How many heads and prompts have queries and no finite entropy: a dtype overflows, or a part ran unfilled."""
+    each = (stats for by_prompt in found.stats.values() for stats in by_prompt.values())
+    return sum(int((~np.isfinite(stats["entropy_nats"]) & (stats["n_queries"] > 0)).sum()) for stats in each)
+
+
+def _size(batch: list[TokenizedPrompt]) -> int:
+    """Tokens of a batch, padding counted."""
+    return len(batch) * max(len(prompt.ids) for prompt in batch)
+
+
 def by_token(output: Any, is_real: torch.Tensor) -> torch.Tensor | None:
     """The hidden states that a model returned, (text, token, feature); None if it returned nothing by token."""
     return next((value for value in tensors(output) if value.dim() == 3 and value.shape[:2] == is_real.shape), None)
@@ -199,6 +214,7 @@ def _made_of_text(reader: Reader) -> set[Place]:
     """The attention calls whose queries and keys change with the tokens."""
     paths = {module: path for path, module in reader.loaded.model.named_modules()}
     by_token: list[dict[Place, AttentionCall]] = []
+    jobs: list[Job] = []
     for token in (1, 2):
         calls: Counter[str] = Counter()
         by_place: dict[Place, AttentionCall] = {}
@@ -211,9 +227,14 @@ def _made_of_text(reader: Reader) -> set[Place]:
             calls[path] += 1
 
         inputs, _ = reader.padded([TokenizedPrompt(0, [token] * 3)])
-        with listening(keep, 1):
-            reader.forward(inputs)
+
+        def listened(inputs: Inputs = inputs, keep: Callable[[AttentionCall], None] = keep) -> None:
+            with listening(keep, 1):
+                reader.forward(inputs)
+
+        jobs.append(Job(listened, 3))
         by_token.append(by_place)
+    reader.run(jobs)
     return {
         place
         for place, call in by_token[0].items()

@@ -9,6 +9,7 @@ transformers' attention interface are watched through `tracing.py`, which calls 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
@@ -31,7 +32,14 @@ class Output(NamedTuple):
     output: torch.Tensor
 
 
-_listeners: list[Listener] = []
+class _Listeners(threading.local):
+    """Those of this thread: forward passes of several threads may take turns."""
+
+    def __init__(self) -> None:
+        self.all: list[Listener] = []
+
+
+_listeners = _Listeners()
 
 
 @contextmanager
@@ -49,12 +57,12 @@ def listening(listener: Listener, traced_batch: int = 0) -> Iterator[None]:
         last = call
         return None if is_repeated else listener(call)
 
-    _listeners.append(hear)
+    _listeners.all.append(hear)
     try:
         with tracing.tracing(hear, traced_batch) if traced_batch else nullcontext():
             yield
     finally:
-        _listeners.pop()
+        _listeners.all.pop()
 
 
 def attention_function(
@@ -83,7 +91,7 @@ def attention_function(
         window=kwargs.get("sliding_window"),
     )
     with tracing.paused():
-        heard = _listeners[-1](call) if _listeners else None
+        heard = _listeners.all[-1](call) if _listeners.all else None
         output = heard.output if isinstance(heard, Output) else attend(call)
     return output.transpose(1, 2).contiguous(), None
 

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 
 from eigenhouse.ingest.capture.forward import Found, Reader, by_token, tensors
-from eigenhouse.ingest.capture.kernel import listening, own_kernel
+from eigenhouse.ingest.capture.kernel import own_kernel
+from eigenhouse.ingest.capture.streaming import Job
 from eigenhouse.ingest.capture.texts import TokenizedPrompt
 
 MOST_OFF = 0.01  # of the tokens: rounding alone may send a token to other experts
-OFF = 1e-2  # of a hidden state's norm; a kernel that computes something else is off by about the norm itself
+# of a hidden state's norm; a kernel that computes something else is off by about the norm itself
+OFF = {torch.float32: 1e-2, torch.float16: 3e-2, torch.bfloat16: 0.2}
 COMPARED = 512  # tokens of a text: the model's own eager attention holds all its weights (query, key) at once
 SHARE = 16  # of all tokens to one that is compared, but COMPARED_AT_LEAST in any case: what the comparison may cost
 COMPARED_AT_LEAST = 64
 
 
 def compared(tokenized: list[TokenizedPrompt]) -> list[TokenizedPrompt]:
-    """The beginnings of the longest and of the shortest prompt: the shortest has padding beside it when it is run."""
+    """The shortest prompt, which has padding beside it when it is run, and a long one, or the beginning of the longest.
+
+    A whole text is better: its beginning alone has other states than within it where a model looks ahead.
+    """
     by_length = sorted(tokenized, key=lambda prompt: len(prompt.ids))
     n_tokens = sum(len(prompt.ids) for prompt in tokenized)
-    longest = min(COMPARED, max(COMPARED_AT_LEAST, n_tokens // SHARE))
-    lengths = {by_length[0].prompt: COMPARED_AT_LEAST, by_length[-1].prompt: longest}
-    return [replace(p, ids=p.ids[: lengths[p.prompt]]) for p in tokenized if p.prompt in lengths]
+    most = min(COMPARED, max(COMPARED_AT_LEAST, n_tokens // SHARE))
+    shortest = replace(by_length[0], ids=by_length[0].ids[:COMPARED_AT_LEAST])
+    whole = [prompt for prompt in by_length[1:] if most / 2 <= len(prompt.ids) <= most]
+    longest = whole[-1] if whole else replace(by_length[-1], ids=by_length[-1].ids[:most])
+    return [shortest, longest] if longest.prompt != shortest.prompt else [longest]
 
 
 def share_off_eager(reader: Reader, tokenized: list[TokenizedPrompt], found: Found) -> float:
@@ -38,7 +46,9 @@ def share_off_eager(reader: Reader, tokenized: list[TokenizedPrompt], found: Fou
         return 0.0
     ours, theirs = found.states, found.own_states
     if ours and {prompt: own.shape for prompt, own in theirs.items()} == {p: own.shape for p, own in ours.items()}:
-        share = _share_off(torch.cat([ours[prompt] for prompt in theirs]), torch.cat(list(theirs.values())))
+        share = _share_off(
+            torch.cat([ours[prompt] for prompt in theirs]), torch.cat(list(theirs.values())), OFF[reader.dtype]
+        )
         if share <= MOST_OFF:
             return share
     return _share_off_in_one_batch(reader, tokenized)
@@ -50,20 +60,21 @@ def _share_off_in_one_batch(reader: Reader, tokenized: list[TokenizedPrompt]) ->
     batch = [replace(prompt, ids=prompt.ids[:COMPARED]) for prompt in (by_length[0], by_length[-1])]
     inputs, is_real = reader.padded(batch)
 
-    def states() -> torch.Tensor:
+    states: list[torch.Tensor] = []
+
+    def keep_states() -> None:
         with torch.random.fork_rng():  # Reformer's hashes and VITS's lengths are drawn
             torch.manual_seed(0)
-            return _states(reader.forward(inputs), is_real)
+            states.append(_states(reader.forward(inputs), is_real))
 
-    with listening(lambda call: None):
-        ours = states()
-    with own_kernel(reader.loaded.model):
-        theirs = states()
-    return 1.0 if theirs.shape != ours.shape else _share_off(ours, theirs)
+    own = partial(own_kernel, reader.loaded.model)
+    reader.run([Job(keep_states, is_real.numel()), Job(keep_states, is_real.numel(), own)])
+    ours, theirs = states
+    return 1.0 if theirs.shape != ours.shape else _share_off(ours, theirs, OFF[reader.dtype])
 
 
-def _share_off(ours: torch.Tensor, theirs: torch.Tensor) -> float:
-    is_right = (ours - theirs).norm(dim=-1) <= OFF * theirs.norm(dim=-1)
+def _share_off(ours: torch.Tensor, theirs: torch.Tensor, off: float) -> float:
+    is_right = (ours - theirs).norm(dim=-1) <= off * theirs.norm(dim=-1)
     return 1 - float(is_right.float().mean())
 
 

@@ -7,6 +7,7 @@ biases and masks; when a softmax takes it, the two sides of the product are the 
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -43,7 +44,7 @@ def tracing(report: Callable[[AttentionCall], object], n_batch: int) -> Iterator
     """Within the block, report every attention of `n_batch` texts that is computed in plain torch."""
     tracer = _Tracer(report, n_batch)
     hooks = [
-        register_module_forward_pre_hook(lambda module, _args: tracer.running.append(module)),
+        register_module_forward_pre_hook(lambda module, _args: tracer.enter(module)),
         register_module_forward_hook(lambda *_: tracer.leave(), always_call=True),
     ]
     try:
@@ -69,9 +70,16 @@ class _Tracer(TorchFunctionMode):
         super().__init__()
         self.running: list[nn.Module] = []
         self._report, self._n_batch = report, n_batch
+        self._thread = threading.get_ident()  # hooks are called in every thread, torch calls only in one's own
         self._followed: dict[int, tuple[torch.Tensor, _Product]] = {}  # by id of the tensor, which is kept with it
 
+    def enter(self, module: nn.Module) -> None:
+        if threading.get_ident() == self._thread:
+            self.running.append(module)
+
     def leave(self) -> None:
+        if threading.get_ident() != self._thread:
+            return
         left = self.running.pop()
         self._followed = {i: kept for i, kept in self._followed.items() if kept[1].module is not left}
 

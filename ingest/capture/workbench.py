@@ -6,23 +6,33 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-import psutil
+import torch
 
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest import console, devices
+from eigenhouse.ingest.capture import streaming
+from eigenhouse.ingest.capture.forward import Reader
 from eigenhouse.ingest.capture.made_up_inputs import main_input, takes_text
 from eigenhouse.ingest.capture.recording import Recording, record
 from eigenhouse.ingest.capture.sites import KEY_POSITION, QUERY_POSITION, Site
 from eigenhouse.ingest.capture.stacks import Stack, find_stacks, position_encoding, tower, unreached
+from eigenhouse.ingest.capture.streaming import Stream
 from eigenhouse.ingest.capture.texts import longest_text
 from eigenhouse.ingest.geometry import operators
-from eigenhouse.ingest.models.loading import LoadedModel, fits_in_memory, load_skeleton, load_tokenizer, load_whole
+from eigenhouse.ingest.models import fitting
+from eigenhouse.ingest.models.fitting import Fit
+from eigenhouse.ingest.models.loading import LoadedModel, load_skeleton, load_tokenizer, load_whole
 from eigenhouse.ingest.sources.source import Source
 from eigenhouse.options import Ingest
 
+STREAMED_BYTES = 8  # a parameter of the layer that is being read: in float32, and beside it as it was stored
+
 
 class Workbench:
-    """A source's model, whole where attention statistics are wanted and memory allows, else a skeleton."""
+    """A source's model, whole in float32 where attention statistics are wanted and memory allows, else a skeleton.
+
+    fit: how prompts are run through it; whole in float32 it is the model that is proved as well.
+    """
 
     def __init__(self, source: Source, options: Ingest, *, needs_forward: bool) -> None:
         self.source, self.options = source, options
@@ -30,12 +40,14 @@ class Workbench:
         self.loaded = load_skeleton(source, options.trust_remote_code)
         if needs_forward:
             devices.chosen(options.device)
+        self.fit = fitting.fit(self.loaded, options.dtype) if needs_forward else Fit(torch.float32, False)
         self.forward_refusal = self._why_not_run() if needs_forward else None
         if self.forward_refusal and options.dynamic_only:
             raise EigenhouseError(f"want attention statistics, but {self.forward_refusal}")
         if needs_forward and self.forward_refusal is None:
             self.tokenizer  # noqa: B018  (a refusal must come before the heavy work)
-            self.loaded = load_whole(self.loaded, options.trust_remote_code)
+            if self.fit == Fit(torch.float32, True):
+                self.loaded = load_whole(self.loaded, options.trust_remote_code)
 
     def _why_not_run(self) -> str | None:
         """Why prompts can't be run through the model here; None if they can."""
@@ -46,11 +58,33 @@ class Workbench:
                 self.tokenizer  # noqa: B018
             except EigenhouseError as refusal:  # statistics of text need it, the rest doesn't
                 return str(refusal)
-        if not fits_in_memory(self.loaded.model):
-            size = 4 * sum(parameter.numel() for parameter in self.loaded.model.parameters()) / 2**30
-            free = psutil.virtual_memory().available / 2**30
-            return f"prompts need the whole model, {size:.1f} GB in float32, with {free:.1f} GB free"
+        largest = streaming.largest_part(self.loaded.model) * STREAMED_BYTES
+        if not self.fit.is_whole and largest > fitting.room(fitting.CPU):
+            room = fitting.room(fitting.CPU) / 2**30
+            return f"its largest layer takes {largest / 2**30:.1f} GB to read, with room for {room:.1f} GB"
         return None
+
+    def text_reader(self) -> tuple[Reader, list[Site]]:
+        """The model that prompts are run through, on the device that has room for it, and the sites of its modules."""
+        part, sites, dtype = self.reader, self.sites, self.fit.dtype
+        assert part is not None, "prompts are run through a model that takes text"
+        pad_id = getattr(self.tokenizer, "pad_token_id", None) or 0
+        if not self.fit.is_whole:
+            n_bytes = streaming.largest_part(self.loaded.model) * STREAMED_BYTES
+            device = fitting.device_for(self.options.device, n_bytes)
+            hidden_size = max(site.hidden_size for site in sites)
+            stream = Stream(self.loaded, dtype, device, max(0, fitting.room(device) - n_bytes), hidden_size)
+            size = fitting.n_bytes(self.loaded.model, dtype) / 2**30
+            console.say(f"{size:.1f} GB in {self.fit.name} don't fit: weights are read layer by layer for the prompts")
+            return Reader(part, pad_id, self.beside_text, dtype, stream), sites
+        if not self.loaded.is_whole:
+            console.say(f"prompts are run in {self.fit.name}")
+            path = next(path for path, module in self.loaded.model.named_modules() if module is part.model)
+            whole = load_whole(self.loaded, self.options.trust_remote_code, dtype=dtype)
+            part = replace(whole, model=whole.model.get_submodule(path))
+            sites = [replace(site, module=whole.model.get_submodule(site.path)) for site in sites]
+        part.model.to(fitting.device_for(self.options.device, fitting.n_bytes(part.model, dtype)))
+        return Reader(part, pad_id, self.beside_text, dtype), sites
 
     @cached_property
     def tokenizer(self) -> Any:

@@ -114,8 +114,9 @@ def _attention_frame(found: SpectraFile) -> pl.DataFrame:
         for at, layer in enumerate(found.layers)
     ]
     frame = pl.concat(frames).fill_nan(None).with_columns(pl.lit(1).alias(name) for name in ATTENTION_WEIGHTS)
-    absent = columns["columns"].keys() - {"model_key"} - set(frame.columns)
-    return frame.with_columns(pl.lit(None, pl.Float32).alias(name) for name in sorted(absent))
+    absent = columns["columns"].keys() - {"model_key", "dtype"} - set(frame.columns)
+    unknown = [pl.lit(None, pl.Float32).alias(name) for name in sorted(absent)]
+    return frame.with_columns(*unknown, dtype=pl.lit(None, pl.String))
 
 
 def _norm_rows(found: GramFile) -> Iterator[Rows]:

@@ -107,9 +107,12 @@ class Checkpoint:
     def is_quantized(self) -> bool:
         return any(weight.kind for weight in self.weights())
 
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """All weights that fill a parameter, under the names they would be stored by if nothing were quantized."""
-        return {weight.name: weight.read() for weight in self.weights()}
+    def state_dict(self, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+        """All weights that fill a parameter, under the names they would be stored by if nothing were quantized.
+
+        dtype: of what is dequantized; it is converted weight by weight, so that it is never all there in float32.
+        """
+        return {weight.name: weight.read().to(dtype) if weight.kind else weight.read() for weight in self.weights()}
 
     @cached_property
     def format(self) -> tuple[str, str | None]:

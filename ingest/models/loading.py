@@ -15,7 +15,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 import transformers
 from accelerate import init_empty_weights
@@ -36,7 +35,6 @@ from eigenhouse.ingest.models.checkpoint import Checkpoint, require_finite
 from eigenhouse.ingest.sources.source import Source
 
 KERNEL = "eigenhouse"  # capture/kernel.py registers the attention of this name with transformers
-MEMORY_SHARE = 0.7  # of the free memory that a whole float32 model may take; the rest is for activations
 _SILENCED = ("transformers", "accelerate", "huggingface_hub")
 
 
@@ -81,13 +79,13 @@ class LoadedModel:
         before = {name: buffer.clone() for name, buffer in buffers.items()}
         try:
             for name in names:
-                _set_parameter(module, name, self.checkpoint.read(f"{path}.{name}"))
+                set_parameter(module, name, self.checkpoint.read(f"{path}.{name}"))
             for name, buffer in buffers.items():  # running statistics of a batch norm, for one
                 buffer.copy_(self.checkpoint.read(f"{path}.{name}"))
             yield
         finally:
             for name in names:
-                _set_parameter(module, name, _weightless(module.get_parameter(name)))
+                set_parameter(module, name, _weightless(module.get_parameter(name)))
             for name, buffer in buffers.items():
                 buffer.copy_(before[name])
 
@@ -130,16 +128,18 @@ def load_skeleton(source: Source, trust_remote_code: bool) -> LoadedModel:
     _put_right(source, model)
     frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
     for name, parameter in list(model.named_parameters(remove_duplicate=False)):
-        _set_parameter(model, name, _weightless(parameter))
+        set_parameter(model, name, _weightless(parameter))
     loaded = LoadedModel(source, model.eval(), Checkpoint(source, model), is_whole=False)
     for name in frozen:  # position tables: a model passes them to its attention as it passes buffers
         if name in loaded.checkpoint:
-            _set_parameter(model, name, loaded.checkpoint.read(name))
+            set_parameter(model, name, loaded.checkpoint.read(name))
     return loaded
 
 
-def load_whole(skeleton: LoadedModel, trust_remote_code: bool, device: str = "cpu") -> LoadedModel:
-    """The model of a skeleton in float32 and eval mode, with the weights that transformers' own loader puts into it.
+def load_whole(
+    skeleton: LoadedModel, trust_remote_code: bool, device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> LoadedModel:
+    """The model of a skeleton in eval mode, with the weights that transformers' own loader puts into it.
 
     For codes, GGUFs and files that its loader can't read, it is passed the weights that the checkpoint's reader made.
     Raises EigenhouseError where transformers can't fill it, or where a weight is missing or not finite.
@@ -152,9 +152,10 @@ def load_whole(skeleton: LoadedModel, trust_remote_code: bool, device: str = "cp
             load = partial(model_class.from_pretrained, source.loader_path)
         else:
             load = partial(
-                type(skeleton.model).from_pretrained, None, config=config, state_dict=checkpoint.state_dict()
+                type(skeleton.model).from_pretrained, None, config=config, state_dict=checkpoint.state_dict(dtype)
             )
         options = _options(trust_remote_code) | {"output_loading_info": True, "ignore_mismatched_sizes": True}
+        options |= {"dtype": dtype}
         model, report = with_a_kernel(load, options)
     pairs = [entry if isinstance(entry, tuple) else (entry,) for entry in report["mismatched_keys"]]
     mismatched = {str(name): f"is {shapes}" for name, *shapes in pairs}
@@ -189,14 +190,6 @@ def load_tokenizer(source: Source, trust_remote_code: bool) -> Any:
             f"want a tokenizer beside the weights of {source.origin} to run prompts, got: {first_line(error)}; "
             "add its files (tokenizer.json, …) or ingest with STATIC_ONLY=1"
         ) from error
-
-
-def fits_in_memory(model: nn.Module) -> bool:
-    """Whether a float32 copy of the model leaves room to run it."""
-    return (
-        4 * sum(parameter.numel() for parameter in model.parameters())
-        < MEMORY_SHARE * psutil.virtual_memory().available
-    )
 
 
 def quiet() -> None:
@@ -247,7 +240,7 @@ class NoProducts(TorchFunctionMode):
         return func(*args, **kwargs or {})
 
 
-def _set_parameter(module: nn.Module, name: str, tensor: torch.Tensor) -> None:
+def set_parameter(module: nn.Module, name: str, tensor: torch.Tensor) -> None:
     *path, last = name.split(".")
     setattr(module.get_submodule(".".join(path)), last, nn.Parameter(tensor, requires_grad=False))
 

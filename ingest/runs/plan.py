@@ -41,7 +41,8 @@ class Plan:
 
     def entry(self, stage: Stage) -> Entry:
         """As the warehouse would note the stage now."""
-        settled = {name: self._settled(name) for name in stage.options}
+        values = {name: self._settled(name) for name in stage.options}
+        settled = {name: value for name, value in values.items() if value is not None}
         mark = fingerprint(stage.name, stage.version, self.weights, settled)
         return Entry(mark, stage.version, self._beside["prompts" in stage.options])
 

@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 
 from eigenhouse.errors import EigenhouseError
-from eigenhouse.ingest import console, devices
+from eigenhouse.ingest import console
 from eigenhouse.ingest.capture.attention import STATS
-from eigenhouse.ingest.capture.forward import Found, Reader, run_prompts
+from eigenhouse.ingest.capture.forward import Found, not_finite, run_prompts
 from eigenhouse.ingest.capture.own_attention import MOST_OFF, compared, share_off_eager
 from eigenhouse.ingest.capture.texts import longest_text, tokenize
 from eigenhouse.ingest.capture.workbench import Workbench
@@ -25,7 +25,7 @@ from eigenhouse.ingest.stages.writer import Writer
     writes=("attention_stats",),
     shares=("prompts",),
     scope={"prompt_set": "= $prompt_set"},
-    options=("prompts",),
+    options=("prompts", "dtype"),
     unless=("static_only",),
     version=1,
 )
@@ -36,7 +36,7 @@ def attention(inputs: Inputs, out: Writer) -> None:
     `skipped_modules` instead.
     """
     bench, prompts = inputs.bench, inputs.prompts
-    found = _measure(bench, inputs.options.device, prompts)
+    found = _measure(bench, prompts)
     if isinstance(found, str):
         console.say(f"{found}: no attention statistics")
         for number in range(len(bench.stacks)):
@@ -48,7 +48,9 @@ def attention(inputs: Inputs, out: Writer) -> None:
             if index in found.stats:
                 n_heads, is_reached = bench.sites[index].call.query.shape[1], True
                 by_prompt = sorted(found.stats[index].items())
-                frames = [_stats_frame(prompts.name, prompt, layer, stats) for prompt, stats in by_prompt]
+                frames = [
+                    _stats_frame(prompts.name, prompt, layer, stats, bench.fit.name) for prompt, stats in by_prompt
+                ]
                 out.table("attention_stats", name).add(pl.concat(frames), expected=n_heads * len(prompts.texts))
         if not is_reached:
             reason = "prompts are text, which does not run through this stack"
@@ -59,7 +61,7 @@ def attention(inputs: Inputs, out: Writer) -> None:
     out.shared("prompts").add(_prompt_frame(prompts), expected=len(prompts.texts))
 
 
-def _measure(bench: Workbench, device: str, prompts: PromptSet) -> Found | str:
+def _measure(bench: Workbench, prompts: PromptSet) -> Found | str:
     """The statistics, or why there are none."""
     part = None if bench.forward_refusal else bench.reader
     if part is None:
@@ -67,13 +69,14 @@ def _measure(bench: Workbench, device: str, prompts: PromptSet) -> Found | str:
         return bench.forward_refusal or nowhere
     if bench.lacks_encoder:
         return "prompts are text, and the decoder that takes it can't be run beside its encoder"
-    bench.loaded.model.to(devices.chosen(device))
     longest = longest_text(part.body, part.config, bench.tokenizer)
     tokenized = tokenize(bench.tokenizer, prompts, longest, console.say)
-    reader = Reader(part, getattr(bench.tokenizer, "pad_token_id", None) or 0, bench.beside_text)
+    reader, sites = bench.text_reader()
     try:
         with console.stage("attention (prompts)", len(tokenized)) as advance:
-            found = run_prompts(reader, bench.sites, tokenized, advance, compared(tokenized))
+            found = run_prompts(reader, sites, tokenized, advance, compared(tokenized))
+        if n := not_finite(found):
+            return f"{n} heads' entropies on prompts are not finite in {bench.fit.name}; another DTYPE may do"
         share = share_off_eager(reader, tokenized, found)
     except EigenhouseError as refusal:
         if not bench.beside_text:
@@ -84,12 +87,11 @@ def _measure(bench: Workbench, device: str, prompts: PromptSet) -> Found | str:
     return found
 
 
-def _stats_frame(prompt_set: str, prompt: int, layer: int, stats: dict[str, np.ndarray]) -> pl.DataFrame:
+def _stats_frame(prompt_set: str, prompt: int, layer: int, stats: dict[str, np.ndarray], dtype: str) -> pl.DataFrame:
     counts = {name: stats[name].astype(np.int32) for name in ("n_queries", "n_multi_queries")}
     values = {name: stats[name].astype(np.float32) for name in STATS}
-    return long_frame(
-        {"prompt_set": prompt_set, "prompt": prompt, "layer": layer}, ("head",), **counts, **values
-    ).fill_nan(None)
+    frame = long_frame({"prompt_set": prompt_set, "prompt": prompt, "layer": layer}, ("head",), **counts, **values)
+    return frame.fill_nan(None).with_columns(dtype=pl.lit(dtype))
 
 
 def _prompt_frame(prompts: PromptSet) -> pl.DataFrame:

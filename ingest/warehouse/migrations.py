@@ -117,8 +117,18 @@ def _fingerprint_of_schema_5(entry: str, weights: str | None, options: dict[str,
     return fingerprint(entry if stage == "import" else stage, 1, weights or options["sha256"], chosen)
 
 
-# what SQL can't say: steps in Python after the file of that number
-FURTHER: dict[int, tuple[Callable[[Connection], None], ...]] = {4: (doubt_models,), 5: (number_stages,)}
+def note_float32(con: Connection) -> None:
+    """Prompts were run in float32 alone; the files of other tools don't say."""
+    if con.execute("select 1 from duckdb_tables() where table_name = 'attention_stats'").fetchone():
+        con.execute("update attention_stats set dtype = 'float32' where dtype is null and prompt_set <> 'imported'")
+
+
+# what SQL can't say, or what has to follow all of it: steps in Python after the file of that number
+FURTHER: dict[int, tuple[Callable[[Connection], None], ...]] = {
+    4: (doubt_models,),
+    5: (number_stages,),
+    6: (note_float32,),
+}
 
 
 def keep_copy(original: BinaryIO, path: Path, schema: int) -> tuple[Path, bool]:

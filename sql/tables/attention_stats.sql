@@ -25,6 +25,9 @@
 --| mean entropy with key 0 left out and the rest renormalized, nats, over queries with two keys or more; null without \
 --| any, or imported"""
 --| sink_logit_weight = "mean weight of the learned sink logit, 0 to 1; null where the model has none"
+--| dtype = """
+--| of the weights and hidden states of the forward pass: `float32`, `bfloat16` or `float16`; statistics are float32 \
+--| from its q and k; null for imported files"""
 create table if not exists attention_stats (
     model_key                 bigint not null,
     prompt_set                varchar not null,
@@ -40,5 +43,6 @@ create table if not exists attention_stats (
     top1_weight               float,
     sink_weight               float,
     entropy_without_sink_nats float,
-    sink_logit_weight         float
+    sink_logit_weight         float,
+    dtype                     varchar
 );
