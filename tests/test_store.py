@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import astuple, replace
 from datetime import datetime
 
 import duckdb
@@ -19,7 +19,7 @@ from watched_connection import Watched, at, no_room, watch
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.stages.declaration import declared
 from eigenhouse.ingest.stages.writer import Writer
-from eigenhouse.ingest.warehouse import sqlfiles, store
+from eigenhouse.ingest.warehouse import replacement, sqlfiles, store
 from eigenhouse.ingest.warehouse.loads import Entry, StagedTable
 
 REPOSITORY = sqlfiles.SQL_DIR.parent
@@ -413,6 +413,32 @@ def test_bad_rows_are_refused_and_nothing_changes(loaded, tmp_path, kind):
         store.load(loaded, [good, bad], {}, force=False)
     assert table in str(caught.value)
     assert contents(loaded) == before
+
+
+def test_no_row_hides_where_threads_part_the_check(tmp_path, monkeypatch):
+    """A fault at each place in turn: the key of the row before it, then more than that row has."""
+    monkeypatch.setattr(replacement, "SECTION_ROWS", 11)
+    frame = fixture.singular_values(1).head(64).with_columns(sigma=pl.lit(1.0, pl.Float32))
+    before = frame.select(pl.all().shift(1))
+    with duckdb.connect(config={"threads": 8}) as con:
+        con.execute((sqlfiles.SQL_DIR / "tables" / "singular_values.sql").read_text())
+        for place in range(len(frame)):
+            here = pl.int_range(pl.len()) == place
+            is_followed = frame["k"][place] > 0
+            twice = frame.with_columns(pl.when(here).then(before[each]).otherwise(each).alias(each) for each in KEYS)
+            rising = frame.with_columns(sigma=pl.when(here).then(2.0).otherwise("sigma").cast(pl.Float32))
+            assert checked(con, tmp_path, twice if place else frame) == (64, int(place > 0), 0, 0)
+            assert checked(con, tmp_path, rising) == (64, 0, 0, int(is_followed))
+
+
+KEYS = ("operator", "layer", "head", "k")
+
+
+def checked(con, folder, frame):
+    """What the scans of a load of these rows count."""
+    [file] = fixture.staged(folder, singular_values=frame)["singular_values"]
+    load = fixture.stack("org/ours", {"singular_values": [file]})
+    return astuple(replacement.Replacement(con, load, 1, "singular_values")._insert(""))
 
 
 def test_expected_rows_without_files_are_refused(loaded):

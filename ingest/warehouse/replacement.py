@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, NoReturn
 
 import duckdb
@@ -14,10 +15,12 @@ from eigenhouse.ingest.warehouse import sqlfiles
 from eigenhouse.ingest.warehouse.building import Connection
 from eigenhouse.ingest.warehouse.loads import StackLoad
 
+SECTION_ROWS = 500_000
+
 
 @dataclass(frozen=True)
 class Found:
-    """What load/check_rows.sql counts."""
+    """What load/extent.sql and load/check_rows.sql count."""
 
     n_rows: int
     n_not_above: int
@@ -80,8 +83,28 @@ class Replacement:
         for key in reversed(self.keys):
             not_above = f"({key} < previous_{key} or ({key} = previous_{key} and {not_above}))"
         faults = {"not_above_previous": not_above, "not_finite": self.not_finite, "broken": self.rule}
-        [found] = self.con.execute(self._statement("load/check_rows", **faults), self.scoped).fetchall()
-        return Found(*found)
+        [n_rows, *ends] = self._one_row("load/extent")
+        if not n_rows:
+            return Found(0, 0, 0, 0)
+        sections = "\nunion all\n".join(
+            self._statement("load/section", first=str(first), last=str(last), fault=" or ".join(faults.values()))
+            for first, last in pairwise(self._bounds(n_rows, *ends))
+        )
+        return Found(n_rows, *self._one_row("load/check_rows", sections=sections, **faults))
+
+    def _bounds(self, n_rows: int, first: int, last: int) -> list[int]:
+        """Rows of the load between which threads check it side by side, the first and the last among them.
+
+        One streaming pass is one thread's work, which takes a third of the time that an insert by two takes.
+        """
+        [n_threads] = self.con.execute("select current_setting('threads')").fetchall()[0]
+        n_sections = max(1, min(n_threads, n_rows // SECTION_ROWS))
+        places = [first + (last - first) * n // n_sections for n in range(1, n_sections)]
+        return [first, *(self._one_row("load/next_row", place=str(place))[0] for place in places), last]
+
+    def _one_row(self, name: str, **parts: str) -> list[Any]:
+        [row] = self.con.execute(self._statement(name, **parts), self.scoped).fetchall()
+        return list(row)
 
     @cached_property
     def kinds(self) -> dict[str, str]:
@@ -98,8 +121,7 @@ class Replacement:
 
     def _first(self, fault: str, shown: list[str]) -> str:
         """These columns of the first row at fault, in words."""
-        find = self._statement("load/find_row", fault=fault, shown=", ".join(shown))
-        [row] = self.con.execute(find, self.scoped).fetchall()
+        row = self._one_row("load/find_row", fault=fault, shown=", ".join(shown))
         return ", ".join(f"{name}={value}" for name, value in zip(shown, row, strict=True))
 
     def _statement(self, name: str, **parts: str) -> str:
