@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    import torch
+
     from eigenhouse.ingest.capture.workbench import Workbench
     from eigenhouse.ingest.sources.prompts import PromptSet
 
@@ -17,13 +19,20 @@ def sigma_and_sides(w_q: np.ndarray, w_k: np.ndarray, n_vectors: int) -> np.ndar
 
     The sides are said to read different spaces, since what would be measured of one space is not asked for here.
     """
+    from eigenhouse.ingest.devices import CPU, in_blocks
     from eigenhouse.ingest.geometry.heads import LayerHeads
     from eigenhouse.ingest.geometry.spectra import decompose, side_vectors
+    from eigenhouse.ingest.stages.spectra import keys_of
 
-    heads = LayerHeads.of(w_q, w_k, is_cross=True)
-    found = decompose(heads)
-    side_vectors(heads, found, n_vectors)
-    return found.sigma.numpy()
+    group = len(w_q) // len(w_k)
+
+    def block(queries: slice, device: torch.device) -> np.ndarray:
+        heads = LayerHeads.of(w_q[queries], w_k[keys_of(queries, group)], is_cross=True, device=device)
+        found = decompose(heads)
+        side_vectors(heads, found, n_vectors)
+        return found.sigma.numpy()
+
+    return np.concatenate(in_blocks(block, len(w_q), group, CPU, print))
 
 
 def weight_sigmas(weights: Sequence[np.ndarray]) -> list[np.ndarray]:
