@@ -9,7 +9,7 @@ import torch
 from tiny_ggufs import assert_same, load, zeros
 
 from eigenhouse.errors import EigenhouseError
-from eigenhouse.ingest.models import gguf_facts, gguf_reading, gguf_witness, loading
+from eigenhouse.ingest.models import gguf_facts, gguf_reading, gguf_tokenizer, gguf_witness, loading
 
 # --- tensors
 
@@ -149,6 +149,13 @@ def test_a_blob_is_read_with_its_tokenizer(tmp_path):
     assert_same(model, tiny_ggufs.save(tmp_path / "sha256-0f3c", "qwen2", model))
     tokenizer = loading.load_tokenizer(tiny_models.local_source(tmp_path / "sha256-0f3c"), False)
     assert len(tokenizer) >= 97
+    with gguf_tokenizer.quickly_read():
+        ours = gguf.GGUFReader(tmp_path / "sha256-0f3c")
+    theirs = gguf.GGUFReader(tmp_path / "sha256-0f3c")
+    assert type(ours) is not type(theirs) and not isinstance(ours.data, np.memmap)
+    assert ours.fields.keys() == theirs.fields.keys()
+    for name, field in theirs.fields.items():
+        assert ours.fields[name].contents() == field.contents()
 
 
 def test_a_shape_of_another_model_is_refused(tmp_path):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -30,7 +30,7 @@ from transformers import (
 )
 
 from eigenhouse.errors import EigenhouseError
-from eigenhouse.ingest.models import account, gguf_config, gguf_rope
+from eigenhouse.ingest.models import account, gguf_config, gguf_rope, gguf_tokenizer
 from eigenhouse.ingest.models.checkpoint import Checkpoint, require_finite
 from eigenhouse.ingest.sources.source import Source
 
@@ -183,8 +183,10 @@ def _options(trust_remote_code: bool) -> dict[str, Any]:
 
 def load_tokenizer(source: Source, trust_remote_code: bool) -> Any:
     quiet()
+    options = _where(source) | {"trust_remote_code": trust_remote_code}
     try:
-        return AutoTokenizer.from_pretrained(source.loader_path, **_where(source), trust_remote_code=trust_remote_code)
+        with gguf_tokenizer.quickly_read() if source.gguf_file else nullcontext():
+            return AutoTokenizer.from_pretrained(source.loader_path, **options)
     except Exception as error:
         raise EigenhouseError(
             f"want a tokenizer beside the weights of {source.origin} to run prompts, got: {first_line(error)}; "
