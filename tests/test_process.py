@@ -197,7 +197,7 @@ def refused_bytes(status, said, name):
         ("query", "PROMPTS=x"),
         ("ingest", "OUT=x"),
         ("help", "K=3"),
-        *((target, "MODEL=x") for target in ("browser", "bench", "architectures", "test", "lint", "clean")),
+        *((target, "MODEL=x") for target in ("browser", "architectures", "test", "lint", "clean")),
     ],
 )
 def test_a_variable_that_would_do_nothing_is_refused(warehouse, target, given):
