@@ -171,9 +171,31 @@ class LayerHeads:
     def per_query_head(self, of_key_heads: torch.Tensor) -> torch.Tensor:
         return of_key_heads.repeat_interleave(self.group, dim=0)
 
+    def _on_key_heads(self, rows: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
+        """rows (head, n, …) times the matrix of each head's key head; its group's rows stand below one another."""
+        return (rows.unflatten(0, (-1, self.group)).flatten(1, 2) @ matrices).view(*rows.shape[:2], -1)
+
+    def of_keys(self, coefficients: torch.Tensor) -> torch.Tensor:
+        """Combinations of a head's rows of W_K: (head, n, feature) → (head, n, hidden)."""
+        return self._on_key_heads(coefficients, self.w_k)
+
+    def of_both(self, coefficients: torch.Tensor) -> torch.Tensor:
+        """Combinations of a head's rows of [W_K; W_Q]: (head, n, 2 feature) → (head, n, hidden)."""
+        of_keys, of_queries = coefficients.split(self.n_features, dim=-1)
+        return self.of_keys(of_keys.contiguous()) + of_queries @ self.w_q
+
+    def with_keys(self, rows: torch.Tensor) -> torch.Tensor:
+        """rows W_Kᵀ for each head: (head, n, hidden) → (head, n, feature)."""
+        return self._on_key_heads(rows, self.w_k.mT)
+
+    def factor_products(self) -> torch.Tensor:
+        """Σ W_K ∘ W_Q of every head, (head,): the metric's trace, not by way of a Gram."""
+        queries = self.w_q.unflatten(0, (-1, self.group)).flatten(2)
+        return (queries @ self.w_k.flatten(1)[..., None]).flatten()
+
     @cached_property
     def grams(self) -> HeadGrams:
-        product = None if self.is_cross else self.per_query_head(self.w_k) @ self.w_q.mT
+        product = None if self.is_cross else self.with_keys(self.w_q).mT
         return HeadGrams(self.w_q @ self.w_q.mT, self.w_k @ self.w_k.mT, product)
 
     @property

@@ -47,19 +47,19 @@ def check_through_factors(
     last vector, which are of unit length · tr M = Σ W_K ∘ W_Q.
     """
     assert found.key is not None and found.query is not None, "decomposed with vectors"
-    w_q, w_k, sigma = heads.w_q, heads.per_query_head(heads.w_k), found.sigma
+    w_q, sigma = heads.w_q, found.sigma
     ranks = sorted({0, sigma.shape[1] // 2, sigma.shape[1] - 1})
-    u, v = found.key[..., ranks].mT @ w_k, found.query[..., ranks].mT @ w_q
-    reached = ((u @ w_k.mT) * (v @ w_q.mT)).sum(-1)
+    u, v = heads.of_keys(found.key[..., ranks].mT.contiguous()), found.query[..., ranks].mT @ w_q
+    reached = (heads.with_keys(u) * (v @ w_q.mT)).sum(-1)
     for index, k in enumerate(ranks):
         _check(f"u_kᵀ M v_k = sigma_k at k={k}", reached[:, index] - sigma[:, k], sigma[:, 0], where, first)
     if found.eigenvalues is None or found.eigen is None:
         return
     values = found.eigenvalues
-    _check("trace = sum of W_K ∘ W_Q", (w_k * w_q).sum(dim=(1, 2)) - norms["trace"], values.abs().sum(-1), where, first)
+    _check("trace = sum of W_K ∘ W_Q", heads.factor_products() - norms["trace"], values.abs().sum(-1), where, first)
     ranks = sorted({0, found.eigen.shape[-1] - 1})
-    z = found.eigen[..., ranks].mT @ heads.joint_rows
-    image = ((z @ w_q.mT) @ w_k + (z @ w_k.mT) @ w_q) / 2
+    z = heads.of_both(found.eigen[..., ranks].mT)
+    image = (heads.of_keys(z @ w_q.mT) + heads.with_keys(z) @ w_q) / 2
     rest = torch.linalg.vector_norm(image - values[:, ranks, None] * z, dim=-1)
     for index, k in enumerate(ranks):
         counts = values[:, k].abs() > COMPLETED * values[:, 0].abs()  # the vector of a smaller value is made up

@@ -158,7 +158,7 @@ def _eigen(heads: LayerHeads, n_vectors: int) -> tuple[torch.Tensor, torch.Tenso
 def side_vectors(heads: LayerHeads, found: Decomposition, size: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The leading left (key side) and right (query side) singular vectors, (head, vector, hidden) orthonormal rows."""
     assert found.key is not None and found.query is not None, "decomposed with vectors"
-    key = found.key[..., :size].mT @ heads.per_query_head(heads.w_k)
+    key = heads.of_keys(found.key[..., :size].mT.contiguous())
     query = found.query[..., :size].mT @ heads.w_q
     return completed(key, found.sigma), completed(query, found.sigma)
 
@@ -166,7 +166,7 @@ def side_vectors(heads: LayerHeads, found: Decomposition, size: int) -> tuple[to
 def eigenvectors(heads: LayerHeads, found: Decomposition, size: int = N_EIGENVECTORS) -> torch.Tensor:
     """The vectors of the largest |λ|, (head, vector, hidden) of unit length, their largest-magnitude entry positive."""
     assert found.eigen is not None and found.eigenvalues is not None, "decomposed with vectors"
-    rows = completed(found.eigen[..., :size].mT @ heads.joint_rows, found.eigenvalues.abs())
+    rows = completed(heads.of_both(found.eigen[..., :size].mT), found.eigenvalues.abs())
     peaks = rows.gather(-1, rows.abs().argmax(dim=-1, keepdim=True))
     return rows * torch.where(peaks < 0, -1.0, 1.0)
 
