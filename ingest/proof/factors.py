@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class HeadFactors:
     def _apply(
         self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, norm: HeadNorm | None, latent: Latent | None
     ) -> np.ndarray:
-        rows = np.einsum("nd,hcd->nhc", _double(x), _double(weight), optimize=True) + bias
+        rows = projected(x, weight) + bias
         if latent is not None:
             rows = rows + latent.beyond_linear(x)
         if self.clip is not None:
@@ -128,6 +129,12 @@ class HeadFactors:
         return norm(rows * scale) if self.norm_follows_rope else norm(rows) * scale
 
 
+def projected(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """W x of every head: x (row, hidden), weight (head, feature, hidden) → (row, head, feature) float64."""
+    flat = torch.from_numpy(_double(weight)).flatten(0, 1)
+    return (torch.from_numpy(_double(x)) @ flat.mT).unflatten(1, weight.shape[:2]).numpy()
+
+
 def _double(values: np.ndarray) -> np.ndarray:
-    """In float64, without a copy if it is float64 already."""
-    return values.astype(np.float64, copy=False)
+    """In float64 and in order, without a copy if it is so already."""
+    return np.ascontiguousarray(values, dtype=np.float64)

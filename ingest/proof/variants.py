@@ -20,7 +20,7 @@ from eigenhouse.ingest.capture.sites import KEY_POSITION, Site, Unreadable
 from eigenhouse.ingest.geometry import operators
 from eigenhouse.ingest.geometry.heads import Change, Recipe
 from eigenhouse.ingest.proof.conformance import N_PAIRS, TOLERANCE, Pair, logits, relative_error, rotation
-from eigenhouse.ingest.proof.factors import HeadFactors, HeadNorm, Latent
+from eigenhouse.ingest.proof.factors import HeadFactors, HeadNorm, Latent, projected
 from eigenhouse.ingest.proof.norms import read_input_norm
 from eigenhouse.ingest.proof.responses import GAIN, captured, identity_norms
 
@@ -61,10 +61,12 @@ def latent_normed(weight: np.ndarray, latent: Latent) -> np.ndarray:
 class Layer:
     """One module with its proven factors, and what the proofs of its variants need.
 
-    far: the same module recorded over more positions than the farthest rotation; None if it has no rotation.
+    single: the same module recorded at one position, where that can be · far: recorded over more positions than the
+    farthest rotation; None if it has no rotation.
     """
 
     site: Site
+    single: Site
     factors: HeadFactors
     norm: nn.Module | None  # the one before attention, within the layer
     far: Site | None
@@ -95,8 +97,8 @@ class Layer:
         return relative_error(*(logits(q[:half], k[half:]) for q, k in (theirs, ours)))
 
     def _at_zero(self, rows: np.ndarray) -> Pair:
-        hidden = np.tile(rows[:, None], (1, self.site.n_positions, 1))
-        q, k = captured(self.site, hidden)
+        hidden = np.tile(rows[:, None], (1, self.single.n_positions, 1))
+        q, k = captured(self.single, hidden)
         return q[:, :, 0], k[:, :, 0]
 
     def _made_by(self, recipe: Recipe) -> Pair:
@@ -164,17 +166,17 @@ class Layer:
     ) -> tuple[np.ndarray, np.ndarray]:
         """The variant's factor of one side, and from it what the module must have answered to the rows."""
         rope = np.ones(weight.shape[1]) if self.factors.rope_scale is None else self.factors.rope_scale
-        raw = np.einsum("nd,hcd->nhc", rows, weight, optimize=True) + bias
+        raw = projected(rows, weight) + bias
         if latent is not None and latent.norm is not None and norm is None:
             factor, z = latent_normed(weight, latent), rows @ latent.down.T + latent.offset
             # features that don't come from the latent are for positions alone, and the caller cuts them off
-            linear = np.einsum("nd,hcd->nhc", rows, factor, optimize=True)
+            linear = projected(rows, factor)
             linear = linear + latent.up @ normed(latent.offset[None, :, None], latent.norm)[0, :, 0]
             return factor, linear / latent.norm.rms(z[:, None]) + latent.up @ latent.norm.offset[0]
         if norm is None:
             return weight, raw * rope
         factor = normed(weight, norm) if _mixes_heads(norm) else Change(turn=_turn_of(norm)).factor(weight).numpy()
-        linear = np.einsum("nd,hcd->nhc", rows, factor, optimize=True) + normed(bias[..., None], norm)[..., 0]
+        linear = projected(rows, factor) + normed(bias[..., None], norm)[..., 0]
         into = raw * (rope if self.factors.norm_follows_rope else 1.0)
         answer = linear * rope / norm.rms(into) + norm.offset * (1.0 if self.factors.norm_follows_rope else rope)
         return factor, answer

@@ -167,6 +167,7 @@ def _proven_variants(
     with bench.loaded.filled(norm) if norm else nullcontext():
         layer = Layer(
             site,
+            bench.singles[index],
             factors,
             bench.loaded.model.get_submodule(norm) if norm else None,
             bench.far_sites[index],
