@@ -16,4 +16,5 @@ def null_sigma(hidden_size: int, head_dim: int, sample: int) -> np.ndarray:
     Shape and sample are the seed, so a row is the same whenever it is drawn.
     """
     w_q, w_k = np.random.default_rng((hidden_size, head_dim, sample)).standard_normal((2, 1, head_dim, hidden_size))
-    return decompose(LayerHeads.of(w_q, w_k), with_vectors=False).sigma[0].numpy()
+    heads = LayerHeads.of(w_q, w_k, is_cross=True)  # σ alone is wanted, no eigenvalues
+    return decompose(heads, with_vectors=False).sigma[0].numpy()
