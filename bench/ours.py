@@ -20,9 +20,8 @@ def sigma_and_sides(w_q: np.ndarray, w_k: np.ndarray, n_vectors: int) -> np.ndar
     The sides are said to read different spaces, since what would be measured of one space is not asked for here.
     """
     from eigenhouse.ingest.devices import CPU, in_blocks
-    from eigenhouse.ingest.geometry.heads import LayerHeads
+    from eigenhouse.ingest.geometry.heads import LayerHeads, keys_of
     from eigenhouse.ingest.geometry.spectra import decompose, side_vectors
-    from eigenhouse.ingest.stages.spectra import keys_of
 
     group = len(w_q) // len(w_k)
 

@@ -211,6 +211,11 @@ class LayerHeads:
         return torch.cat([upper, torch.cat([self.grams.product.mT, self.grams.query], dim=-1)], dim=-2)
 
 
+def keys_of(queries: slice, group: int) -> slice:
+    """The key heads that a block of query heads reads."""
+    return slice(queries.start // group, (queries.stop - 1) // group + 1)
+
+
 def to_device(array: Array, device: torch.device) -> torch.Tensor:
     """In float64; copied to the device in the type that it has, so that little passes the bus."""
     tensor = array if isinstance(array, torch.Tensor) else torch.from_numpy(np.array(array))

@@ -16,7 +16,7 @@ from eigenhouse.ingest import console
 from eigenhouse.ingest.devices import in_blocks
 from eigenhouse.ingest.geometry import grams, identities
 from eigenhouse.ingest.geometry import spectra as geometry
-from eigenhouse.ingest.geometry.heads import LayerHeads
+from eigenhouse.ingest.geometry.heads import LayerHeads, keys_of
 from eigenhouse.ingest.geometry.spectra import Decomposition
 from eigenhouse.ingest.stages.declaration import stage
 from eigenhouse.ingest.stages.factor_files import FactorFiles
@@ -132,11 +132,6 @@ def measure_layer(task: LayerTask) -> tuple[LayerSpectra, Decomposition]:
     eigenvectors = arrays.pop("eigenvectors", None)
     eigenvalues = None if found.eigenvalues is None else found.eigenvalues.numpy()
     return LayerSpectra(sigmas, arrays, eigenvalues, eigenvectors), found
-
-
-def keys_of(queries: slice, group: int) -> slice:
-    """The key heads that a block of query heads reads."""
-    return slice(queries.start // group, (queries.stop - 1) // group + 1)
 
 
 def joined(parts: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, np.ndarray]:

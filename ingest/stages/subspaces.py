@@ -22,14 +22,14 @@ from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest import console
 from eigenhouse.ingest.devices import in_blocks, or_on_cpu
 from eigenhouse.ingest.geometry import subspaces as geometry
-from eigenhouse.ingest.geometry.heads import LayerHeads
+from eigenhouse.ingest.geometry.heads import LayerHeads, keys_of
 from eigenhouse.ingest.geometry.spectra import N_EIGENVECTORS
 from eigenhouse.ingest.geometry.subspaces import SIDES, Bases
 from eigenhouse.ingest.stages.declaration import stage
 from eigenhouse.ingest.stages.factor_files import FactorFiles
 from eigenhouse.ingest.stages.frames import long_frame
 from eigenhouse.ingest.stages.inputs import Inputs
-from eigenhouse.ingest.stages.spectra import DecompositionFiles, keys_of
+from eigenhouse.ingest.stages.spectra import DecompositionFiles
 from eigenhouse.ingest.stages.writer import Rows, Writer
 
 ROUNDING = 1e-5  # what float32 bases may exceed a cosine's range by; more is a fault

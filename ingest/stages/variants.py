@@ -11,13 +11,13 @@ from eigenhouse.ingest import console
 from eigenhouse.ingest.devices import in_blocks
 from eigenhouse.ingest.geometry import identities
 from eigenhouse.ingest.geometry import spectra as geometry
-from eigenhouse.ingest.geometry.heads import LayerHeads
+from eigenhouse.ingest.geometry.heads import LayerHeads, keys_of
 from eigenhouse.ingest.stages.declaration import stage
 from eigenhouse.ingest.stages.factor_files import FactorFiles, Gang
 from eigenhouse.ingest.stages.frames import null_frame
 from eigenhouse.ingest.stages.grams import KeptGrams, check_diagonals, gang_rows, measure_gang
 from eigenhouse.ingest.stages.inputs import Inputs
-from eigenhouse.ingest.stages.spectra import LayerSpectra, Sigmas, joined, keys_of, layer_rows, spectral_gram_rows
+from eigenhouse.ingest.stages.spectra import LayerSpectra, Sigmas, joined, layer_rows, spectral_gram_rows
 from eigenhouse.ingest.stages.writer import Writer
 
 LayerTask = tuple[list[FactorFiles], int, torch.device]  # the variants that a layer has
