@@ -15,9 +15,9 @@ from eigenhouse.options import Ingest
 
 def ingest(options: Ingest) -> None:
     """Every revision asked for. Raises EigenhouseError where the disk is full, Stopped where the user ends it."""
-    # before torch is imported: where another program has the cores, threads that spin as they wait for one another take
-    # four times the CPU seconds of a tiny ingest
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # before torch is imported: threads that spin for long as they wait for one another take four times the CPU seconds
+    # of a tiny ingest where another program has the cores; ones that never spin make prompts take a tenth longer
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     options = replace(options, model=options.model or catalog.default())
     engine(options.engine)  # refused, if there is none of that name, before anything is fetched
     try:
