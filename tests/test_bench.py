@@ -221,7 +221,9 @@ def random_prompts(folder):
 @pytest.fixture(scope="module")
 def two_houses(tmp_path_factory):
     folder = tmp_path_factory.mktemp("devices")
-    is_same = device.run(folder, TINY.deep(2), ["cpu", "cpu"], ingest_here)
+    with pytest.MonkeyPatch.context() as patch:  # no other process, and no user's cache, has these runs
+        patch.setenv("EIGENHOUSE_CACHE", str(folder / "cache"))
+        is_same = device.run(folder, TINY.deep(2), ["cpu", "cpu"], ingest_here)
     return is_same, *sorted(folder.glob("*.duckdb"))
 
 
