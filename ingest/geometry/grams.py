@@ -8,10 +8,9 @@ import numpy as np
 import torch
 
 from eigenhouse.ingest.devices import CPU, mapped
-from eigenhouse.ingest.geometry.heads import Array, Change, Recipe, between, to_device
+from eigenhouse.ingest.geometry.heads import PLAIN, Array, Change, Recipe, between, to_device
 
 Recipes = Sequence[Recipe]  # of one operator, one a layer, its sides cut to the heads in question
-PLAIN = Recipe(Change(), Change())
 
 
 def metric_grams(w_q: Sequence[Array], w_k: Sequence[Array], device: torch.device = CPU) -> np.ndarray:

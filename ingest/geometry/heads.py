@@ -76,6 +76,9 @@ class Recipe:
         return Recipe(self.query.of_heads(queries), self.key.of_heads(keys))
 
 
+PLAIN = Recipe(Change(), Change())
+
+
 @dataclass(frozen=True)
 class HeadGrams:
     """W_Q W_Qᵀ by head, W_K W_Kᵀ by key head and W_K W_Qᵀ by head, (…, feature, feature) float64.

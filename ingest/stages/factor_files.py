@@ -9,14 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from eigenhouse.ingest.geometry.heads import Change, Recipe
+from eigenhouse.ingest.geometry.heads import PLAIN, Change, Recipe
 from eigenhouse.ingest.stages.writer import StackFacts
 
 Gang = tuple[list[int], list[int]]  # layers, and query heads that share a key head in all of them
 Pair = tuple[np.ndarray, np.ndarray]
 UNKNOWN = StackFacts("", False, 0.0, {}, {}, {})  # while the gate is at work
 GANG_BYTES = 2**30  # of float64 rows of the queries of a gang, over all layers
-PLAIN = Recipe(Change(), Change())
 
 
 @dataclass(frozen=True)
