@@ -51,12 +51,13 @@ def summed_fractions(
     energies = torch.zeros(len(grams), len(bases), dtype=torch.float64, device=device)
     for start in range(0, hidden_size, n_rows):
         own = slice(start, min(start + n_rows, hidden_size))
-        weights = torch.stack([torch.as_tensor(gram[own]).to(device) for gram in grams])
+        weights = torch.stack([torch.as_tensor(gram[own, start:]).to(device) for gram in grams])
+        weights[:, :, own.stop - start :] *= 2  # for what mirrors it below the diagonal
         spans = torch.empty(len(bases), *weights.shape[1:], dtype=weights.dtype, device=device)
 
         def fill(number: int, own: slice = own, spans: torch.Tensor = spans) -> None:
             rows = torch.as_tensor(bases[number]()).to(device).reshape(-1, hidden_size)
-            torch.mm(rows[:, own].mT, rows, out=spans[number])
+            torch.mm(rows[:, own].mT, rows[:, own.start :], out=spans[number])
 
         for _ in mapped(fill, range(len(bases)), device):
             pass

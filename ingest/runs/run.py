@@ -66,7 +66,8 @@ class Run:
 
     def measure(self, due: list[Stage]) -> None:
         """Run the stages that are due and not staged yet, and those before them that they read."""
-        from eigenhouse.ingest.stages.inputs import Inputs  # late, as above
+        from eigenhouse.ingest.devices import return_freed  # late, as above
+        from eigenhouse.ingest.stages.inputs import Inputs
 
         staged = [stage.name for stage in due if self.folder.is_finished(stage.name)]
         if staged:
@@ -86,6 +87,7 @@ class Run:
             if name in unstaged:
                 with self.folder.writing(stage) as out:
                     stage.run(inputs, out)
+                return_freed()
 
     def _workbench(self, needs_text: bool) -> Workbench:
         from eigenhouse.ingest.capture.workbench import Workbench  # torch and transformers take seconds to import

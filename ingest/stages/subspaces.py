@@ -127,8 +127,7 @@ class BasisFiles:
         return max(self.n_heads.values())
 
     def __call__(self, kind: str, layer: int) -> Bases:
-        vectors = np.load(self.folder / f"{kind}_{layer:04d}.npy", mmap_mode="c")
-        return Bases(vectors, self.is_degenerate(kind, layer))
+        return Bases(self._vectors(kind, layer), self.is_degenerate(kind, layer))
 
     def is_degenerate(self, kind: str, layer: int) -> np.ndarray:
         return np.load(self.folder / f"tied_{kind}_{layer:04d}.npy")
@@ -141,7 +140,10 @@ class BasisFiles:
 
     def vectors_of_head(self, kind: str, head: int) -> np.ndarray:
         """Its basis in each layer that has the head, (layer, vector, hidden)."""
-        return np.stack([self(kind, layer).vectors[head] for layer in self.layers if head < self.n_heads[layer]])
+        return np.stack([self._vectors(kind, layer)[head] for layer in self.layers if head < self.n_heads[layer]])
+
+    def _vectors(self, kind: str, layer: int) -> np.ndarray:
+        return np.load(self.folder / f"{kind}_{layer:04d}.npy", mmap_mode="c")
 
 
 def compare_layers(task: tuple[BasisFiles, int, bool, torch.device]) -> list[Rows]:

@@ -15,7 +15,7 @@ from torch import nn
 from eigenhouse.ingest import console
 from eigenhouse.ingest.capture.stacks import Stack
 from eigenhouse.ingest.capture.workbench import Workbench
-from eigenhouse.ingest.devices import mapped, n_threads, or_on_cpu
+from eigenhouse.ingest.devices import mapped, n_threads, or_on_cpu, return_freed
 from eigenhouse.ingest.geometry.weight_spectra import gram, tall, weight_sigmas
 from eigenhouse.ingest.models.matrices import Piece, find_value_and_output
 from eigenhouse.ingest.proof.layouts import fused_values
@@ -61,6 +61,7 @@ def weights(inputs: Inputs, out: Writer) -> None:
                     out.table("weight_singular_values", name).add(pl.concat(frames), expected=n_sigmas)
                     frame = pl.DataFrame(shapes, schema=KINDS, orient="row")
                     out.table("weights", name).add(frame, expected=len(shapes))
+                return_freed()
                 advance(1)
             out.skip(name, skipped)
 
