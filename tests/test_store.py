@@ -273,7 +273,7 @@ def test_same_weights_replace_only_what_is_staged(loaded, tmp_path):
     after = contents(loaded)
     assert written == {"singular_values": 2 * 3 * 3 * 7, "head_descriptor_rollup": 2 * 3 * 3}
     changed = {table for table in before if before[table] != after[table]}
-    wanted = {"models", "ingest_runs", "ingested_stages", "singular_values", "head_descriptor_rollup"}
+    wanted = {"models", "ingest_runs", "ingested_stages", "singular_values", "head_descriptor_rollup", "table_checksums"}
     assert changed == wanted
     assert len(after["singular_values"]) == 2 * 3 * (5 + 3) * 7
     assert rows(loaded, "select dtype from models where model_id = 'org/ours'") == [("bfloat16",)]

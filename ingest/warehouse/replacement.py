@@ -14,6 +14,7 @@ from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.warehouse import sqlfiles
 from eigenhouse.ingest.warehouse.building import Connection
 from eigenhouse.ingest.warehouse.loads import StackLoad
+from eigenhouse.ingest.warehouse.sqlfiles import statement
 
 SECTION_ROWS = 500_000
 
@@ -143,10 +144,6 @@ def _rule(table: str) -> tuple[str, str]:
     return "({})".format("\n".join(line for line in lines if not line.startswith("--"))), sqlfiles.header(path)[
         "wanted"
     ]
-
-
-def statement(name: str, **parts: str) -> str:
-    return (sqlfiles.SQL_DIR / f"{name}.sql").read_text(encoding="utf-8").format(**parts)
 
 
 def n_written(con: Connection) -> int:

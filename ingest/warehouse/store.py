@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from eigenhouse.errors import EigenhouseError
-from eigenhouse.ingest.warehouse import sqlfiles
+from eigenhouse.ingest.warehouse import checksums, damage, sqlfiles
 from eigenhouse.ingest.warehouse.backend import WAIT_SECONDS, Say, of, say_on_stderr
 from eigenhouse.ingest.warehouse.building import SCHEMA_VERSION, Connection, refusals, transaction
 from eigenhouse.ingest.warehouse.loads import Entry, StackLoad
-from eigenhouse.ingest.warehouse.replacement import Replacement, n_written, statement, want_columns
+from eigenhouse.ingest.warehouse.replacement import Replacement, n_written, want_columns
+from eigenhouse.ingest.warehouse.sqlfiles import statement
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -52,7 +53,7 @@ def connect(
 @contextmanager
 def reading(path: Path, *, wait_seconds: float = WAIT_SECONDS, say: Say = say_on_stderr) -> Iterator[Connection]:
     """The warehouse open for reading; no load can begin while it is."""
-    with closing(connect(path, read_only=True, wait_seconds=wait_seconds, say=say)) as con:
+    with closing(connect(path, read_only=True, wait_seconds=wait_seconds, say=say)) as con, damage.told(path):
         yield con
 
 
@@ -70,7 +71,7 @@ def up_to_date(
     One of an older schema is brought up to date first; what is no warehouse is refused.
     """
     con = of(path).up_to_date(path, wait_seconds=wait_seconds, say=say)
-    with closing(con) if con else nullcontext():
+    with closing(con) if con else nullcontext(), damage.told(path):
         yield con
 
 
@@ -129,6 +130,7 @@ def load(
         with refusals(path), transaction(con):
             for table, files in shared.items():
                 written[table] = _insert_shared(con, table, files)
+                checksums.record(con, checksums.NOBODYS, [table])
             for stack in stacks:
                 written.update(_load_stack(con, stack, force))
             _drop_other_stacks(con, stacks)
@@ -155,7 +157,9 @@ def _load_stack(con: Connection, stack: StackLoad, force: bool) -> dict[str, int
     written = {}
     for table in stack.tables:
         written[table] = Replacement(con, stack, model_key, table).write()
-    return written | _roll_up(con, model_key, set(written))
+    written |= _roll_up(con, model_key, set(written))
+    checksums.record(con, model_key, {"models", "ingest_runs", "ingested_stages", *written})
+    return written
 
 
 def _record_run(con: Connection, stack: StackLoad, model_key: int) -> None:
