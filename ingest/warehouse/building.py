@@ -49,7 +49,9 @@ def _schema_noted(con: Connection) -> int | None:
 def want_columns(con: Connection, path: Path) -> None:
     """Refuse tables that another program has changed; one that is missing is made by the next that writes."""
     found: dict[str, set[str]] = {}
-    for table, column in con.execute("select table_name, column_name from duckdb_columns() where not internal").fetchall():
+    for table, column in con.execute(
+        "select table_name, column_name from duckdb_columns() where not internal"
+    ).fetchall():
         found.setdefault(table, set()).add(column)
     for table, meta in sqlfiles.tables().items():
         if lost := sorted(meta["columns"].keys() - found.get(table, meta["columns"].keys())):

@@ -55,4 +55,3 @@ def statement(table: str, scope: str = "true") -> str:
         model_key="model_key" if covered()[table] else f"{NOBODYS}::bigint",
         scope=scope,
     )
-

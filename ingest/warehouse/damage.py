@@ -29,12 +29,12 @@ def is_damage(error: duckdb.Error) -> bool:
 def line(path: Path, what: object, outcome: str = "") -> EigenhouseError:
     """outcome: what became of the work, where some was begun."""
     return EigenhouseError(
-        f"{path} is damaged{f', {outcome}' if outcome else ''}: {_short(what)} (a failing disk, or a copy cut short?); "
+        f"{path} is damaged{f', {outcome}' if outcome else ''}: {short(what)} (a failing disk, or a copy cut short?); "
         "`make verify` says which models are, or put back a copy of the file"
     )
 
 
-def _short(what: object) -> str:
+def short(what: object) -> str:
     """The first line, without the class of error that DuckDB names first."""
     first = str(what).splitlines()[0] if str(what) else "DuckDB says no more"
     first = re.sub(r"^(\w+ )?(IO|INTERNAL|FATAL|Serialization) Error: ", "", first, flags=re.IGNORECASE)

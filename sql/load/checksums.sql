@@ -12,3 +12,4 @@ select
 from {table}
 where {scope}
 group by all
+having n_rows > 0
