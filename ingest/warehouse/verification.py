@@ -62,6 +62,11 @@ class Verification:
         for table, is_of_models in checksums.covered().items():
             if self._read(table, is_of_models):
                 self._look(table, is_of_models)
+        for table in checksums.LEFT_OUT:
+            try:
+                self.con.execute(f"from {table}").fetchall()
+            except duckdb.Error as error:
+                self._tell_unread(table, False, error)
 
     def compare_tables(self) -> None:
         """What of one table follows from another."""

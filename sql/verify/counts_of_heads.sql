@@ -32,7 +32,9 @@ where n_found <> layers.n_heads
 union all
 select
     layers_of.model_key,
-    format('singular values of {} layers of {} measured', layers_of.n_layers, count(*) filter (layers.is_measured)) as found
+    format(
+        'singular values of {} layers of {} measured', layers_of.n_layers, count(*) filter (layers.is_measured)
+    ) as found
 from layers_of
 inner join layers on layers_of.model_key = layers.model_key
 inner join models on layers_of.model_key = models.model_key

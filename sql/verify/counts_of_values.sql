@@ -2,7 +2,9 @@
 with
 
 spectra as (
-    select model_key, 'singular values' as what, operator as of, layer, head, count(*) as n_values, max(k) + 1 as n_ranks
+    select
+        model_key, 'singular values' as what, operator as of, layer, head,
+        count(*) as n_values, max(k) + 1 as n_ranks
     from singular_values
     group by model_key, operator, layer, head
     union all
@@ -39,7 +41,8 @@ matrices as (
 select
     model_key,
     format(
-        '{} {} ({}) of layer {}, head {}, up to k {}, not {}', n_values, what, shaped.of, layer, head, n_ranks - 1, n_wanted
+        '{} {} ({}) of layer {}, head {}, up to k {}, not {}',
+        n_values, what, shaped.of, layer, head, n_ranks - 1, n_wanted
     ) as found
 from shaped
 where n_values <> n_ranks or n_values <> n_wanted

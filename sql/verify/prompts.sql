@@ -20,7 +20,9 @@ where sha256(text) <> sha256
 union all
 select
     model_key,
-    format('{} of {} prompts of {} in layer {}', measured.n_prompts, coalesce(sets.n_prompts, 0), prompt_set, layer) as found
+    format(
+        '{} of {} prompts of {} in layer {}', measured.n_prompts, coalesce(sets.n_prompts, 0), prompt_set, layer
+    ) as found
 from measured
 left join sets using (prompt_set)
 where measured.n_prompts is distinct from sets.n_prompts
