@@ -1,7 +1,8 @@
 """What a load costs beside DuckDB's plain COPY of the same Parquet, in one run: seconds, CPU seconds, bytes a row.
 
 Singular values of one deep random model, as a stage writes them. The load is what `ingest` does with them: replace,
-count, prove keys unique, values finite, in range and in order, commit, checkpoint; the rollup is timed apart.
+count, prove keys unique, values finite, in range and in order, note a checksum, commit, checkpoint; the rollup is timed
+apart.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 
 from eigenhouse.ingest.stages.frames import long_frame
 from eigenhouse.ingest.stages.writer import TableWriter
-from eigenhouse.ingest.warehouse import sqlfiles, store
+from eigenhouse.ingest.warehouse import checksums, sqlfiles, store
 from eigenhouse.ingest.warehouse.building import transaction
 from eigenhouse.ingest.warehouse.loads import StackLoad, StagedTable
 from eigenhouse.ingest.warehouse.replacement import Replacement
@@ -102,6 +103,7 @@ def loaded(path: Path, file: Path, n_rows: int, threads: int) -> tuple[tuple[flo
 def _load(con: store.Connection, stack: StackLoad) -> None:
     with transaction(con):
         Replacement(con, stack, KEY, TABLE).write()
+        checksums.record(con, KEY, [TABLE])
     con.execute("checkpoint")
 
 

@@ -186,6 +186,30 @@ class Views(House):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Verify(House):
+    """Look a warehouse over: every table read, sums and counts compared, checksums too; says what to do."""
+
+    model: str = option("", "The one model to look over, or a checkpoint with all its stacks; all without it.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remove(House):
+    """Take a model out of the warehouse, with its runs and what no other model uses."""
+
+    model: str = option("", "The model to remove; a checkpoint goes with all its stacks.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compact(House):
+    """Write the warehouse's file anew, without the room that removed rows left; nobody else may have it open."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CleanCache:
+    """Remove stopped runs, fetched catalog models and notes of files that are gone, each with its size."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Bench:
     """What make takes for the bench, which is no verb: it is a checkout's, and not installed."""
 
@@ -209,6 +233,10 @@ VERBS = {
     "queries": Verb(Queries, "eigenhouse.analyses.commands:queries"),
     "export": Verb(Export, "eigenhouse.analyses.commands:export"),
     "views": Verb(Views, "eigenhouse.analyses.commands:views"),
+    "verify": Verb(Verify, "eigenhouse.ingest.upkeep:verify"),
+    "remove": Verb(Remove, "eigenhouse.ingest.upkeep:remove"),
+    "compact": Verb(Compact, "eigenhouse.ingest.upkeep:compact"),
+    "clean-cache": Verb(CleanCache, "eigenhouse.ingest.upkeep:clean_cache"),
 }
 
 TARGETS = {"bench": Bench}  # what else make takes options for

@@ -26,7 +26,7 @@ from eigenhouse.ingest.sources import source as sources
 from eigenhouse.ingest.sources.locate import resolve
 from eigenhouse.ingest.sources.prompts import read_prompts
 from eigenhouse.ingest.stages.declaration import declared
-from eigenhouse.ingest.warehouse import building, migrations, sqlfiles, store
+from eigenhouse.ingest.warehouse import building, migrations, sqlfiles, store, verification
 from eigenhouse.options import Ingest
 
 REPOSITORY = sqlfiles.SQL_DIR.parent
@@ -44,6 +44,14 @@ def unpacked(tmp_path_factory):
     return schema3_fixture.unpack(tmp_path_factory.mktemp("schema3") / "warehouse.duckdb")
 
 
+@pytest.fixture(scope="module")
+def straight(unpacked, tmp_path_factory):
+    """What this program makes of it at once."""
+    path = Path(shutil.copy(unpacked, tmp_path_factory.mktemp("straight") / "warehouse.duckdb"))
+    bring(path)
+    return contents(path, without={})
+
+
 @pytest.fixture
 def old(unpacked, tmp_path):
     """The warehouse of schema 3, in a folder of its own."""
@@ -58,7 +66,7 @@ def changed(path, statement, *parameters):
 
 
 def contents(path, without=None):
-    """Every table's rows, sorted, warehouse_info's aside; without the columns named, or those that are made anew."""
+    """Every table's rows, sorted, but for what the program notes of itself; without the columns named, or made anew."""
     found = {}
     with duckdb.connect(str(path), read_only=True) as con:
         for [table] in con.execute("select table_name from duckdb_tables() where not internal").fetchall():
@@ -68,6 +76,7 @@ def contents(path, without=None):
             ]
             found[table] = sorted(con.execute(f"select {', '.join(names)} from {table}").fetchall(), key=repr)
     del found["warehouse_info"]
+    found.pop("table_checksums", None)  # none before schema 7
     return found
 
 
@@ -96,6 +105,7 @@ def test_every_row_and_value_stays(old):
     assert f"from schema version 3 to {store.SCHEMA_VERSION} (witnesses" in said and COPY in said
     assert len(said.splitlines()) == 1
     assert sorted(os.listdir(old.parent)) == ["warehouse.duckdb", COPY]
+    checked(old)
 
 
 def test_prompts_were_run_in_float32_and_files_dont_say(old):
@@ -178,6 +188,88 @@ def test_killed_right_after_the_commit(old, unpacked):
     assert ask(old, "select count(*) from ingested_stages where doubt is not null") == [(7,)]
     assert ask(old, "select count(*) from duckdb_columns() where not internal and comment is null") == [(0,)]
     assert (old.parent / COPY).read_bytes() == unpacked.read_bytes()
+
+
+def as_of(path, schema, monkeypatch):
+    """The warehouse of schema 3 as a program of a later schema would have brought it up to date."""
+    if schema > 3:
+        steps = [file for file in sqlfiles.files("migrations") if int(file.stem) <= schema]
+        with monkeypatch.context() as patch, duckdb.connect(str(path)) as con, building.transaction(con):
+            patch.setattr(migrations, "_steps", lambda _: steps)
+            migrations.run(con, 3)
+            con.execute("update warehouse_info set schema_version = ?", [schema])
+    return path
+
+
+@pytest.mark.parametrize("schema", range(4, store.SCHEMA_VERSION))
+def test_every_schema_comes_to_the_same(old, straight, monkeypatch, schema):
+    as_of(old, schema, monkeypatch)
+    before = contents(old)
+    [said] = bring(old)
+    assert (
+        f"from schema version {schema} to" in said and contents(old.parent / COPY.replace("3", str(schema))) == before
+    )
+    assert contents(old, without={}) == straight
+    checked(old)
+
+
+def checked(path):
+    """Every row is what its checksum says."""
+    with store.reading(path) as con:
+        look = verification.Verification(con, None)
+        look.look_at_tables()
+        assert (look.found.faults, look.found.unknown, look.found.n_models) == ([], set(), 4)
+
+
+KILLED = """
+import os, sys; from pathlib import Path; import pytest; sys.path.insert(0, sys.argv[2])
+from eigenhouse.ingest.warehouse import building, migrations, store; from watched_connection import watch
+def dies(place, folder):
+    seen = []
+    def at(statement):
+        seen.append(statement)
+        if place == len(seen):
+            os._exit(9)
+    watch(pytest.MonkeyPatch(), before=at)
+    if place == "copy":  # half of it is there
+        migrations._copy = lambda original, partial: (partial.write_bytes(original.read(100_000)), os._exit(9))
+    store.connect(folder / "warehouse.duckdb", read_only=False)
+    (folder / "statements").write_text(str(len(seen)))
+for folder in map(Path, sys.argv[3:]):
+    place = folder.name.removeprefix("at ")
+    if not os.fork():
+        dies(int(place) if place.isdigit() else place, folder)
+        os._exit(0)
+    os.wait()
+"""
+
+
+def killed(folders):
+    tests = os.path.dirname(__file__)
+    subprocess.run([sys.executable, "-c", KILLED, "", tests, *folders], cwd=REPOSITORY, check=True)
+
+
+def test_killed_at_any_moment_it_is_brought_whole_next_time(unpacked, tmp_path):
+    """As it is copied, at quarters of its statements, the last commit and checkpoint among them."""
+
+    def folder(name):
+        (tmp_path / name).mkdir()
+        shutil.copy(unpacked, tmp_path / name / "warehouse.duckdb")
+        return tmp_path / name
+
+    killed([folder("never")])
+    n_statements = int((tmp_path / "never" / "statements").read_text())
+    places = [*range(1, n_statements, n_statements // 4), n_statements - 2, n_statements - 1, n_statements]
+    folders = [folder("at copy"), *(folder(f"at {place}") for place in dict.fromkeys(places))]
+    killed(folders)
+    wanted, original = contents(tmp_path / "never" / "warehouse.duckdb", without={}), unpacked.read_bytes()
+    for each in folders:
+        assert not (each / "statements").exists(), "it was killed"
+        path = each / "warehouse.duckdb"
+        bring(path)
+        assert contents(path, without={}) == wanted
+        assert (each / COPY).read_bytes() == original
+        assert sorted(os.listdir(each)) == ["warehouse.duckdb", COPY]
 
 
 # --- the copy ---

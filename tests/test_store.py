@@ -20,6 +20,7 @@ from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.stages.declaration import declared
 from eigenhouse.ingest.stages.writer import Writer
 from eigenhouse.ingest.warehouse import replacement, sqlfiles, store
+from eigenhouse.ingest.warehouse import rows as checked_rows
 from eigenhouse.ingest.warehouse.loads import Entry, StagedTable
 
 REPOSITORY = sqlfiles.SQL_DIR.parent
@@ -273,7 +274,14 @@ def test_same_weights_replace_only_what_is_staged(loaded, tmp_path):
     after = contents(loaded)
     assert written == {"singular_values": 2 * 3 * 3 * 7, "head_descriptor_rollup": 2 * 3 * 3}
     changed = {table for table in before if before[table] != after[table]}
-    wanted = {"models", "ingest_runs", "ingested_stages", "singular_values", "head_descriptor_rollup"}
+    wanted = {
+        "models",
+        "ingest_runs",
+        "ingested_stages",
+        "singular_values",
+        "head_descriptor_rollup",
+        "table_checksums",
+    }
     assert changed == wanted
     assert len(after["singular_values"]) == 2 * 3 * (5 + 3) * 7
     assert rows(loaded, "select dtype from models where model_id = 'org/ours'") == [("bfloat16",)]
@@ -417,7 +425,7 @@ def test_bad_rows_are_refused_and_nothing_changes(loaded, tmp_path, kind):
 
 def test_no_row_hides_where_threads_part_the_check(tmp_path, monkeypatch):
     """A fault at each place in turn: the key of the row before it, then more than that row has."""
-    monkeypatch.setattr(replacement, "SECTION_ROWS", 11)
+    monkeypatch.setattr(checked_rows, "SECTION_ROWS", 11)
     frame = fixture.singular_values(1).head(64).with_columns(sigma=pl.lit(1.0, pl.Float32))
     before = frame.select(pl.all().shift(1))
     with duckdb.connect(config={"threads": 8}) as con:

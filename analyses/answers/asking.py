@@ -13,7 +13,7 @@ import duckdb
 from eigenhouse.analyses import routines
 from eigenhouse.analyses.answers import plain_types
 from eigenhouse.errors import EigenhouseError
-from eigenhouse.ingest.warehouse import sqlfiles
+from eigenhouse.ingest.warehouse import damage, sqlfiles
 
 MISSING_TABLE = re.compile(r"Table with name (\S+) does not exist")
 MISSING_COLUMN = re.compile(r'(?:Referenced column|does not have a column named) "([^"]+)"')
@@ -109,6 +109,8 @@ def explained(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
+        if damage.is_damage(error):  # said with the file's name by who opened it
+            raise
         if "'pytz'" in str(error):  # other types are never left to DuckDB's conversion
             raise EigenhouseError("a VARIANT holds a time with a zone; cast it, as with ::json") from error
         # Arrow's words stand around DuckDB's, where rows came through it

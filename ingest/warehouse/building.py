@@ -9,7 +9,7 @@ import duckdb
 
 from eigenhouse import __version__
 from eigenhouse.errors import EigenhouseError
-from eigenhouse.ingest.warehouse import migrations, sqlfiles
+from eigenhouse.ingest.warehouse import damage, migrations, sqlfiles
 
 Connection = duckdb.DuckDBPyConnection
 SCHEMA_VERSION = migrations.newest_schema()
@@ -23,19 +23,44 @@ def schema_of(con: Connection, path: Path) -> int | None:
     ).fetchall()
     if not names:
         return None
-    try:
-        row = con.execute("select schema_version from warehouse_info").fetchone()
-    except duckdb.CatalogException:
-        row = None
-    if row is None:
+    schema = _schema_noted(con)
+    if schema is None:
         raise EigenhouseError(f"{path} is a DuckDB file but not a warehouse; give another WAREHOUSE, or move it away")
-    if not migrations.oldest_schema() <= row[0] <= SCHEMA_VERSION:
-        way = "update the program" if row[0] > SCHEMA_VERSION else "give another WAREHOUSE and ingest again"
+    if not migrations.oldest_schema() <= schema <= SCHEMA_VERSION:
+        way = "update the program" if schema > SCHEMA_VERSION else "give another WAREHOUSE and ingest again"
         raise EigenhouseError(
-            f"{path} has schema version {row[0]}, this program works with {SCHEMA_VERSION}; {way}, "
+            f"{path} has schema version {schema}, this program works with {SCHEMA_VERSION}; {way}, "
             "or use the program that made it"
         )
-    return int(row[0])
+    if schema == SCHEMA_VERSION:
+        want_columns(con, path)
+    return schema
+
+
+def _schema_noted(con: Connection) -> int | None:
+    """None where there is no such note, or one of another program."""
+    try:
+        rows = con.execute("select schema_version from warehouse_info").fetchall()
+    except (duckdb.CatalogException, duckdb.BinderException):
+        return None
+    return rows[0][0] if len(rows) == 1 and isinstance(rows[0][0], int) else None
+
+
+def want_columns(con: Connection, path: Path) -> None:
+    """Refuse tables that another program has changed; one that is missing is made by the next that writes."""
+    found: dict[str, set[str]] = {}
+    for table, column in con.execute(
+        "select table_name, column_name from duckdb_columns() where not internal"
+    ).fetchall():
+        found.setdefault(table, set()).add(column)
+    for table, meta in sqlfiles.tables().items():
+        if lost := sorted(meta["columns"].keys() - found.get(table, meta["columns"].keys())):
+            others = sorted(found[table] - meta["columns"].keys())
+            hint = f"renamed to {others[0]}?" if others else "dropped by another program?"
+            raise EigenhouseError(
+                f"{path}: want the columns of {table} as they were made, got none of the name {', '.join(lost)} "
+                f"({hint}); rename it back, or put back a copy of the file"
+            )
 
 
 def build(con: Connection, path: Path, renew: bool, schema: int = SCHEMA_VERSION) -> None:
@@ -130,7 +155,14 @@ def refusals(path: Path, outcome: str = "nothing was written") -> Iterator[None]
         yield
     except duckdb.ConstraintException as error:
         raise EigenhouseError(f"{path}: a table refuses a row, {outcome}: {first_line(error)}") from error
+    except (duckdb.BinderException, duckdb.CatalogException) as error:
+        raise EigenhouseError(
+            f"{path}: its tables aren't as they were made (changed by another program?), {outcome}: "
+            f"{first_line(error)}; put back a copy of the file"
+        ) from error
     except duckdb.Error as error:
+        if damage.is_damage(error):
+            raise damage.line(path, error, outcome) from error
         if "No space left" in str(error):
             raise EigenhouseError(f"{path}: the disk is full, {outcome}") from error
         if isinstance(error, duckdb.OutOfMemoryException):

@@ -20,7 +20,7 @@ import duckdb
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.fingerprints import fingerprint
 from eigenhouse.ingest.geometry import operators
-from eigenhouse.ingest.warehouse import doubts, sqlfiles
+from eigenhouse.ingest.warehouse import checksums, doubts, sqlfiles
 
 Connection = duckdb.DuckDBPyConnection
 CHUNK_BYTES = 1 << 24
@@ -128,6 +128,7 @@ FURTHER: dict[int, tuple[Callable[[Connection], None], ...]] = {
     4: (doubt_models,),
     5: (number_stages,),
     6: (note_float32,),
+    7: (checksums.record_all,),
 }
 
 

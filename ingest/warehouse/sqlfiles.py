@@ -49,6 +49,11 @@ def files(folder: str) -> list[Path]:
     return sorted((SQL_DIR / folder).glob("*.sql"))
 
 
+def statement(name: str, **parts: str) -> str:
+    """The text of a file, without the .sql, with its {parts} filled in."""
+    return (SQL_DIR / f"{name}.sql").read_text(encoding="utf-8").format(**parts)
+
+
 def tables() -> dict[str, dict[str, Any]]:
     """Every table's header (title, grain, columns), by table name."""
     return _tables(SQL_DIR)

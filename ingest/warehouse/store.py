@@ -11,11 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from eigenhouse.errors import EigenhouseError
-from eigenhouse.ingest.warehouse import sqlfiles
+from eigenhouse.ingest.warehouse import checksums, damage, rollups, sqlfiles
 from eigenhouse.ingest.warehouse.backend import WAIT_SECONDS, Say, of, say_on_stderr
 from eigenhouse.ingest.warehouse.building import SCHEMA_VERSION, Connection, refusals, transaction
 from eigenhouse.ingest.warehouse.loads import Entry, StackLoad
-from eigenhouse.ingest.warehouse.replacement import Replacement, n_written, statement, want_columns
+from eigenhouse.ingest.warehouse.removal import delete_rows
+from eigenhouse.ingest.warehouse.replacement import Replacement, n_written, want_columns
+from eigenhouse.ingest.warehouse.sqlfiles import statement
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -30,6 +32,7 @@ __all__ = [
     "size",
     "stack_ids",
     "up_to_date",
+    "writing",
 ]
 
 
@@ -52,7 +55,15 @@ def connect(
 @contextmanager
 def reading(path: Path, *, wait_seconds: float = WAIT_SECONDS, say: Say = say_on_stderr) -> Iterator[Connection]:
     """The warehouse open for reading; no load can begin while it is."""
-    with closing(connect(path, read_only=True, wait_seconds=wait_seconds, say=say)) as con:
+    with closing(connect(path, read_only=True, wait_seconds=wait_seconds, say=say)) as con, damage.told(path):
+        yield con
+
+
+@contextmanager
+def writing(path: Path, *, wait_seconds: float = WAIT_SECONDS, say: Say = say_on_stderr) -> Iterator[Connection]:
+    """A warehouse that is there open for writing, as one that works on all of it needs."""
+    connect(path, read_only=True, wait_seconds=wait_seconds, say=say).close()  # opening for writing would make one
+    with of(path).writing(path, wait_seconds, say) as con, damage.told(path):
         yield con
 
 
@@ -70,7 +81,7 @@ def up_to_date(
     One of an older schema is brought up to date first; what is no warehouse is refused.
     """
     con = of(path).up_to_date(path, wait_seconds=wait_seconds, say=say)
-    with closing(con) if con else nullcontext():
+    with closing(con) if con else nullcontext(), damage.told(path):
         yield con
 
 
@@ -129,6 +140,7 @@ def load(
         with refusals(path), transaction(con):
             for table, files in shared.items():
                 written[table] = _insert_shared(con, table, files)
+                checksums.record(con, checksums.NOBODYS, [table])
             for stack in stacks:
                 written.update(_load_stack(con, stack, force))
             _drop_other_stacks(con, stacks)
@@ -155,7 +167,9 @@ def _load_stack(con: Connection, stack: StackLoad, force: bool) -> dict[str, int
     written = {}
     for table in stack.tables:
         written[table] = Replacement(con, stack, model_key, table).write()
-    return written | _roll_up(con, model_key, set(written))
+    written |= rollups.fill(con, model_key, set(written))
+    checksums.record(con, model_key, {"models", "ingest_runs", "ingested_stages", *written})
+    return written
 
 
 def _record_run(con: Connection, stack: StackLoad, model_key: int) -> None:
@@ -179,7 +193,7 @@ def _bind(con: Connection, stack: StackLoad) -> int:
         return int(bound[0])
     model_key = _new_model_key(con)
     if bound:
-        _delete_rows(con, bound[0], keep=("models", "ingest_runs"))
+        delete_rows(con, bound[0], keep=("models", "ingest_runs"))
         # the history of the name stays with it
         con.execute(
             "update ingest_runs set status = 'replaced', model_key = ? where model_key = ?",
@@ -194,13 +208,7 @@ def _drop_other_stacks(con: Connection, stacks: list[StackLoad]) -> None:
     for checkpoint in set(loaded.values()):
         for model_id in set(stack_ids(con, checkpoint)) - loaded.keys():
             [model_key] = con.execute("select model_key from models where model_id = ?", [model_id]).fetchall()[0]
-            _delete_rows(con, model_key)
-
-
-def _delete_rows(con: Connection, model_key: int, keep: tuple[str, ...] = ()) -> None:
-    for table, meta in sqlfiles.tables().items():
-        if "model_key" in meta["columns"] and table not in keep:
-            con.execute(f"delete from {table} where model_key = ?", [model_key])
+            delete_rows(con, model_key)
 
 
 def _new_model_key(con: Connection) -> int:
@@ -229,14 +237,3 @@ def _insert_shared(con: Connection, table: str, paths: list[Path]) -> int:
     want_columns(con, table, files)
     keys = ", ".join(sqlfiles.tables()[table]["grain"])
     return n_written(con.execute(statement("load/insert_shared", table=table, keys=keys), {"files": files}))
-
-
-def _roll_up(con: Connection, model_key: int, changed: set[str]) -> dict[str, int]:
-    """Make anew the rollups of the tables that changed."""
-    written = {}
-    for path in sqlfiles.files("rollups"):
-        if sqlfiles.header(path)["source"] in changed:
-            con.execute(f"delete from {path.stem} where model_key = ?", [model_key])
-            statement = path.read_text(encoding="utf-8")
-            written[path.stem] = n_written(con.execute(statement, {"model_key": model_key}))
-    return written

@@ -1,10 +1,11 @@
 --| title = "The models in the warehouse"
 --| theme = "What is there"
 --| reading = """
---| worst_conformance_error: the largest relative difference between a head's own attention logits and those of its \
---| stored factors; null for an imported file. doubt: why its rows no longer count as proved, with the stages in \
---| question where others do; null where all do. stale: stages whose numbers this program measures in another way \
---| since; `make ingest` renews just those."""
+--| bytes: about what its rows take of the file, as the load counted them: 4 or 8 for each number, and 1.5 for a key, \
+--| which DuckDB packs. worst_conformance_error: the largest relative difference between a head's own attention \
+--| logits and those of its stored factors; null for an imported file. doubt: why its rows no longer count as proved, \
+--| with the stages in question where others do; null where all do. stale: stages whose numbers this program measures \
+--| in another way since; `make ingest` renews just those."""
 with
 
 conformances as (
@@ -31,6 +32,29 @@ doubts as (
     group by model_key
 ),
 
+widths as (
+    select
+        table_name,
+        1.5 + coalesce(sum(case data_type when 'FLOAT' then 4 when 'DOUBLE' then 8 else 0 end), 0) as width,
+        bool_or(data_type = 'FLOAT[]') as has_vector
+    from duckdb_columns()
+    where not internal
+    group by table_name
+),
+
+sizes as (
+    select
+        table_checksums.model_key,
+        sum(
+            table_checksums.n_rows
+            * (widths.width + case when widths.has_vector then 4 * coalesce(models.hidden_size, 0) else 0 end)
+        )::bigint as bytes
+    from table_checksums
+    inner join widths on table_checksums.table_name = widths.table_name
+    inner join models on table_checksums.model_key = models.model_key
+    group by table_checksums.model_key
+),
+
 stale_stages as (
     select
         ingested_stages.model_key,
@@ -54,12 +78,14 @@ select
     models.n_kv_heads,
     models.head_dim,
     models.hidden_size,
+    sizes.bytes,
     conformances.worst_conformance_error,
     runs.ingested_at,
     doubts.doubt,
     stale_stages.stale
 from models
 left join conformances on models.model_key = conformances.model_key
+left join sizes on models.model_key = sizes.model_key
 left join runs on models.model_key = runs.model_key
 left join doubts on models.model_key = doubts.model_key
 left join stale_stages on models.model_key = stale_stages.model_key

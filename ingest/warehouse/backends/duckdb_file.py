@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 
 from eigenhouse.errors import EigenhouseError
-from eigenhouse.ingest.warehouse import migrations
+from eigenhouse.ingest.warehouse import blocks, damage, migrations
 from eigenhouse.ingest.warehouse.building import SCHEMA_VERSION, Connection, build, first_line, refusals, schema_of
 
 RETRY_SECONDS = 0.25
@@ -19,9 +19,11 @@ Say = Callable[[str], None]
 
 
 def want_place(path: Path) -> None:
-    """Refuse a file that can't be made or written where it is wanted."""
+    """Refuse a file that can't be made or written where it is wanted, or is damaged."""
     if not os.access(path.absolute().parent, os.W_OK):
         raise EigenhouseError(f"want a folder to write {path} in; it doesn't exist, or is read-only")
+    if path.is_file() and (places := blocks.damaged(path)):
+        raise damage.line(path, blocks.in_words(places), "nothing was begun")
 
 
 def n_bytes(path: Path) -> int:
@@ -49,14 +51,15 @@ def connect(
     con = _open(path, read_only, wait_seconds, say)
     schema: int | None = SCHEMA_VERSION
     try:
-        schema = schema_of(con, path)
-        if read_only:
-            _want_newest(schema, path)
-        else:
-            if schema is not None and schema < SCHEMA_VERSION:
-                _bring_up_to_date(con, path, schema, say)
-                con = _open(path, read_only, wait_seconds, say)
-            build(con, path, renew)
+        with damage.told(path):
+            schema = schema_of(con, path)
+            if read_only:
+                _want_newest(schema, path)
+            else:
+                if schema is not None and schema < SCHEMA_VERSION:
+                    _bring_up_to_date(con, path, schema, say)
+                    con = _open(path, read_only, wait_seconds, say)
+                build(con, path, renew)
     except BaseException:
         if is_new and schema is None:
             _remove(path)
@@ -117,7 +120,8 @@ def up_to_date(path: Path, *, wait_seconds: float, say: Say) -> Connection | Non
     con = _open(path, True, wait_seconds, say)
     schema = None
     try:
-        schema = schema_of(con, path)
+        with damage.told(path):
+            schema = schema_of(con, path)
     finally:
         if schema != SCHEMA_VERSION:
             con.close()
@@ -178,6 +182,8 @@ def _open(path: Path, read_only: bool, wait_seconds: float, say: Say) -> Connect
         try:
             return duckdb.connect(str(path), read_only=read_only)
         except duckdb.Error as error:
+            if damage.is_damage(error):
+                raise damage.line(path, error) from error
             if "Could not set lock on file" not in str(error):
                 raise EigenhouseError(f"cannot open {path}: {first_line(error)}") from error
             holder = re.search(r"PID (\d+)", str(error))

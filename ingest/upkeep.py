@@ -1,0 +1,68 @@
+"""The verbs that keep a warehouse and the cache: looked over, a model removed, the file made small, folders cleaned."""
+
+from __future__ import annotations
+
+from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.runs import leftovers
+from eigenhouse.ingest.warehouse import backend, compaction, damage, named, removal, store, verification
+from eigenhouse.options import CleanCache, Compact, Remove, Verify
+
+
+def verify(options: Verify) -> None:
+    """Look the warehouse over. Raises EigenhouseError where something is wrong with it."""
+    path, model = options.warehouse, options.model or None
+    wrong = verification.damaged_blocks(path) if path.is_file() and not model else []
+    with store.reading(path) as con, damage.told(path):
+        found = verification.Verification(con, model).run()
+        commands = [named.command_to_replace(con, bad, path) for bad in found.bad]
+    faults = wrong + found.faults
+    for where, what in faults:
+        _say(f"{where}: {what}")
+    for command in dict.fromkeys(commands):
+        _say(f"  {command}")
+    if found.unknown:
+        _say(
+            f"of {len(found.unknown)} models some checksums are missing or of another DuckDB, and weren't compared; "
+            "an ingest with FORCE=1 writes them"
+        )
+    looked = f"{found.n_models} models, {found.n_rows:,} rows"
+    if faults:
+        advice = "the commands above measure them again" if commands else "put back a copy of the file"
+        names = f": {', '.join(found.bad)}" if found.bad else ""
+        raise EigenhouseError(f"{path} is damaged ({len(faults)} faults in {looked}){names}; {advice}")
+    _say(f"{path} is whole: {looked}, every one read and compared")
+
+
+def remove(options: Remove) -> None:
+    """Take a model out, with its runs and what no other uses."""
+    if not options.model:
+        raise EigenhouseError("wanted MODEL=<a model of the warehouse>; `make models` lists them")
+    path = options.warehouse
+    with store.reading(path) as con:
+        named.stacks(con, options.model)  # refused before anybody else has to wait
+    with store.writing(path) as con:
+        gone, n_rows = removal.remove(con, path, options.model)
+    _say(f"removed {', '.join(gone)}: {n_rows:,} rows; {store.size(path)}, `make compact` gives their room back")
+
+
+def compact(options: Compact) -> None:
+    """Write the file anew, as small as its rows allow."""
+    path = options.warehouse.resolve()  # a link stays a link
+    with store.writing(path, wait_seconds=0) as con:
+        before = backend.of(path).n_bytes(path)
+        compaction.compact(con, path)
+    after = backend.of(path).n_bytes(path)
+    _say(f"{options.warehouse} was {before / 2**20:.1f} MB and is {after / 2**20:.1f} MB; every row was compared")
+
+
+def clean_cache(_: CleanCache) -> None:
+    """Remove what killed runs, fetched models and vanished files left in the cache, each with its size."""
+    n_bytes = 0
+    for what, size in leftovers.removed(_say):
+        _say(f"removed {what}: {size / 2**20:,.1f} MB")
+        n_bytes += size
+    _say(f"{n_bytes / 2**20:,.1f} MB of {leftovers.cache_dir()} are free" if n_bytes else "nothing was left to remove")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,2 @@
+--| wanted = "sigma >= 0"
+sigma < 0
