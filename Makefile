@@ -3,7 +3,7 @@ PYTHON = python3
 VENV   = .venv
 
 VERBS  = ingest models query chart charts report queries export views verify remove compact clean-cache
-OTHERS = help browser bench architectures stored-forms dictionary test lint clean
+OTHERS = help browser bench torture architectures stored-forms dictionary test lint clean
 
 # What is given on the command line reaches the program as typed: neither make nor the shell may read the quotes, $1
 # or backticks of a query. Each value is pinned unexpanded and handed over in the environment as EIGENHOUSE_<NAME>;
@@ -51,6 +51,9 @@ browser:   ## install Chromium, by apt-get as root, for the tests of the report;
 
 bench: $(READY)   ## ratios beside a revision, peers and the floor: bench/results.json and docs/performance.md
 	@$(RUN) -m eigenhouse.variables $@ && $(RUN) -m bench.performance
+
+torture: $(READY)   ## kills, full disks, crowds, signals, bad files, fuzzing: bench/torture.json, docs/reliability.md
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(RUN) -m bench.torture
 
 architectures: $(READY)   ## a tiny model of every type that transformers has, each head checked: docs/architectures.md
 	@OMP_NUM_THREADS=1 $(RUN) -m bench.architectures --all --jobs 2 --page docs/architectures.md

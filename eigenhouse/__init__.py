@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # nothing is imported that takes time: a signal is looked after from the command's first line on
 if TYPE_CHECKING:
     from eigenhouse.analyses.notebook import House
 
 __version__ = "0.3.0"
 
-_HERE = Path(__file__).resolve().parent
-if not (_HERE / "ingest").is_dir():
+_HERE = os.path.dirname(os.path.realpath(__file__))
+if not os.path.isdir(os.path.join(_HERE, "ingest")):
     # Installed, `ingest`, `analyses` and `sql` lie in this folder; in a checkout they stand beside it.
-    __path__.append(str(_HERE.parent))
+    __path__.append(os.path.dirname(_HERE))
 
 
 def connect(warehouse: str | os.PathLike[str] = "warehouse.duckdb") -> House:

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
+from eigenhouse import stopping
+
+if __name__ == "__main__" or os.path.basename(sys.argv[0]).startswith("eigenhouse"):  # no test, nor another program
+    stopping.watch()  # before the imports that take time
+
 import inspect
 from collections.abc import Callable
 from dataclasses import Field, fields
@@ -36,6 +44,7 @@ def _command(verb: Verb) -> Callable[..., None]:
 
     def run(**values: Any) -> None:
         module, _, name = verb.work.partition(":")
+        stopping.kept(verb.kept)
         given = {option: value for option, value in values.items() if value != ""}  # `--name ""` is as none at all
         getattr(import_module(module), name)(verb.options(**given))
 

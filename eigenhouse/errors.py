@@ -9,10 +9,6 @@ class EigenhouseError(Exception):
     """
 
 
-class Stopped(EigenhouseError):
-    """The user ended the command: exit status 130, as a shell gives for Ctrl-C."""
-
-
 def not_installed(module: str) -> EigenhouseError:
     """A library that only reading models needs, and that a plain install leaves out."""
     library = module.partition(".")[0]

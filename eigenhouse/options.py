@@ -15,6 +15,7 @@ from eigenhouse.errors import EigenhouseError, not_installed
 from eigenhouse.ingest.geometry import operators
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+STOPPED_INGEST = "stopped; the warehouse is unchanged, and the same command goes on from the last finished stage"
 READ_MODELS = ("torch", "transformers", "accelerate")  # what a plain install leaves out first of all
 
 
@@ -217,14 +218,18 @@ class Bench:
 
 
 class Verb(NamedTuple):
-    """options: a class whose docstring is the verb's help · work: "module:function" of one argument, those options."""
+    """options: a class whose docstring is the verb's help · work: "module:function" of one argument, those options.
+
+    kept: what is said where a signal ends it.
+    """
 
     options: type
     work: str
+    kept: str = "stopped"
 
 
 VERBS = {
-    "ingest": Verb(Ingest, "eigenhouse.ingest.command:ingest"),
+    "ingest": Verb(Ingest, "eigenhouse.ingest.command:ingest", STOPPED_INGEST),
     "models": Verb(Models, "eigenhouse.analyses.commands:models"),
     "query": Verb(Query, "eigenhouse.analyses.commands:query"),
     "chart": Verb(Chart, "eigenhouse.analyses.commands:chart"),

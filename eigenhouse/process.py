@@ -14,18 +14,24 @@ from typing import Any, BinaryIO
 import typer
 from typer.core import TyperCommand
 
-from eigenhouse.errors import EigenhouseError, Stopped, not_installed
+from eigenhouse import stopping
+from eigenhouse.errors import EigenhouseError, not_installed
 from eigenhouse.variables import OURS, refuse_untaken
 
 
 class Stream(io.RawIOBase):
-    """Standard output or error. What is written after a failure goes nowhere, except that an answer ends with it."""
+    """Standard output or error. What is written after a failure goes nowhere, except that an answer ends with it.
+
+    Nor does what is written after a signal: what fails then is no news.
+    """
 
     def __init__(self, number: int) -> None:
         self.number, self.is_answer = number, False
         self.failure: OSError | None = None
 
     def write(self, data: Any) -> int:
+        if stopping.is_asked():
+            return memoryview(data).nbytes
         if self.failure is None:
             try:
                 return os.write(self.number, data)
@@ -56,11 +62,7 @@ def run(command: Callable[[], Any]) -> None:
     """The command as a process: a reader that closes early ends it quietly, output that is lost gives status 1."""
     # torch does what is large; numpy's threads would wait for one another wherever cores are shared
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    for number in range(3):  # a file that is opened must not take the place of a closed stream
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_WRONLY if number == 2 else os.O_RDONLY)
+    stopping.watch()
     out, err = Stream(1), Stream(2)
     encoding = getattr(sys.stdout or sys.stderr, "encoding", None) or "utf-8"
     errors = getattr(sys.stdout, "errors", None) or "strict"
@@ -71,6 +73,9 @@ def run(command: Callable[[], Any]) -> None:
         command()
     except SystemExit as ending:
         status = ending.code or 0
+    finally:
+        if stopping.is_asked():
+            stopping.end()
     for stream in (sys.stdout, sys.stderr):
         if not stream.closed:  # an answer that failed closes it
             stream.flush()
@@ -126,7 +131,7 @@ def _refusals() -> Iterator[None]:
             raise not_installed(error.name) from error
     except EigenhouseError as error:
         print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(130 if isinstance(error, Stopped) else 1) from error
+        raise typer.Exit(1) from error
 
 
 def _want_utf8(name: str, text: str) -> None:

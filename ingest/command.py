@@ -6,15 +6,21 @@ import errno
 import os
 from dataclasses import replace
 
-from eigenhouse.errors import EigenhouseError, Stopped
+from eigenhouse import stopping
+from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.runs import run
 from eigenhouse.ingest.runs.engines import engine
 from eigenhouse.ingest.sources import catalog
 from eigenhouse.options import Ingest
 
+BETWEEN_REVISIONS = (
+    "stopped; the revisions before this one are in the warehouse, and the same command goes on from the last finished "
+    "stage"
+)
+
 
 def ingest(options: Ingest) -> None:
-    """Every revision asked for. Raises EigenhouseError where the disk is full, Stopped where the user ends it."""
+    """Every revision asked for. Raises EigenhouseError where the disk is full."""
     # before torch is imported: threads that spin for long as they wait for one another take four times the CPU seconds
     # of a tiny ingest where another program has the cores; ones that never spin make prompts take a tenth longer
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
@@ -29,6 +35,7 @@ def ingest(options: Ingest) -> None:
                 import_file(one)
             else:
                 run.ingest(one)
+            stopping.kept(BETWEEN_REVISIONS)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             why = f"{error.strerror or error}: {error.filename or 'a file of the ingest'}"
@@ -37,10 +44,6 @@ def ingest(options: Ingest) -> None:
             f"the disk is full ({error.filename or 'while staging'}); the warehouse is unchanged. "
             "Free some space and run again"
         ) from error
-    except KeyboardInterrupt as stop:
-        raise Stopped(
-            "stopped; the warehouse is unchanged, and the same command goes on from the last finished stage"
-        ) from stop
 
 
 def _revisions(options: Ingest) -> list[str | None]:

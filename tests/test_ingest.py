@@ -19,6 +19,11 @@ from eigenhouse.ingest.runs import run as run_module
 from eigenhouse.ingest.runs.folder import RunFolder
 from eigenhouse.ingest.stages import declaration, factors, grams, spectra
 from eigenhouse.ingest.stages.writer import TableWriter
+from eigenhouse.stopping import Stop
+
+
+def stop(*_):
+    raise Stop
 
 
 @pytest.fixture
@@ -178,9 +183,10 @@ def test_a_stopped_ingest_goes_on(ingest, ask, tmp_path, monkeypatch, own_cache)
     (tmp_path / "warehouse.duckdb").unlink()
     folder = tiny_models.save("grouped heads", tmp_path / "tiny")
     with monkeypatch.context() as patched:
-        patched.setattr(grams, "grams", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        status, said = ingest(folder, "--static-only")
-    assert status == 130 and "stopped" in said and not (tmp_path / "warehouse.duckdb").exists()
+        patched.setattr(grams, "grams", stop)
+        with pytest.raises(Stop):
+            ingest(folder, "--static-only")
+    assert not (tmp_path / "warehouse.duckdb").exists()
     [run] = (own_cache / "runs").iterdir()
     finished = {path.name.split("-")[0] for path in run.iterdir() if "-" in path.name}
     assert finished == {"factors", "spectra"}
@@ -223,8 +229,9 @@ def test_a_stopped_run_takes_up_nothing_of_an_older_gate(ingest, tmp_path, monke
     """What is staged depends on the stages that it reads too, and theirs."""
     folder = tiny_models.save("grouped heads", tmp_path / "tiny")
     with monkeypatch.context() as patched:
-        patched.setattr(spectra, "spectra", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        assert ingest(folder, "--static-only")[0] == 130
+        patched.setattr(spectra, "spectra", stop)
+        with pytest.raises(Stop):
+            ingest(folder, "--static-only")
     raised(monkeypatch, "factors")
     status, said = ingest(folder, "--static-only")
     assert status == 0 and "going on" not in said
@@ -421,8 +428,9 @@ def test_positions_behind_the_padding_id(ingest, ask, tmp_path):
 def test_a_staged_run_of_another_name_lends_only_its_numbers(ingest, ask, tmp_path, monkeypatch):
     first = tiny_models.save("grouped heads", tmp_path / "first")
     with monkeypatch.context() as patched:
-        patched.setattr(spectra, "spectra", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        assert ingest(first, "--static-only")[0] == 130
+        patched.setattr(spectra, "spectra", stop)
+        with pytest.raises(Stop):
+            ingest(first, "--static-only")
     shutil.copytree(first, tmp_path / "second")
     status, said = ingest(tmp_path / "second", "--static-only")
     assert status == 0 and "going on after" in said

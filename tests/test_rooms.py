@@ -33,7 +33,7 @@ ORDER = (  # a module may import of its own room and of those below; the longest
     ("eigenhouse.options",),
     ("eigenhouse.ingest.geometry",),
     ("eigenhouse.ingest",),
-    ("eigenhouse.errors",),
+    ("eigenhouse.stopping", "eigenhouse.errors"),
     ("eigenhouse",),
 )
 LEVELS = {room: level for level, rooms in enumerate(ORDER) for room in rooms}

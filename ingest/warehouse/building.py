@@ -7,12 +7,13 @@ from pathlib import Path
 
 import duckdb
 
-from eigenhouse import __version__
+from eigenhouse import __version__, stopping
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.warehouse import damage, migrations, sqlfiles
 
 Connection = duckdb.DuckDBPyConnection
 SCHEMA_VERSION = migrations.newest_schema()
+IN_COMMIT = "stopped at the commit; the warehouse holds all of the old or all of the new, and the same command goes on"
 
 
 def schema_of(con: Connection, path: Path) -> int | None:
@@ -141,7 +142,8 @@ def transaction(con: Connection) -> Iterator[None]:
     con.begin()
     try:
         yield
-        con.commit()
+        with stopping.in_doubt(IN_COMMIT):
+            con.commit()
     except BaseException:
         with contextlib.suppress(duckdb.Error):  # a failed commit has ended the transaction already
             con.rollback()

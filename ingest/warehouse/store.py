@@ -10,6 +10,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+from eigenhouse import stopping
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.warehouse import checksums, damage, rollups, sqlfiles
 from eigenhouse.ingest.warehouse.backend import WAIT_SECONDS, Say, of, say_on_stderr
@@ -18,6 +19,8 @@ from eigenhouse.ingest.warehouse.loads import Entry, StackLoad
 from eigenhouse.ingest.warehouse.removal import delete_rows
 from eigenhouse.ingest.warehouse.replacement import Replacement, n_written, want_columns
 from eigenhouse.ingest.warehouse.sqlfiles import statement
+
+LOADED = "stopped; all of the new rows are in the warehouse"
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -144,6 +147,7 @@ def load(
             for stack in stacks:
                 written.update(_load_stack(con, stack, force))
             _drop_other_stacks(con, stacks)
+        stopping.kept(LOADED)
         _want_committed(con, path, stacks)
         with refusals(path, f"the new rows wait in {path.name}.wal beside it: keep both files and make room"):
             con.execute("checkpoint")  # close would do it too, and be silent about a full disk

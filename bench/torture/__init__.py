@@ -1,0 +1,1 @@
+"""What a warehouse must survive, and does: kills, full disks, crowds, signals, bad files, fuzzing."""
