@@ -16,6 +16,7 @@ from typer.core import TyperCommand
 
 from eigenhouse.errors import EigenhouseError, Stopped, not_installed
 from eigenhouse.variables import OURS, refuse_untaken
+from eigenhouse.visible import visible
 
 
 class Stream(io.RawIOBase):
@@ -125,7 +126,7 @@ def _refusals() -> Iterator[None]:
                 raise
             raise not_installed(error.name) from error
     except EigenhouseError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {visible(str(error))}", file=sys.stderr)
         raise typer.Exit(130 if isinstance(error, Stopped) else 1) from error
 
 

@@ -30,7 +30,6 @@ NUMPY = {
 }
 ARROW_LACKS = ("variant", "type")
 DUCKDB_TIME = re.compile(r"(\d{4,}-\d\d-\d\d) (\d\d:\d\d:[\d.]+)([+-]\d\d)?([:\d]+)?")
-LOSSLESS = "arrow_lossless_conversion"  # whether Arrow gets DuckDB's own types, which nobody else reads
 
 Spell = Callable[[Any], Any]
 
@@ -38,15 +37,15 @@ Spell = Callable[[Any], Any]
 def exchanged(con: duckdb.DuckDBPyConnection, words: Mapping[str, str]) -> duckdb.DuckDBPyConnection:
     """The last statement's rows with every type of `words`, however deep, cast to what stands there.
 
-    They are in `con` itself where there is none of those, else in a cursor that reads them from `con` as they come.
+    They are in `con` itself where there is none of those, else in a connection of its own that reads them from `con` as
+    they come, since the settings of `con` may be locked.
     """
     kinds = [column[1] for column in con.description]
     casts = [_cast(kind, words) for kind in kinds]
     if not any(casts):
         return con
     reader = arrow_reader(con)
-    cursor = con.cursor()
-    cursor.execute(f"set {LOSSLESS} = false")
+    cursor = duckdb.connect()
     if zone := re.search(r"timestamp\[us, tz=([\w/+:-]+)\]", str(reader.schema)):
         cursor.execute(f"set timezone = '{zone[1]}'")
     cursor.register("exchanged", reader)
