@@ -340,6 +340,7 @@ def test_a_question_too_large_is_refused(asked, folder, monkeypatch):
     monkeypatch.setattr(lockdown, "SHARE", 0.001)
     status, out, err = asked("--sql", "select list(range) as n from range(10_000_000)")
     assert (status, out) == (1, "") and err.startswith("error: Out of Memory Error")
+    assert len(err.splitlines()) == 1 and "ask for fewer rows" in err
 
 
 def crashing(popen, code, command, **settings):

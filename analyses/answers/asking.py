@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 
 from eigenhouse.analyses import routines
-from eigenhouse.analyses.answers import statements
+from eigenhouse.analyses.answers import plain_types, statements
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.warehouse import sqlfiles
 
@@ -112,9 +112,7 @@ def explained(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     except duckdb.Error as error:
         if "'pytz'" in str(error):  # other types are never left to DuckDB's conversion
             raise EigenhouseError("a VARIANT holds a time with a zone; cast it, as with ::json") from error
-        # Arrow's words stand around DuckDB's, where rows came through it
-        said = str(error).rsplit("IOError: ")[-1].rstrip()
-        raise EigenhouseError(said + _hint(con, str(error))) from error
+        raise EigenhouseError(plain_types.said(error) + _hint(con, str(error))) from error
 
 
 def _hint(con: duckdb.DuckDBPyConnection, message: str) -> str:

@@ -28,6 +28,7 @@ NUMPY = {
     **dict.fromkeys(("time", "time_ns", "enum"), "VARCHAR"),
     "hugeint": "BIGINT",  # DuckDB refuses what doesn't fit; NumPy would round it
 }
+ADVICE = re.compile(r"\n*(?:This limit was set by|Possible solutions:).*", re.DOTALL)
 ARROW_LACKS = ("variant", "type")
 DUCKDB_TIME = re.compile(r"(\d{4,}-\d\d-\d\d) (\d\d:\d\d:[\d.]+)([+-]\d\d)?([:\d]+)?")
 
@@ -72,7 +73,12 @@ def batches(reader: Any) -> Iterator[Any]:
     try:
         yield from reader
     except OSError as error:
-        raise EigenhouseError(str(error).rsplit("IOError: ")[-1]) from error
+        raise EigenhouseError(said(error)) from error
+
+
+def said(error: Exception) -> str:
+    """DuckDB's words, without Arrow's around them where rows came through it, or advice on settings, all locked."""
+    return ADVICE.sub("; ask for fewer rows or columns", str(error).rsplit("IOError: ")[-1].rstrip(), count=1)
 
 
 def _cast(kind: DuckDBPyType, words: Mapping[str, str]) -> str | None:

@@ -31,7 +31,7 @@ def reading(con: duckdb.DuckDBPyConnection, sql: str) -> Statements:
     if _is_pivot(found):
         return found
     if len(found) > 1:
-        raise EigenhouseError(f"{WANTED}; got {len(found)} statements{_hint(found)}")
+        raise EigenhouseError(f"{WANTED}; got {len(found)} statements, to be asked one by one{_hint(found)}")
     if found[0].type == EXPLAIN:
         return _explaining(con, sql)
     if found[0].type != SELECT:
@@ -74,11 +74,14 @@ def _want_no_acting(con: duckdb.DuckDBPyConnection, query: str) -> None:
 
 
 def _name(statement: duckdb.Statement) -> str:
-    return statement.type.name.replace("_", " ")
+    name = statement.type.name.replace("_", " ")
+    return name if name.isascii() and name[0].isalpha() else "a statement of another kind"
 
 
 def _hint(found: Statements) -> str:
     """What else would do; the way around is named where there is none within the rule."""
     if any(each.type == CREATE and each.query == "" for each in found):
         return "; a PIVOT stands alone, or with its values: pivot … on column in (…)"
+    if len(found) > 1:
+        return ""
     return " (the warehouse and all files are read-only; UNSAFE=1 lets your own SQL write files)"
