@@ -1,24 +1,23 @@
-"""The verbs of the read side, each a function of its options. What only one of them needs is imported there."""
+"""The verbs of the read side, each a function of its options. What only one of them needs is imported there.
+
+A question of the user's runs in a process of its own. Charts, reports and exports ask with SQL of this program alone,
+in this process, on a connection that is locked in the same way.
+"""
 
 import itertools
 import sys
 from pathlib import Path
 from typing import Any
 
-from eigenhouse.analyses.answers import asking, formats, saved, tables
-from eigenhouse.analyses.answers.destinations import destination
+from eigenhouse.analyses.answers import apart, saved
+from eigenhouse.analyses.answers.destinations import destination, want_no_warehouse
+from eigenhouse.analyses.answers.question import Question
 from eigenhouse.errors import EigenhouseError
-from eigenhouse.ingest.warehouse import store
 from eigenhouse.options import Chart, Charts, Export, Format, Models, Query, Report, Views
+from eigenhouse.visible import visible
 
-WRITERS = {
-    Format.table: tables.write_table,
-    Format.csv: formats.write_csv,
-    Format.json: formats.write_json,
-    Format.parquet: formats.write_parquet,
-    Format.npy: formats.write_npy,
-}
 BINARY = (Format.parquet, Format.npy)
+UNSAFE = "UNSAFE: this SQL may read and write every file that you may"
 
 
 def query(options: Query) -> None:
@@ -28,21 +27,29 @@ def query(options: Query) -> None:
         came = "both" if options.q else "neither"
         raise EigenhouseError(f'wanted SQL="…" or Q=<saved query>, {came} came; `make queries` lists the saved ones')
     if options.q:
+        if options.files or options.unsafe:
+            raise EigenhouseError(
+                f"{'FILES' if options.files else 'UNSAFE'} is for SQL of your own; Q={options.q} is none"
+            )
         known = saved.find(options.q)
         sql, given = known.sql, known.bind(given)
-    else:
-        asking.want_all_used(sql, given)
-    answer(options.warehouse, sql, given, options.format, options.out)
+    if options.unsafe:
+        print(UNSAFE, file=sys.stderr)
+    own = {"is_own": not options.q, "acts": options.unsafe, "files": tuple(filter(None, options.files.split(",")))}
+    asked = _question(options, sql, given, **own)
+    answer(asked, options.out, options.timeout)
 
 
 def chart(options: Chart) -> None:
     """Draw a saved query, as its header says."""
+    from eigenhouse.analyses.answers import lockdown
     from eigenhouse.analyses.charts import charts as drawing
     from eigenhouse.analyses.charts import pictures
 
     known = drawing.find(options.q)
     paths = drawing.targets(options.q, options.out)
-    with store.reading(options.warehouse) as con:
+    want_no_warehouse(*paths)
+    with lockdown.asking(options.warehouse) as con:
         picture = drawing.draw(con, known, options.given)
     for path in paths:
         drawn = pictures.render(picture, path.suffix)
@@ -55,17 +62,19 @@ def chart(options: Chart) -> None:
 
 def charts(options: Charts) -> None:
     """Draw every saved query that has a chart, as .html, .png and .svg in a folder."""
+    from eigenhouse.analyses.answers import asking, lockdown
     from eigenhouse.analyses.charts import gallery
 
-    with store.reading(options.warehouse) as con:
+    with lockdown.asking(options.warehouse) as con:
         gallery.draw_all(con, asking.known_model(con, options.model), options.out, _say)
 
 
 def report(options: Report) -> None:
     """Write every model's charts, verdicts and data as pages to read without a network, and as Markdown."""
+    from eigenhouse.analyses.answers import asking, lockdown
     from eigenhouse.analyses.report import report as pages
 
-    with store.reading(options.warehouse) as con:
+    with lockdown.asking(options.warehouse) as con:
         pages.write(con, options.warehouse.name, options.out, asking.known_model(con, options.model), _say)
 
 
@@ -75,7 +84,7 @@ def models(options: Models) -> None:
     sql = known.sql
     if options.format is Format.table:  # a time as text needs no Arrow, which takes a quarter of a second to import
         sql = f"select * replace (ingested_at::varchar as ingested_at) from ({sql})"
-    answer(options.warehouse, sql, known.bind({}), options.format, options.out)
+    answer(_question(options, sql, known.bind({})), options.out)
 
 
 def queries(_: object) -> None:
@@ -90,20 +99,22 @@ def queries(_: object) -> None:
 def export(options: Export) -> None:
     """Write a model's measurements as files for other tools: spectra, grams, effective ranks."""
     from eigenhouse.analyses import export as files
+    from eigenhouse.analyses.answers import lockdown
+    from eigenhouse.ingest.warehouse.store import say_on_stderr
 
     if not options.model or options.out is None:
         raise EigenhouseError(
             "wanted MODEL=<a model of the warehouse> and OUT=<folder>; `make models` lists the models"
         )
-    with store.reading(options.warehouse) as con:
-        for path in files.export(
-            con, options.model, options.out, options.operator, options.prompt_set, store.say_on_stderr
-        ):
+    with lockdown.asking(options.warehouse) as con:
+        for path in files.export(con, options.model, options.out, options.operator, options.prompt_set, say_on_stderr):
             _say(str(path))
 
 
 def views(options: Views) -> None:
     """Bring an existing warehouse up to date: its views, and its tables where an older program made them."""
+    from eigenhouse.ingest.warehouse import store
+
     store.bring_up_to_date(options.warehouse)
     store.connect(options.warehouse, read_only=True).close()  # opening for writing would make a missing one
     store.connect(options.warehouse, read_only=False, renew=True).close()
@@ -111,16 +122,18 @@ def views(options: Views) -> None:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    print(visible(line), flush=True)
 
 
-def answer(warehouse: Path, sql: str, parameters: dict[str, Any], fmt: Format, out: Path | None) -> None:
-    """Ask, read-only, and write what comes back."""
-    if out is None and fmt in BINARY and sys.stdout.isatty():
-        raise EigenhouseError(f"{fmt} is not for a terminal; give OUT=<file>, or send it on with > or |")
-    if out and out.exists() and warehouse.exists() and out.samefile(warehouse):
-        raise EigenhouseError(f"OUT={out} is the warehouse itself; give another file")
-    with store.reading(warehouse) as con:
-        asking.ask(con, sql, parameters, exact=True)
-        with asking.explained(con), destination(out) as file:
-            WRITERS[fmt](con, file)
+def _question(options: Query | Models, sql: str, parameters: dict[str, Any], **settings: Any) -> Question:
+    if options.out is None and options.format in BINARY and sys.stdout.isatty():
+        raise EigenhouseError(f"{options.format} is not for a terminal; give OUT=<file>, or send it on with > or |")
+    is_terminal = options.out is None and sys.stdout.isatty()
+    warehouse, form = str(options.warehouse), str(options.format)
+    return Question(warehouse=warehouse, sql=sql, parameters=parameters, form=form, is_terminal=is_terminal, **settings)
+
+
+def answer(asked: Question, out: Path | None, seconds: float = apart.SECONDS) -> None:
+    """Ask, and write what comes back."""
+    with destination(out) as file:
+        apart.answer(asked, file, seconds)

@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from eigenhouse.analyses.answers import formats
+from eigenhouse.analyses.answers.destinations import destination, want_no_warehouse
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.warehouse import sqlfiles
 
@@ -95,8 +96,10 @@ def export(
         raise EigenhouseError(f"{model_id}: there is nothing to export")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        want_no_warehouse(*files)
         for path, content in files.items():
-            path.write_bytes(content)
+            with destination(path) as file:
+                file.write(content)
     except OSError as error:
         raise EigenhouseError(f"cannot write into {folder}: {error.strerror}") from error
     return list(files)

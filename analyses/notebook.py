@@ -17,7 +17,8 @@ import altair as alt
 import polars as pl
 import pyarrow as pa
 
-from eigenhouse.analyses.answers import asking, formats, plain_types, saved
+from eigenhouse.analyses.answers import apart, saved
+from eigenhouse.analyses.answers.question import ARROW, Question
 from eigenhouse.analyses.charts import charts as drawing
 from eigenhouse.ingest.warehouse import backend, store
 
@@ -38,8 +39,7 @@ class House:
     def sql(self, sql: str, **parameters: Any) -> pl.DataFrame:
         """The rows of a question; `$model` in it is filled by model=…"""
         given = {name.lower(): value for name, value in parameters.items()}
-        asking.want_all_used(sql, given)
-        return self._frame(sql, given)
+        return self._frame(sql, given, is_own=True)
 
     def query(self, name: str, **parameters: Any) -> pl.DataFrame:
         """The rows of a saved query; a parameter that is left out, or None, has the query's own default."""
@@ -75,16 +75,17 @@ class House:
         """The models, their worst conformance error, and what of them is doubted or stale."""
         return self.query("models")
 
-    def _frame(self, sql: str, parameters: dict[str, Any]) -> pl.DataFrame:
-        """Every row, each column in DuckDB's own type, or as text where polars has none like it."""
-        with store.reading(self.warehouse) as con:
-            asking.ask(con, sql, parameters, exact=True)
-            with asking.explained(con):
-                names = formats.names(con)
-                huge = [name for name, column in zip(names, con.description, strict=True) if column[1].id == "hugeint"]
-                with plain_types.arrow_reader(plain_types.exchanged(con, plain_types.PARQUET)) as reader:
-                    rows = pa.Table.from_batches(plain_types.batches(reader), reader.schema)
-        frame = pl.from_arrow(rows.rename_columns(names))
+    def _frame(self, sql: str, parameters: dict[str, Any], is_own: bool = False) -> pl.DataFrame:
+        """Every row, each column in DuckDB's own type, or as text where polars has none like it.
+
+        Asked in a process of its own, as on the command line: a notebook outlives whatever becomes of that.
+        """
+        warehouse = str(self.warehouse)
+        asked = Question(warehouse=warehouse, sql=sql, parameters=parameters, form=ARROW, is_own=is_own)
+        answer = b"".join(apart.parts(asked, apart.SECONDS))
+        rows = pa.ipc.open_stream(answer).read_all()
+        huge = [column.name for column in rows.schema if column.metadata]
+        frame = pl.from_arrow(rows)
         assert isinstance(frame, pl.DataFrame)
         return frame.cast(dict.fromkeys(huge, pl.Int128))  # sum() of integers is one; Arrow makes it a decimal
 

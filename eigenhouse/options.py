@@ -132,6 +132,9 @@ class Query(_Parameters):
     q: str = option("", "A saved query by name; `queries` lists them.")
     format: Format = option(Format.table, f"How the answer is written: {', '.join(Format)}.")
     out: Path | None = option(None, "The file to write; standard output without it.")
+    files: str = option("", "Files that SQL of your own may read beside the warehouse, as scores.csv,more.parquet.")
+    timeout: float = option(600.0, "Seconds that an answer is waited for; 0 for as long as it takes.", min=0)
+    unsafe: bool = option(False, "Let SQL of your own read and write files, as with COPY.")
 
 
 @dataclass(frozen=True, kw_only=True)

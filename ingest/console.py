@@ -16,11 +16,13 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from eigenhouse.visible import visible
+
 console = Console(stderr=True, highlight=False)
 
 
 def say(message: str) -> None:
-    console.print(message, markup=False)
+    console.print(visible(message), markup=False)
 
 
 @contextmanager
@@ -35,7 +37,7 @@ def stage(title: str, total: int) -> Iterator[Callable[[int], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(title, total=total)
+        task = progress.add_task(visible(title), total=total)
         yield lambda steps: progress.advance(task, steps)
 
 

@@ -163,9 +163,9 @@ def test_table_fits_the_width_and_has_every_column(run, monkeypatch):
 
 
 def test_parameters_fill_what_the_sql_asks_for(rows):
-    sql = "select $model as m, $K + 1 as k; select $head as h, $anchor as a, '$k' as text"
+    sql = "select $K + 1 as k, $head as h, $anchor as a, '$k' as text where $model = 'org/one'"
     assert rows("--sql", sql, "--model", "org/one", "--head", "3", "--k", "7", "--anchor", "last") == [
-        {"h": 3, "a": "last", "text": "$k"}
+        {"k": 8, "h": 3, "a": "last", "text": "$k"}
     ]
 
 
@@ -206,7 +206,7 @@ def test_the_warehouse_is_no_place_for_an_answer(run, warehouse):
     before = warehouse.read_bytes()
     status, _, err = run("query", "--sql", "select 1", "--format", "csv", "--out", str(warehouse))
     assert status == 1
-    assert "is the warehouse itself" in err
+    assert "is a DuckDB file, which is never written over" in err
     assert warehouse.read_bytes() == before
 
 

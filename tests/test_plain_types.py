@@ -73,11 +73,12 @@ TYPES = {
 @pytest.fixture
 def con():
     with duckdb.connect() as con:
+        con.execute("set arrow_lossless_conversion = true")
         yield con
 
 
 def written(con, writer, sql):
-    asking.ask(con, sql, {}, exact=True)
+    asking.ask(con, sql, {}, acts=True)
     file = io.BytesIO()
     with asking.explained(con):
         writer(con, file)

@@ -47,7 +47,9 @@ def test_a_routine_stands_between_the_first_statement_and_the_rest(monkeypatch):
     with duckdb.connect() as con:
         asking.ask(con, sql, {"model": None})
         assert con.fetchall() == [("m", 1, 5.0, "done")]
-        asking.ask(con, f"{header}select 3.5::double as b where $k = 7; select b + $k as d from answer", {"k": 7})
+        asking.ask(
+            con, f"{header}select 3.5::double as b where $k = 7; select b + $k as d from answer", {"k": 7}, acts=True
+        )
         assert con.fetchall() == [(14.0,)]
         assert charts.draw(con, query, {})["datasets"]["rows"] == [{"model_id": "m", "a": 1, "b": 5.0, "c": "done"}]
         with pytest.raises(EigenhouseError, match="nothing to draw for MODEL=x; there are rows for MODEL=m"):

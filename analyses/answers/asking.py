@@ -11,12 +11,13 @@ from typing import Any
 import duckdb
 
 from eigenhouse.analyses import routines
-from eigenhouse.analyses.answers import plain_types
+from eigenhouse.analyses.answers import plain_types, statements
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.warehouse import damage, sqlfiles
 
 MISSING_TABLE = re.compile(r"Table with name (\S+) does not exist")
 MISSING_COLUMN = re.compile(r'(?:Referenced column|does not have a column named) "([^"]+)"')
+CLOSED_FILE = re.compile(r'Cannot access (?:file|directory) "([^"]+)" - file system operations are disabled')
 MISSING_MACRO = re.compile(r"Function with name (\S+) does not exist")
 ANSWER, FRAME = "answer", "rows_of_a_routine"
 
@@ -24,30 +25,30 @@ Routine = Callable[[Any], Any]
 
 
 def ask(
-    con: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any], *, exact: bool = False, keep: bool = False
+    con: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any], *, keep: bool = False, acts: bool = False
 ) -> None:
-    """Run every statement; the last one's rows are left in `con`. A mistake is refused with a hint.
+    """Ask one question; its rows are left in `con`. A mistake is refused with a hint.
 
-    exact: for a writer of analyses/answers/formats.py, which then loses nothing of any type.
-    keep: the first statement's rows stay as the temporary table `answer`, for what is asked of them next.
+    keep: the rows stay as the temporary table `answer` too, for what is asked of them next.
+    acts: every statement is run, whatever it does; the last one's rows are left.
 
-    Where the SQL's header names a routine, the first statement's rows go through it, and what comes back is `answer`:
-    what further statements may read, and what is left in `con` where there are none.
+    Where the SQL's header names a routine, the rows go through it, and what comes back is `answer`.
     """
-    name = sqlfiles.header_of(sql).get("routine")
+    name = routine_of(sql)
     routine = _routine(name) if name else None
     with explained(con):
-        statements = con.extract_statements(sql)
-        if not statements:
-            raise EigenhouseError("the SQL holds no statement")
-        if exact and not routine:  # a routine's frame is polars', which doesn't know DuckDB's own types
-            con.execute(f"set {plain_types.LOSSLESS} = true")
-        for place, statement in enumerate(statements):
+        for place, statement in enumerate(con.extract_statements(sql) if acts else statements.reading(con, sql)):
             values = _values(statement.named_parameters, parameters)
             if place == 0 and (routine or keep):
                 _keep(con, statement.query, values, routine)
             else:
                 con.execute(statement, values)
+
+
+def routine_of(sql: str) -> str | None:
+    """The name of the routine that the SQL's rows go through, where its header has one."""
+    name = sqlfiles.header_of(sql).get("routine")
+    return None if name is None else str(name)
 
 
 def _keep(con: duckdb.DuckDBPyConnection, query: str, values: dict[str, Any], routine: Routine | None) -> None:
@@ -59,10 +60,10 @@ def _keep(con: duckdb.DuckDBPyConnection, query: str, values: dict[str, Any], ro
     con.execute(f"from {ANSWER}")
 
 
-def want_all_used(sql: str, given: dict[str, Any]) -> None:
+def want_all_used(con: duckdb.DuckDBPyConnection, sql: str, given: dict[str, Any]) -> None:
     """Refuse a parameter that a user's own SQL doesn't ask for: the answer would be to another question."""
     with contextlib.suppress(duckdb.Error):  # said when it is asked
-        asked = {name.lower() for statement in duckdb.extract_statements(sql) for name in statement.named_parameters}
+        asked = {name.lower() for statement in con.extract_statements(sql) for name in statement.named_parameters}
         if surplus := [name for name in given if name not in asked]:
             raise EigenhouseError(
                 f"the SQL has no ${surplus[0]}, so {surplus[0].upper()}={given[surplus[0]]} would do nothing; "
@@ -113,12 +114,12 @@ def explained(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
             raise
         if "'pytz'" in str(error):  # other types are never left to DuckDB's conversion
             raise EigenhouseError("a VARIANT holds a time with a zone; cast it, as with ::json") from error
-        # Arrow's words stand around DuckDB's, where rows came through it
-        said = str(error).rsplit("IOError: ")[-1].rstrip()
-        raise EigenhouseError(said + _hint(con, str(error))) from error
+        raise EigenhouseError(plain_types.said(error) + _hint(con, str(error))) from error
 
 
 def _hint(con: duckdb.DuckDBPyConnection, message: str) -> str:
+    if closed := CLOSED_FILE.search(message):
+        return f"\nhint: a question reads the warehouse alone; FILES={closed[1]} lets your own SQL read that file too"
     if (missing := MISSING_MACRO.search(message)) and missing[1] in {path.stem for path in sqlfiles.files("macros")}:
         return f"\nhint: the warehouse was made before the macro {missing[1]}; `make views` adds it"
     columns: dict[str, list[str]] = {}

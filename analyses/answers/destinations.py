@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from eigenhouse import process
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.warehouse import magic
 
 
 @contextlib.contextmanager
@@ -20,23 +21,37 @@ def destination(out: Path | None) -> Iterator[BinaryIO]:
             yield file
         return
     try:
+        want_no_warehouse(out)
         with _whole(out) as file:
             yield file
     except OSError as error:
         raise EigenhouseError(f"cannot write {out}: {error.strerror or error}") from error
 
 
+def want_no_warehouse(*places: Path) -> None:
+    """Refuse to write over a DuckDB file, whichever it is, or over the log beside it."""
+    for place in places:
+        if magic.is_warehouse(Path(os.path.realpath(place))):
+            raise EigenhouseError(f"OUT={place} is a DuckDB file, which is never written over; give another place")
+
+
 @contextlib.contextmanager
 def _whole(out: Path) -> Iterator[BinaryIO]:
-    """Written beside its place and then put there, where that is possible: not for a pipe or a device."""
+    """Written beside its place and then put there, where that is possible; into a pipe or a device as it comes."""
     place = Path(os.path.realpath(out))  # a link stays one
-    if place.exists() and not (place.is_file() and os.access(place, os.W_OK) and os.access(place.parent, os.W_OK)):
+    if place.exists() and not (place.is_file() and os.access(place, os.W_OK)):
         with place.open("wb") as file:
             yield file
-        return
-    with tempfile.TemporaryDirectory(prefix=f".{place.name[:100]}-", dir=place.parent) as made:
-        with (Path(made) / "answer").open("wb") as file:
-            yield file
-        if place.exists():
-            shutil.copymode(place, file.name)
-        os.replace(file.name, place)
+    elif place.exists() and not os.access(place.parent, os.W_OK):
+        with tempfile.TemporaryFile() as made_elsewhere, place.open("r+b") as kept:
+            yield made_elsewhere
+            made_elsewhere.seek(0)
+            shutil.copyfileobj(made_elsewhere, kept)
+            kept.truncate()
+    else:
+        with tempfile.TemporaryDirectory(prefix=f".{place.name[:100]}-", dir=place.parent) as folder:
+            with (Path(folder) / "answer").open("wb") as file:
+                yield file
+            if place.exists():
+                shutil.copymode(place, file.name)
+            os.replace(file.name, place)

@@ -7,7 +7,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 import duckdb
@@ -17,6 +17,9 @@ from eigenhouse.analyses.answers.plain_types import ROWS_AT_ONCE, shortest, spel
 from eigenhouse.errors import EigenhouseError
 
 NESTED = ("STRUCT", "MAP", "UNION")
+NUMBERS_AND_TIMES = re.compile(r"U?\w*INT(EGER)?|BIGNUM|FLOAT|DOUBLE|DECIMAL\([^]]*|DATE|TIME[^]]*|INTERVAL|BIT|UUID")
+HUGE = {"duckdb": "hugeint"}
+RUN = tuple("=+-@\t\r\n＝＋－＠")  # what a spreadsheet takes for the beginning of a formula, or drops before one
 
 
 def chunks(con: duckdb.DuckDBPyConnection, between: str) -> Iterator[list[Sequence[Any]]]:
@@ -44,14 +47,17 @@ def names(con: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def write_csv(con: duckdb.DuckDBPyConnection, file: BinaryIO) -> None:
-    """A header line, then a line a row; null is empty, lists and structs are JSON, bytes are hex."""
+    """A header line, then a line a row; null is empty, lists and structs are JSON, bytes are hex.
+
+    Text that a spreadsheet would run is `inert`.
+    """
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names(con))
-    places = [place for place, column in enumerate(con.description) if _needs_spelling(str(column[1]))]
+    writer.writerow([inert(name) for name in names(con)])
+    places = [place for place, column in enumerate(con.description) if not _is_plain(str(column[1]))]
     for columns in chunks(con, " "):
         for place in places:
-            columns[place] = [_csv_cell(value) for value in columns[place]]
+            columns[place] = [inert(_csv_cell(value)) for value in columns[place]]
         writer.writerows(zip(*columns, strict=True))
     text.detach()
 
@@ -60,13 +66,30 @@ def write_records_csv(names: Sequence[str], rows: list[dict[str, Any]], file: Bi
     """The same of rows that `records` gave."""
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows([_csv_cell(row[name]) for name in names] for row in rows)
+    writer.writerow([inert(name) for name in names])
+    writer.writerows([inert(_csv_cell(row[name])) for name in names] for row in rows)
     text.detach()
 
 
-def _needs_spelling(kind: str) -> bool:
-    return kind in ("BOOLEAN", "BLOB", "GEOMETRY", "VARIANT") or kind.endswith("]") or kind.startswith(NESTED)
+def inert(cell: Any) -> Any:
+    """Text that begins as a formula, behind an apostrophe, by which spreadsheets know text; a number stays one.
+
+    A file's name or a prompt could otherwise run in whoever's spreadsheet opens the file.
+    """
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(RUN) and not _is_number(cell) else cell
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return text.isascii() and text == text.strip()
+
+
+def _is_plain(kind: str) -> bool:
+    """Whether a cell of this type is written as it is: numbers and times, in which no text can hide."""
+    return bool(NUMBERS_AND_TIMES.fullmatch(kind))
 
 
 def _csv_cell(value: Any) -> Any:
@@ -125,15 +148,31 @@ def _json_number(value: decimal.Decimal) -> int | float | str:
 
 def write_parquet(con: duckdb.DuckDBPyConnection, file: BinaryIO) -> None:
     """DuckDB's own column types, in row groups as they come; those that Parquet lacks as text, unions as JSON."""
-    import pyarrow
     import pyarrow.parquet
 
-    columns = names(con)
+    _write_batches(con, lambda schema: pyarrow.parquet.ParquetWriter(file, schema))
+
+
+def write_arrow(con: duckdb.DuckDBPyConnection, file: BinaryIO) -> None:
+    """The same as a stream of Arrow's; the note of a column says that it was a HUGEINT, which is a decimal there."""
+    import pyarrow
+
+    _write_batches(con, lambda schema: pyarrow.ipc.new_stream(file, schema))
+
+
+def _write_batches(con: duckdb.DuckDBPyConnection, opened: Callable[[Any], Any]) -> None:
+    import pyarrow
+
+    columns, kinds = names(con), [column[1].id for column in con.description]
     with plain_types.arrow_reader(plain_types.exchanged(con, plain_types.PARQUET), 100_000) as reader:
-        schema = pyarrow.schema([field.with_name(name) for field, name in zip(reader.schema, columns, strict=True)])
-        with pyarrow.parquet.ParquetWriter(file, schema) as writer:
+        fields = [field.with_name(name) for field, name in zip(reader.schema, columns, strict=True)]
+        noted = [
+            field.with_metadata(HUGE) if kind == "hugeint" else field for field, kind in zip(fields, kinds, strict=True)
+        ]
+        schema = pyarrow.schema(noted)
+        with opened(schema) as writer:
             for batch in plain_types.batches(reader):
-                writer.write_batch(batch.rename_columns(columns))
+                writer.write_batch(pyarrow.RecordBatch.from_arrays(batch.columns, schema=schema))
 
 
 def write_npy(con: duckdb.DuckDBPyConnection, file: BinaryIO) -> None:

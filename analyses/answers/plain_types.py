@@ -28,9 +28,9 @@ NUMPY = {
     **dict.fromkeys(("time", "time_ns", "enum"), "VARCHAR"),
     "hugeint": "BIGINT",  # DuckDB refuses what doesn't fit; NumPy would round it
 }
+ADVICE = re.compile(r"\n*(?:This limit was set by|Possible solutions:).*", re.DOTALL)
 ARROW_LACKS = ("variant", "type")
 DUCKDB_TIME = re.compile(r"(\d{4,}-\d\d-\d\d) (\d\d:\d\d:[\d.]+)([+-]\d\d)?([:\d]+)?")
-LOSSLESS = "arrow_lossless_conversion"  # whether Arrow gets DuckDB's own types, which nobody else reads
 
 Spell = Callable[[Any], Any]
 
@@ -38,15 +38,15 @@ Spell = Callable[[Any], Any]
 def exchanged(con: duckdb.DuckDBPyConnection, words: Mapping[str, str]) -> duckdb.DuckDBPyConnection:
     """The last statement's rows with every type of `words`, however deep, cast to what stands there.
 
-    They are in `con` itself where there is none of those, else in a cursor that reads them from `con` as they come.
+    They are in `con` itself where there is none of those, else in a connection of its own that reads them from `con` as
+    they come, since the settings of `con` may be locked.
     """
     kinds = [column[1] for column in con.description]
     casts = [_cast(kind, words) for kind in kinds]
     if not any(casts):
         return con
     reader = arrow_reader(con)
-    cursor = con.cursor()
-    cursor.execute(f"set {LOSSLESS} = false")
+    cursor = duckdb.connect()
     if zone := re.search(r"timestamp\[us, tz=([\w/+:-]+)\]", str(reader.schema)):
         cursor.execute(f"set timezone = '{zone[1]}'")
     cursor.register("exchanged", reader)
@@ -73,7 +73,12 @@ def batches(reader: Any) -> Iterator[Any]:
     try:
         yield from reader
     except OSError as error:
-        raise EigenhouseError(str(error).rsplit("IOError: ")[-1]) from error
+        raise EigenhouseError(said(error)) from error
+
+
+def said(error: Exception) -> str:
+    """DuckDB's words, without Arrow's around them where rows came through it, or advice on settings, all locked."""
+    return ADVICE.sub("; ask for fewer rows or columns", str(error).rsplit("IOError: ")[-1].rstrip(), count=1)
 
 
 def _cast(kind: DuckDBPyType, words: Mapping[str, str]) -> str | None:

@@ -17,6 +17,7 @@ from rich.table import Table
 from eigenhouse.analyses.answers import plain_types
 from eigenhouse.analyses.answers.formats import names
 from eigenhouse.analyses.answers.plain_types import ROWS_AT_ONCE
+from eigenhouse.visible import visible
 
 MOST_ROWS = 40
 MOST_COUNTED = 1_000_000
@@ -74,9 +75,9 @@ def column(name: str, values: list[Any], most_letters: int = MOST_LETTERS) -> Co
     present = [value for value in values if value is not None]
     if present and all(isinstance(value, float) for value in present):
         spell = _spelling([abs(value) for value in present if value and math.isfinite(value)])
-        return name, [spell.format(value) if value else _text(value, most_letters) for value in values], True
+        return visible(name), [spell.format(value) if value else _text(value, most_letters) for value in values], True
     is_number = bool(present) and all(isinstance(value, int) and not isinstance(value, bool) for value in present)
-    return name, [_text(value, most_letters) for value in values], is_number
+    return visible(name), [_text(value, most_letters) for value in values], is_number
 
 
 def _spelling(sizes: list[float]) -> str:
@@ -105,7 +106,7 @@ def _text(value: Any, most_letters: int) -> str:
             value = "{" + ", ".join(f"{key}: {_text(item, most_letters)}" for key, item in value.items()) + "}"
         case bytes():
             value = value.hex()
-    text = str(value).replace("\n", " ")
+    text = visible(str(value).replace("\n", " ").replace("\t", " "))
     return text if len(text) <= most_letters else text[: most_letters - 1] + "…"
 
 

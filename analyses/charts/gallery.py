@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 
 from eigenhouse.analyses.answers import saved
+from eigenhouse.analyses.answers.destinations import destination, want_no_warehouse
 from eigenhouse.analyses.answers.saved import SavedQuery
 from eigenhouse.analyses.charts import charts, pictures
 from eigenhouse.analyses.charts.charts import NothingToDraw
@@ -24,6 +25,7 @@ def draw_all(con: duckdb.DuckDBPyConnection, model: str | None, folder: Path, sa
     queries = [query for query in saved.every() if query.chart]
     mistakes = []
     try:
+        want_no_warehouse(*(folder / f"{query.name}{suffix}" for query in queries for suffix in pictures.SUFFIXES))
         folder.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(workers()) as pool:
             started = (_start(con, query, model, folder, pool) for query in queries)
@@ -62,7 +64,8 @@ def _written(path: Path, text: str) -> float:
     """Seconds to write a chart's files."""
     start = time.monotonic()
     for suffix, data in pictures.rendered(text).items():
-        path.with_name(f"{path.name}{suffix}").write_bytes(data)
+        with destination(path.with_name(f"{path.name}{suffix}")) as file:
+            file.write(data)
     return time.monotonic() - start
 
 

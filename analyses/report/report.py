@@ -18,6 +18,7 @@ import duckdb
 
 import eigenhouse
 from eigenhouse.analyses.answers import formats, saved
+from eigenhouse.analyses.answers.destinations import want_no_warehouse
 from eigenhouse.analyses.charts import gallery, pictures
 from eigenhouse.analyses.charts.pictures import Rows
 from eigenhouse.analyses.report import facts, pages, sections
@@ -34,6 +35,7 @@ Say = Callable[[str], None]
 def write(con: duckdb.DuckDBPyConnection, warehouse: str, out: Path, model: str | None, say: Say) -> None:
     """Write the whole report beside its place, then put it there: a report is never half old."""
     _refuse_others(out)
+    want_no_warehouse(out, *(path for name in OURS for path in _files(out / name)))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as made:
@@ -55,6 +57,10 @@ def _refuse_others(out: Path) -> None:
     index = out / "index.html"
     if out.exists() and not (index.is_file() and GENERATOR in index.read_bytes()):
         raise EigenhouseError(f"OUT={out} is there, and no earlier report; give another folder")
+
+
+def _files(place: Path) -> Iterable[Path]:
+    return place.rglob("*") if place.is_dir() and not place.is_symlink() else [place]
 
 
 def _remove(path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from eigenhouse.ingest.warehouse.building import Connection
+from eigenhouse.visible import visible
 
 FILE = "duckdb_file"
 WAIT_SECONDS = 120.0
@@ -51,4 +52,4 @@ def _kind(path: Path) -> str:
 
 
 def say_on_stderr(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
+    print(visible(message), file=sys.stderr, flush=True)

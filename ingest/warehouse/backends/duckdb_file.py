@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 
 from eigenhouse.errors import EigenhouseError
-from eigenhouse.ingest.warehouse import blocks, damage, migrations
+from eigenhouse.ingest.warehouse import blocks, damage, magic, migrations
 from eigenhouse.ingest.warehouse.building import SCHEMA_VERSION, Connection, build, first_line, refusals, schema_of
 
 RETRY_SECONDS = 0.25
@@ -166,11 +166,10 @@ def _no_warehouse(path: Path) -> EigenhouseError:
 def _want_duckdb_file(path: Path) -> None:
     """Refuse by the magic bytes, since DuckDB would go on to open some other formats through extensions."""
     try:
-        with path.open("rb") as file:
-            magic = file.read(12)[8:]
+        found = magic.begins(path)
     except OSError as error:
         raise EigenhouseError(f"cannot read {path}: {error.strerror}") from error
-    if magic not in (b"DUCK", b""):  # DuckDB itself answers for one that another process is just making
+    if found not in (magic.MAGIC, b""):  # DuckDB itself answers for one that another process is just making
         raise EigenhouseError(f"{path} is not a DuckDB file; give another WAREHOUSE, or move it away")
 
 
