@@ -91,9 +91,11 @@ def _bound() -> None:
 
 def _end_with_the_caller() -> None:
     """Whatever ended it, the question ends too: nobody is left to hear the answer."""
-    sys.stdin.buffer.read()
-    shutil.rmtree(question.spilled(os.getpid()), ignore_errors=True)
-    os._exit(1)
+    try:
+        sys.stdin.buffer.read()
+        shutil.rmtree(question.spilled(os.getpid()), ignore_errors=True)
+    finally:  # a cache that can't be found any more must not keep it
+        os._exit(1)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import eigenhouse
+from eigenhouse import stopping
 from eigenhouse.analyses.answers import question
 from eigenhouse.analyses.answers.question import Question
 from eigenhouse.errors import EigenhouseError
@@ -43,18 +44,19 @@ def parts(asked: Question, seconds: float) -> Iterator[bytes]:
     with ours:
         with theirs:
             process = _started(theirs)
-        try:
-            assert process.stdin
-            with contextlib.suppress(BrokenPipeError):  # it is gone, and what it said comes next
-                process.stdin.write(asked.line())
-                process.stdin.flush()
-            yield from _received(ours, process, seconds)
-        finally:
-            process.kill()
-            with contextlib.suppress(BrokenPipeError):
-                process.communicate()
-            if process.returncode:
-                shutil.rmtree(question.spilled(process.pid), ignore_errors=True)
+        with stopping.child(process):
+            try:
+                assert process.stdin
+                with contextlib.suppress(BrokenPipeError):  # it is gone, and what it said comes next
+                    process.stdin.write(asked.line())
+                    process.stdin.flush()
+                yield from _received(ours, process, seconds)
+            finally:
+                process.kill()
+                with contextlib.suppress(BrokenPipeError):
+                    process.communicate()
+                if process.returncode:
+                    shutil.rmtree(question.spilled(process.pid), ignore_errors=True)
 
 
 def _started(theirs: Connection) -> "subprocess.Popen[bytes]":

@@ -11,9 +11,11 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
+from eigenhouse.ingest.warehouse import magic
+
 HEADER_BYTES = 4096
 N_HEADERS = 3  # one says what the file is; of the others the one that was written last counts
-MAGIC, FORMATS = b"DUCK", range(64, 70)  # of storage; DuckDB 1.0 began with 64
+FORMATS = range(64, 70)  # of storage; DuckDB 1.0 began with 64
 HEADER_FIELDS = struct.Struct("<8xQ16xQQ")  # iteration, blocks, bytes a block
 LARGEST_BLOCK = 1 << 24
 WRITTEN_SECONDS = 0.1  # by when a block is whole that was being written
@@ -35,7 +37,7 @@ def damaged(path: Path) -> list[int]:
 def _damaged(path: Path) -> list[int]:
     with path.open("rb") as file:
         headers = [file.read(HEADER_BYTES) for _ in range(N_HEADERS)]
-        if headers[0][8:12] != MAGIC or int.from_bytes(headers[0][12:20], "little") not in FORMATS:
+        if headers[0][8:12] != magic.MAGIC or int.from_bytes(headers[0][12:20], "little") not in FORMATS:
             return []
         if wrong := [number * HEADER_BYTES for number, header in enumerate(headers) if not _is_whole(header)]:
             return wrong
