@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import typer
 from typer.core import TyperCommand
 
-from eigenhouse.errors import EigenhouseError, Stopped, not_installed
+from eigenhouse.errors import EigenhouseError, Stopped, not_installed, refusal
 from eigenhouse.variables import OURS, refuse_untaken
 
 
@@ -125,7 +125,7 @@ def _refusals() -> Iterator[None]:
                 raise
             raise not_installed(error.name) from error
     except EigenhouseError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {refusal(error)}", file=sys.stderr)
         raise typer.Exit(130 if isinstance(error, Stopped) else 1) from error
 
 

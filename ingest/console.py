@@ -1,4 +1,7 @@
-"""What a user sees of an ingest: a bar a stage, short notes, a closing summary. All on stderr."""
+"""What a user sees of an ingest: a bar a stage, short notes, a closing summary. All on stderr.
+
+Names come from files that others made: whatever would steer a terminal is shown as an escape.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,13 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from eigenhouse.errors import plain_text
+
 console = Console(stderr=True, highlight=False)
 
 
 def say(message: str) -> None:
-    console.print(message, markup=False)
+    console.print(plain_text(message), markup=False)
 
 
 @contextmanager
@@ -35,7 +40,7 @@ def stage(title: str, total: int) -> Iterator[Callable[[int], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(title, total=total)
+        task = progress.add_task(plain_text(title), total=total)
         yield lambda steps: progress.advance(task, steps)
 
 

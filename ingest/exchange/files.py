@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from eigenhouse.errors import EigenhouseError
+from eigenhouse.errors import EigenhouseError, first_line
 from eigenhouse.ingest.sources.weight_files import json_object
 
 DEFAULT_OPERATOR = "head_product"  # what most scripts store as the metric's singular values
@@ -154,7 +154,7 @@ def _directions(
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever unpickling raises: the file is not what was promised
-        raise EigenhouseError(f"wanted tensors in {path}; got {str(error).splitlines()[0][:120]}") from error
+        raise EigenhouseError(f"wanted tensors in {path}; got {first_line(error)}") from error
     values = np.stack(list(_rows_of(path, tensors, "sym_eigs", n_layers, (n_heads, 2 * head_dim))))
     layers = _rows_of(path, tensors, "eig_dirs", n_layers, (n_heads, None, hidden_size))
     vectors = np.stack([layer.astype(np.float32) for layer in layers])

@@ -130,6 +130,9 @@ def read_facts(path: Path) -> Facts:
     for key in ("block_count", "embedding_length", *([] if architecture == "mamba" else ["attention.head_count"])):
         if facts.get(key) is None:
             raise facts.refusal(f"{architecture}.{key}", "no such key", "damaged, or another kind of file?")
+    n_layers, n_tensors = facts.count("block_count"), len(facts.header.tensors)
+    if n_layers > n_tensors:
+        raise facts.refusal(f"a {architecture}.block_count of no more than its {n_tensors} tensors", n_layers, "damaged?")
     return facts
 
 
@@ -185,7 +188,8 @@ def file_type(path: Path) -> str:
     names = {int(kind): kind.name for kind in LlamaFileType if kind != LlamaFileType.GUESSED}
     kinds = [tensor.type_name for tensor in header.tensors.values() if len(tensor.shape) > 1]
     commonest = max(sorted(set(kinds)), key=kinds.count, default="F32")
-    name = names.get(header.keys.get("general.file_type", -1), commonest)
+    said = header.keys.get("general.file_type")
+    name = names.get(said, commonest) if isinstance(said, int) else commonest
     return name.removeprefix("MOSTLY_").removeprefix("ALL_")
 
 

@@ -5,7 +5,6 @@ Safetensors are read by slice, `.bin` from torch's memory map; nothing is conver
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from eigenhouse.errors import EigenhouseError
+from eigenhouse.errors import EigenhouseError, shortened
 from eigenhouse.ingest.sources.source import Source
 
 # what torch.compile, DDP, FSDP and activation checkpointing put into the names of the modules that they wrap
@@ -120,8 +119,8 @@ def _bin_file(path: Path) -> dict[str, Any]:
             held = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except RuntimeError:  # files older than torch 1.6 are no zip and can't be mapped
             held = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        said = " ".join(str(error).split())[:200]
+    except Exception as error:  # whatever unpickling raises: it is not what was promised
+        said = shortened(" ".join(f"{type(error).__name__}: {error}".split()))
         raise EigenhouseError(f"want plain tensors in {path}; got what torch refuses to load: {said}") from error
     if not isinstance(held, dict):
         raise EigenhouseError(f"want tensors by name in {path}; got a {type(held).__name__} (a whole pickled model?)")

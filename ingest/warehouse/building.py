@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 
 from eigenhouse import __version__
-from eigenhouse.errors import EigenhouseError
+from eigenhouse.errors import EigenhouseError, first_line
 from eigenhouse.ingest.warehouse import migrations, sqlfiles
 
 Connection = duckdb.DuckDBPyConnection
@@ -136,7 +136,3 @@ def refusals(path: Path, outcome: str = "nothing was written") -> Iterator[None]
         if isinstance(error, duckdb.OutOfMemoryException):
             raise EigenhouseError(f"{path}: out of memory, {outcome}: {first_line(error)}") from error
         raise
-
-
-def first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
