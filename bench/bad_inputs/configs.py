@@ -29,7 +29,6 @@ FIELDS: dict[str, tuple[str, Any]] = {
     "architectures a number": ("architectures", 5),
     "architectures a list of numbers": ("architectures", [5]),
     "architectures an object": ("architectures", {"a": 1}),
-    "architectures a function": ("architectures", ["pipeline"]),
     "architectures of another type": ("architectures", ["BertModel"]),
     "model_type a number": ("model_type", 5),
     "model_type a list": ("model_type", ["llama"]),
@@ -70,6 +69,7 @@ FIELDS: dict[str, tuple[str, Any]] = {
     "a field of a method": ("to_dict", 5),
 }  # fmt: skip
 READ: dict[str, tuple[str, Any]] = {
+    "architectures a function": ("architectures", ["pipeline"]),
     "architectures a module": ("architectures", ["torch"]),
     "architectures a config": ("architectures", ["LlamaConfig"]),
     "architectures with control characters": ("architectures", ["\x1b]0;owned\x07\x1b[2J"]),

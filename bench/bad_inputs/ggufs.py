@@ -25,6 +25,7 @@ VALUES: dict[str, Value] = {
 }  # fmt: skip
 HARMLESS = {("vocab_size", word) for word in VALUES} | {
     ("nextn_predict_layers", "0"), ("context_length", "0"), ("context_length", "5"), ("context_length", "2^32-1"),
+    ("context_length", "2^63"),
     ("attention.head_count_kv", "2"),
 }  # fmt: skip
 KEYS: dict[str, dict[str, Value | None]] = {
@@ -53,7 +54,6 @@ KEYS: dict[str, dict[str, Value | None]] = {
     "attention.scale a text": {"llama.attention.scale": string("x")},
     "attention.scale NaN": {"llama.attention.scale": float32(float("nan"))},
     "epsilon a text": {"llama.attention.layer_norm_rms_epsilon": string("x")},
-    "epsilon missing": {"llama.attention.layer_norm_rms_epsilon": None},
     "no block_count": {"llama.block_count": None},
     "no head_count": {"llama.attention.head_count": None},
 }  # fmt: skip
@@ -66,6 +66,7 @@ def cases() -> Iterator[Case]:
                 yield Case(f"gguf: {key} {word}", partial(_keys, {f"llama.{key}": value}))
     for name, keys in KEYS.items():
         yield Case(f"gguf: {name}", partial(_keys, keys))
+    yield Case("gguf: no epsilon", partial(_keys, {"llama.attention.layer_norm_rms_epsilon": None}), is_read=True)
     for name, value in {"999": uint32(999), "a text": string("x"), "a list": VALUES["a list"]}.items():
         yield Case(f"gguf: file_type {name}", partial(_quantized, value), is_read=True)
     for name, content in _headers().items():

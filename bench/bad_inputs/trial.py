@@ -35,9 +35,9 @@ class Outcome:
 
     @property
     def line(self) -> str:
-        """The refusal: its last lines, from the one that begins with error."""
-        at = self.said.rfind("error: ")
-        return self.said[at:].strip() if at >= 0 else self.said.strip()[-400:]
+        """The refusal: what follows from the line that begins with error; without one the end of what was said."""
+        found = re.search(r"^error: .*", self.said, re.MULTILINE | re.DOTALL)
+        return found[0].strip() if found else self.said.strip()[-400:]
 
     def fault(self, case: Case) -> str:
         """What is wrong with how the case ended; '' where nothing is."""

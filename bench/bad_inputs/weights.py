@@ -127,7 +127,7 @@ def _indexes() -> dict[str, tuple[Any, tuple[str, ...]]]:
         "a shard that isn't there": (own | {OWN: "c.safetensors"}, ("missing",)),
         "a tensor that isn't there": (own | {"more.weight": "b.safetensors"}, ("more.weight",)),
         "no weights": (own | {OWN: "config.json"}, ("config.json",)),
-        "100,000 shards": ({f"{n}": f"{n}.safetensors" for n in range(100_000)}, ("missing",)),
+        "100,000 shards": ({f"{n}": f"{n}.safetensors" for n in range(100_000)}, ("index",)),
     }
 
 

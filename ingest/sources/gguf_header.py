@@ -22,6 +22,13 @@ DEEPEST = 4  # arrays within arrays; no key of any model has even two
 
 
 @dataclass(frozen=True)
+class Texts:
+    """An array of texts: their number, and not one of them."""
+
+    n_texts: int
+
+
+@dataclass(frozen=True)
 class Stored:
     """One tensor of the file. shape: slowest axis first, as in numpy · begin, n_bytes: where its data lie."""
 
@@ -40,7 +47,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Header:
-    """keys: every key with its value; for an array of texts, which only tokenizers have, its number of elements."""
+    """keys: every key with its value, an array of texts, which only tokenizers have, as Texts."""
 
     keys: dict[str, Any]
     tensors: dict[str, Stored]
@@ -166,7 +173,7 @@ class _Cursor:
         return self.take(self.number("Q")).decode(errors="replace")
 
     def value(self, kind: int, depth: int = 0) -> Any:
-        """A number, a text, a list of numbers, or the number of the texts of an array of them."""
+        """A number, a text, a list of numbers, or Texts."""
         if kind in SCALARS:
             return self.number(SCALARS[kind])
         if kind == STRING:
@@ -181,8 +188,8 @@ class _Cursor:
             return [self.value(ARRAY, depth + 1) for _ in range(n_elements)]
         return self.skip_texts(n_elements)
 
-    def skip_texts(self, n_texts: int) -> int:
-        """Past the texts of an array; their number. A vocabulary has some 10^5, so nothing is made of them."""
+    def skip_texts(self, n_texts: int) -> Texts:
+        """Past the texts of an array. A vocabulary has some 10^5, so nothing is made of them."""
         at, last = self.at, len(self.data) - 8
         length = struct.Struct("<Q").unpack_from
         for n in range(n_texts):
@@ -190,4 +197,4 @@ class _Cursor:
                 raise ValueError(f"{n} of {n_texts} texts up to byte {at} of {len(self.data)}")
             at += 8 + length(self.data, at)[0]
         self.skip(at - self.at)
-        return n_texts
+        return Texts(n_texts)

@@ -27,7 +27,7 @@ class StackFacts:
 
     name: of its folder · worst_error: of the gate, over all heads · model: the columns of `models` that its shape and
     config give · layouts: measured layer → how its factors lie in the module · latent: layer → the sides ('q', 'k')
-    that are products of several matrices.
+    that are products of several matrices · left_out: reason → layers with softmax attention that have no rows.
     """
 
     name: str
@@ -36,6 +36,7 @@ class StackFacts:
     model: dict[str, Any]
     layouts: dict[int, str]
     latent: dict[int, str]
+    left_out: dict[str, list[int]] = field(default_factory=dict)
 
 
 @dataclass
@@ -43,12 +44,14 @@ class Manifest:
     """What a finished stage left in its folder.
 
     expected: stack → table → rows that the shapes predict · files: stack → the tables that have a file, and whether
-    its rows are in the order of the key; '' stands for what belongs to no stack · stacks: by the gate alone.
+    its rows are in the order of the key; '' stands for what belongs to no stack · stacks, absent: by the gate alone, the
+    second what has softmax attention and no stack: path → reason.
     """
 
     expected: dict[str, dict[str, int]] = field(default_factory=dict)
     files: dict[str, dict[str, bool]] = field(default_factory=dict)
     stacks: list[StackFacts] = field(default_factory=list)
+    absent: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     peak_rss_mb: float = 0.0
 
