@@ -28,11 +28,10 @@ def not_installed(module: str) -> EigenhouseError:
 
 
 def first_line(error: BaseException) -> str:
-    """The message of an exception in one line with its cause: what stands behind a colon, or what it was raised from."""
+    """The message of an exception in one line with its cause: what a colon announces, or what it was raised from."""
     lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
-    n_announced = next((n for n, line in enumerate(lines) if not line.endswith(":")), len(lines) - 1)
-    said = " ".join(lines[: n_announced + 1])
-    said = said or type(error).__name__
+    n_announced = next((n for n, line in enumerate(lines) if not line.endswith((":", ",", "("))), len(lines) - 1)
+    said = " ".join(lines[: n_announced + 1]) or type(error).__name__
     cause = first_line(error.__cause__) if error.__cause__ else ""
     return shortened(said if cause in said else f"{said} ({cause})")
 

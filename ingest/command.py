@@ -36,7 +36,7 @@ def ingest(options: Ingest) -> None:
         raise _of_a_file(error) from error
     except MemoryError as error:
         raise EigenhouseError(
-            "out of memory; the warehouse is unchanged. STATIC_ONLY=1 needs the least, one layer at a time"
+            "out of memory; the warehouse is unchanged (of a model STATIC_ONLY=1 needs the least: one layer at a time)"
         ) from error
     except KeyboardInterrupt as stop:
         raise Stopped(

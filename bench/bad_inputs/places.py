@@ -14,7 +14,7 @@ from bench.bad_inputs import tiny
 from bench.bad_inputs.case import Case, Words, of_model
 
 SPECTRA = {"num_layers": 1, "num_heads": 1, "static": [{"metric_singvals_per_head": [[2.0, 1.0]]}]}
-SPECIAL = ("a device", "a fifo", "a folder", "a socket", "a loop of links", "a file without rights")
+SPECIAL = ("a device", "a fifo", "a folder", "a socket", "a loop of links")
 
 
 def cases() -> Iterator[Case]:
@@ -23,8 +23,8 @@ def cases() -> Iterator[Case]:
             if (where, what) not in HARMLESS:
                 yield Case(f"{where} is {what}", partial(_special, where, what))
     for name, content in _prompts().items():
-        yield Case(f"prompts: {name[0]}", partial(_prompt_file, name[1], content), ("prompts",))
-    yield Case("prompts: 1 GB", partial(_prompt_file, ".txt", None), ("prompts",))
+        yield Case(f"prompts: {name[0]}", partial(_prompt_file, name[1], content), ("texts",))
+    yield Case("prompts: 1 GB", partial(_prompt_file, ".txt", None), ("texts",))
     for name, content in _measurements().items():
         yield Case(f"measurement: {name}", partial(_measurement, content), ("m.json",))
 
@@ -59,11 +59,8 @@ def _made(what: str, path: Path) -> Path:
         with socket.socket(socket.AF_UNIX) as made:
             os.chdir(path.parent)  # a socket's path may have 108 letters
             made.bind(path.name)
-    elif what == "a loop of links":
-        path.symlink_to(path)
     else:
-        path.write_bytes(b"{}")
-        path.chmod(0)
+        path.symlink_to(path)
     return path
 
 

@@ -97,7 +97,7 @@ def _located(options: Ingest) -> tuple[Path, str]:
         if getattr(options, option):
             raise EigenhouseError(f"{option.upper()} goes with a model; {options.model} is a file of measurements")
     path = Path(options.model).expanduser().absolute()
-    if not path.is_file():
+    if not path.exists():
         raise EigenhouseError(f"wanted a measurement .json; there is no such file: {path}")
     stem = path.stem
     for ending in ENDINGS:

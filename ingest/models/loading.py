@@ -18,6 +18,7 @@ import numpy as np
 import torch
 import transformers
 from accelerate import init_empty_weights
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from transformers import (
@@ -260,7 +261,8 @@ def _readable(source: Source) -> Iterator[None]:
             f"out of memory while loading {source.origin}; prompts alone need all of it: STATIC_ONLY=1"
         ) from error
     except Exception as error:
-        kind = "" if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: "  # a KeyError is a key
+        is_told = isinstance(error, (OSError, ValueError, StrictDataclassError))
+        kind = "" if is_told else f"{type(error).__name__}: "  # a KeyError's message is the key alone
         raise EigenhouseError(
             f"want a model transformers {transformers.__version__} can load, got from {source.origin}: "
             f"{kind}{first_line(error)}"

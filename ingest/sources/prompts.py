@@ -177,6 +177,8 @@ def _checked(path: Path, where: str, text: object) -> str:
         )
     if not text.strip():
         raise EigenhouseError(f"want a prompt on {where} of {path}; got an empty text (remove it, or fill it in)")
+    if "\0" in text:
+        raise EigenhouseError(f"want text on {where} of {path}; got a NUL character (not a text file, or UTF-16?)")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:

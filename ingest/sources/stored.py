@@ -100,6 +100,15 @@ def _of_bin(path: Path, others: dict[str, str]) -> list[Stored]:
     return tensors
 
 
+def _why(error: Exception) -> str:
+    """Without torch's advice to load it with whatever code is in it."""
+    said = " ".join(str(error).split())
+    if unknown := re.search(r"GLOBAL (\S+)", said):
+        return f"code, {unknown[1]}, in place of values"
+    told = re.split(r" (?:Please|Check the documentation)\b", said.rpartition("WeightsUnpickler error: ")[2])[0]
+    return f"{type(error).__name__}, {shortened(told, 150)}"
+
+
 def _some(others: dict[str, str]) -> str:
     return ", ".join(f"{name!r} ({kind})" for name, kind in list(others.items())[:3]) or "an empty dict"
 
@@ -120,8 +129,7 @@ def _bin_file(path: Path) -> dict[str, Any]:
         except RuntimeError:  # files older than torch 1.6 are no zip and can't be mapped
             held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever unpickling raises: it is not what was promised
-        said = shortened(" ".join(f"{type(error).__name__}: {error}".split()))
-        raise EigenhouseError(f"want plain tensors in {path}; got what torch refuses to load: {said}") from error
+        raise EigenhouseError(f"want plain tensors in {path}; got what torch refuses to load: {_why(error)}") from error
     if not isinstance(held, dict):
         raise EigenhouseError(f"want tensors by name in {path}; got a {type(held).__name__} (a whole pickled model?)")
     return held
