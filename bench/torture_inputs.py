@@ -1,4 +1,4 @@
-"""Every bad input tried, as a table: input, line, exit status, seconds, peak MB. The status is 1 where one isn't refused.
+"""Every bad input tried, as a table: input, line, exit status, seconds, peak MB. Status 1 where one isn't refused.
 
 Each is an ingest in a process of its own, in 1.5 GB of memory: a copy of one that has imported everything.
 """
@@ -34,7 +34,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.torture_inputs", description=__doc__)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="cases whose names hold one of these")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="one case in N")
-    parser.add_argument("--faults", action="store_true", help="show the cases that end otherwise than they should alone")
+    parser.add_argument(
+        "--faults", action="store_true", help="show the cases that end otherwise than they should alone"
+    )
     arguments = parser.parse_args()
     cases = [case for name, case in corpus().items() if not arguments.only or any(p in name for p in arguments.only)]
     n_cases, faults = 0, 0

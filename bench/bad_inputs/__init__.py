@@ -1,4 +1,4 @@
-"""Inputs that no ingest can mean: damaged, absurd or made to harm. Each must be refused in a line, soon, within memory."""
+"""Inputs that no ingest can mean: damaged, absurd or made to harm. Each must be refused in a line, within seconds."""
 
 from __future__ import annotations
 

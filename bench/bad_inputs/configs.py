@@ -59,7 +59,9 @@ FIELDS: dict[str, tuple[str, Any]] = {
     "quantization_config a number": ("quantization_config", 5),
     "quantization_config unknown": ("quantization_config", {"quant_method": "spiral"}),
     "quantization_config of lists": ("quantization_config", {"quant_method": ["gptq"], "bits": [4]}),
-    "quantization_config nested": ("quantization_config", {"quant_method": "compressed-tensors", "config_groups": {"g": 5}}),
+    "quantization_config nested": (
+        "quantization_config", {"quant_method": "compressed-tensors", "config_groups": {"g": 5}},
+    ),
     "text_config a number": ("text_config", 5),
     "auto_map a number": ("auto_map", 5),
     "id2label a list": ("id2label", [5]),
@@ -113,7 +115,10 @@ BYTES: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "lists 10,000 deep": (b"[" * 10_000, ("deep",)),
     "objects 10,000 deep": (b'{"a":' * 10_000 + b"1" + b"}" * 10_000, ("deep",)),
     "a number of 10,000 digits": (b'{"model_type": ' + b"9" * 10_000 + b"}", ("config.json",)),
-    "a number of 1,000 digits": (b'{"model_type": "llama", "num_hidden_layers": ' + b"9" * 1_000 + b"}", ("num_hidden",)),
+    "a number of 1,000 digits": (
+        b'{"model_type": "llama", "num_hidden_layers": ' + b"9" * 1_000 + b"}",
+        ("num_hidden",),
+    ),
     "a pointer of Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", ("git lfs",)),
     "200 MB": (b'{"a": "' + b"x" * 200_000_000 + b'"}', ("bytes",)),
     "a key twice": (b'{"model_type": "llama", "model_type": "bert"}', ()),

@@ -1,4 +1,4 @@
-"""GGUF files that are damaged or made to harm: keys that can't be meant, a header that lies, tensors outside the file."""
+"""GGUF files that are damaged or made to harm: keys that can't be meant, a header that lies, tensors elsewhere."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ SIZES = ("block_count", "embedding_length", "attention.head_count", "attention.h
 VALUES: dict[str, Value] = {
     "0": uint32(0), "5": uint32(5), "2^32-1": uint32(MOST), "2^63": (UINT64, struct.pack("<Q", 2**63)),
     "half": float32(2.5), "NaN": float32(float("nan")), "a text": string("2"), "true": (BOOL, b"\1"),
-    "a list": (ARRAY, struct.pack("<IQII", UINT32, 2, 2, 3)), "texts": (ARRAY, struct.pack("<IQ", STRING, 1) + tiny.text("x")),
+    "a list": (ARRAY, struct.pack("<IQII", UINT32, 2, 2, 3)),
+    "texts": (ARRAY, struct.pack("<IQ", STRING, 1) + tiny.text("x")),
 }  # fmt: skip
 HARMLESS = {("vocab_size", word) for word in VALUES} | {
     ("nextn_predict_layers", "0"), ("context_length", "0"), ("context_length", "5"), ("context_length", "2^32-1"),

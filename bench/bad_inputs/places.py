@@ -22,8 +22,8 @@ def cases() -> Iterator[Case]:
         for where in WHERE:
             if (where, what) not in HARMLESS:
                 yield Case(f"{where} is {what}", partial(_special, where, what))
-    for name, content in _prompts().items():
-        yield Case(f"prompts: {name[0]}", partial(_prompt_file, name[1], content), ("texts",))
+    for (name, ending), content in _prompts().items():
+        yield Case(f"prompts: {name}", partial(_prompt_file, ending, content), ("texts",))
     yield Case("prompts: 1 GB", partial(_prompt_file, ".txt", None), ("texts",))
     for name, content in _measurements().items():
         yield Case(f"measurement: {name}", partial(_measurement, content), ("m.json",))

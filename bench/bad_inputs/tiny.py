@@ -1,4 +1,4 @@
-"""A tiny Llama as files, written by hand: its config, its tensors, and the bytes of a safetensors and a GGUF of them."""
+"""A tiny Llama written by hand: its config, its tensors, and the bytes of a safetensors and a GGUF of them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ def sharded(at: Path, weight_map: Any = None, names: tuple[str, str] = ("a.safet
     """The same in two files with an index; weight_map: what the index says instead."""
     folder(at)
     (at / "model.safetensors").unlink()
-    own, halves = {}, list(tensors().items())
+    own: dict[str, str] = {}
+    halves = list(tensors().items())
     for name, half in zip(names, (halves[:5], halves[5:]), strict=True):
         (at / Path(name).name).write_bytes(safetensors(dict(half)))
         own |= {tensor: name for tensor, _ in half}

@@ -25,7 +25,7 @@ CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
 @dataclass(frozen=True)
 class Outcome:
-    """said: all that was printed · status: as a shell has it; None where the time was up · peak_mb: with the imports."""
+    """said: all that was printed · status: None where the time was up · peak_mb: with the imports."""
 
     said: str
     status: int | None

@@ -113,7 +113,7 @@ def _indexes() -> dict[str, tuple[Any, tuple[str, ...]]]:
         "no map": ([], ("weight_map",)),
         "an empty map": ({}, ("weight_map",)),
         "a map of numbers": (dict.fromkeys(own, 5), ("5",)),
-        "a map of lists": (dict.fromkeys(own, ["a.safetensors"]), ("index",)),
+        "a map of lists": ({name: ["a.safetensors"] for name in own}, ("index",)),
         "a map of null": (dict.fromkeys(own), ("index",)),
         "an empty name": (dict.fromkeys(own, ""), ("index",)),
         "the folder itself": (dict.fromkeys(own, "."), ("index",)),

@@ -45,6 +45,6 @@ def within(source: Source) -> Iterator[None]:
 
 def _too_large(source: Source, n_bytes: int) -> EigenhouseError:
     return EigenhouseError(
-        f"want a config of the weights beside it; that of {source.origin} sets sizes far beyond their {n_bytes:,} bytes "
-        "in its files (sizes left out, so that the class's own count, or a config of another model?)"
+        f"want a config of the weights beside it; that of {source.origin} sets sizes far beyond their {n_bytes:,} "
+        "bytes (sizes left out, so that the class's own count, or a config of another model?)"
     )

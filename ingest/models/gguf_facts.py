@@ -137,7 +137,9 @@ def read_facts(path: Path) -> Facts:
             raise facts.refusal(f"finite numbers or one text as {architecture}.{key}", short(value), "damaged?")
     n_layers, n_tensors = facts.count("block_count"), len(facts.header.tensors)
     if n_layers > n_tensors:
-        raise facts.refusal(f"a {architecture}.block_count of no more than its {n_tensors} tensors", n_layers, "damaged?")
+        raise facts.refusal(
+            f"a {architecture}.block_count of no more than its {n_tensors} tensors", n_layers, "damaged?"
+        )
     return facts
 
 

@@ -88,7 +88,9 @@ def _read_header(path: Path, _n_bytes: int, _changed: int) -> Header:
             try:
                 return _walk(data)
             except (ValueError, ArithmeticError) as error:
-                raise EigenhouseError(f"wanted a GGUF header in {path}; got {error} (cut short, or damaged?)") from error
+                raise EigenhouseError(
+                    f"wanted a GGUF header in {path}; got {error} (cut short, or damaged?)"
+                ) from error
 
 
 def check_gguf(path: Path) -> int:

@@ -15,7 +15,7 @@ LONGEST = 255  # bytes of a file's name
 
 
 def shards_of(index: Path, weight_map: Mapping[str, Any]) -> set[str]:
-    """The files of a weight_map. Raises EigenhouseError for one that isn't a file's name, or lies outside the folder."""
+    """The files of a weight_map. Raises EigenhouseError for what is no file's name, or lies outside the folder."""
     names = {repr(name): name for name in weight_map.values()}.values()
     if len(names) > MOST_SHARDS:
         raise EigenhouseError(f"wanted at most {MOST_SHARDS:,} files in {index}; got {len(names):,} (damaged?)")

@@ -205,7 +205,7 @@ def _nothing_measured(stack: Stack, skipped: dict[str, str]) -> str:
 
 
 def layers_left_out(found: ProvenStack, config: Any, sites: list[Site]) -> dict[str, list[int]]:
-    """Reason → the layers that hold softmax attention, as the config or the modules tell, and have no proven factors."""
+    """Reason → layers without proven factors that hold softmax attention, as the config or the modules tell."""
     stack, reasons = found.stack, dict[str, list[int]]()
     for layer in sorted(set(range(stack.n_layers)) - found.shapes.keys()):
         if attention_kind(config, stack, layer, sites)[0] not in ("linear", "other"):

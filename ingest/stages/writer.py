@@ -44,8 +44,8 @@ class Manifest:
     """What a finished stage left in its folder.
 
     expected: stack → table → rows that the shapes predict · files: stack → the tables that have a file, and whether
-    its rows are in the order of the key; '' stands for what belongs to no stack · stacks, absent: by the gate alone, the
-    second what has softmax attention and no stack: path → reason.
+    its rows are in the order of the key; '' stands for what belongs to no stack · stacks, absent: by the gate alone;
+    the latter is what has softmax attention and no stack, path → reason.
     """
 
     expected: dict[str, dict[str, int]] = field(default_factory=dict)
