@@ -147,6 +147,7 @@ def _headers() -> dict[str, bytes]:
         "a tensor of 2^32-1 axes": placed(last, (32,), 0, 0).replace(tiny.text(last) + struct.pack("<I", 1),
                                                                    tiny.text(last) + struct.pack("<I", MOST)),
         "a tensor of none": placed(last, (0,), 0, 0),
+        "blocks of no axis": placed(last, (), 8, 0),
         "a tensor of another size": placed(last, (16,), 0, 0),
         "a tensor of an unknown name": placed("blk.9.spiral.weight", (32,), 0, 0),
         "a tensor with control characters": placed("\x1b]0;owned\x07\x1b[2J", (32,), 0, 0),

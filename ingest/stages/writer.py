@@ -51,9 +51,9 @@ class Manifest:
     expected: dict[str, dict[str, int]] = field(default_factory=dict)
     files: dict[str, dict[str, bool]] = field(default_factory=dict)
     stacks: list[StackFacts] = field(default_factory=list)
-    absent: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     peak_rss_mb: float = 0.0
+    absent: dict[str, str] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         (folder / MANIFEST).write_text(json.dumps(asdict(self)))

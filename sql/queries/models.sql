@@ -97,9 +97,9 @@ select
     models.hidden_size,
     conformances.worst_conformance_error,
     runs.ingested_at,
+    left_out.left_out,
     doubts.doubt,
-    stale_stages.stale,
-    left_out.left_out
+    stale_stages.stale
 from models
 left join conformances on models.model_key = conformances.model_key
 left join runs on models.model_key = runs.model_key
