@@ -51,8 +51,8 @@ def _of_a_file(error: OSError) -> EigenhouseError:
         return EigenhouseError(f"{why}; the warehouse is unchanged")
     file = error.filename or f"a file in {catalog.cache_dir()}"
     return EigenhouseError(
-        f"no room left to write {file}: its disk, or your share of it, is full; the warehouse is unchanged. Free some "
-        "space, or set CACHE to a folder on another disk, and run again: finished stages are kept"
+        f"the disk is full, or your share of it: no room to write {file}; the warehouse is unchanged. Free some space, "
+        "or set CACHE to a folder on another disk, and run again: finished stages are kept"
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from eigenhouse.errors import EigenhouseError, first_line, shortened
+from eigenhouse.errors import EigenhouseError, shortened
 from eigenhouse.ingest.sources.weight_files import json_object
 
 DEFAULT_OPERATOR = "head_product"  # what most scripts store as the metric's singular values
@@ -152,10 +152,12 @@ def _directions(
     """Eigenvalues (layer, head, min(2 head_dim, hidden)) and vectors (layer, head, k, hidden) float32 of a .pt."""
     import torch  # late: it takes seconds
 
+    from eigenhouse.ingest.sources.stored import why_refused
+
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever unpickling raises: the file is not what was promised
-        raise EigenhouseError(f"wanted tensors in {path}; got {first_line(error)}") from error
+        raise EigenhouseError(f"wanted tensors in {path}; got {why_refused(error)}") from error
     values = np.stack(list(_rows_of(path, tensors, "sym_eigs", n_layers, (n_heads, 2 * head_dim))))
     layers = _rows_of(path, tensors, "eig_dirs", n_layers, (n_heads, None, hidden_size))
     vectors = np.stack([layer.astype(np.float32) for layer in layers])
@@ -195,7 +197,7 @@ def _count(path: Path, content: dict[str, Any], key: str) -> int:
     value = _value(path, content, key)
     if type(value) is not int or not 1 <= value <= MOST:
         came = shortened(repr(value), 40)
-        raise EigenhouseError(f"wanted a number of 1 or more, {MOST:,} at most, as {key} of {path}; got {came}")
+        raise EigenhouseError(f"wanted a number of 1 or more as {key} of {path}, {MOST:,} at most; got {came}")
     return value
 
 

@@ -131,8 +131,8 @@ def _walk(data: mmap.mmap) -> Header:
         if kind not in sizes:
             raise ValueError(f"tensor {name} of unknown type {kind}")
         block_values, block_bytes = sizes[kind]
-        if (shape or (1,))[-1] % block_values:
-            raise ValueError(f"tensor {name} of the shape {list(shape)}, no whole blocks of {block_values}")
+        if (row := (shape or (1,))[-1]) % block_values:
+            raise ValueError(f"tensor {name} with rows of {row}, no whole blocks of {block_values}")
         tensors[name] = Stored(name, kind, shape, offset, math.prod(shape) // block_values * block_bytes)
     if not any(tensor.begin + tensor.n_bytes for tensor in tensors.values()):
         raise ValueError("no tensors")

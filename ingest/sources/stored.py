@@ -100,8 +100,8 @@ def _of_bin(path: Path, others: dict[str, str]) -> list[Stored]:
     return tensors
 
 
-def _why(error: Exception) -> str:
-    """Without torch's advice to load it with whatever code is in it."""
+def why_refused(error: Exception) -> str:
+    """What torch says of a file that it doesn't load, without its advice to load it with whatever code is in it."""
     said = " ".join(str(error).split())
     if unknown := re.search(r"GLOBAL (\S+)", said):
         return f"code, {unknown[1]}, in place of values"
@@ -129,7 +129,8 @@ def _bin_file(path: Path) -> dict[str, Any]:
         except RuntimeError:  # files older than torch 1.6 are no zip and can't be mapped
             held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever unpickling raises: it is not what was promised
-        raise EigenhouseError(f"want plain tensors in {path}; got what torch refuses to load: {_why(error)}") from error
+        why = why_refused(error)
+        raise EigenhouseError(f"want plain tensors in {path}; got what torch refuses to load: {why}") from error
     if not isinstance(held, dict):
         raise EigenhouseError(f"want tensors by name in {path}; got a {type(held).__name__} (a whole pickled model?)")
     return held
