@@ -64,6 +64,7 @@ class Ingest(House):
     eigenvectors: str = option("auto", "auto: kept up to 64 MB a model; all; none.")
     trust_remote_code: bool = option(False, "Run Python code that the model's repository brings.")
     operator: str | None = option(None, "What a measurement .json's singular values are of: head_product, metric.")
+    partial: bool = option(False, "Take a model too of which one reason leaves out most layers.")
     force: bool = option(False, "Measure again, and replace what the name was bound to.")
     wait: float = option(120.0, "Seconds to wait for a warehouse that another process holds.")
     engine: str = option("here", "Where the work of a stage runs: a module of ingest/runs/engines.")

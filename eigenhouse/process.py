@@ -15,9 +15,8 @@ import typer
 from typer.core import TyperCommand
 
 from eigenhouse import stopping
-from eigenhouse.errors import EigenhouseError, not_installed
+from eigenhouse.errors import EigenhouseError, not_installed, refusal
 from eigenhouse.variables import OURS, refuse_untaken
-from eigenhouse.visible import visible
 
 
 class Stream(io.RawIOBase):
@@ -131,7 +130,7 @@ def _refusals() -> Iterator[None]:
                 raise
             raise not_installed(error.name) from error
     except EigenhouseError as error:
-        print(f"error: {visible(str(error))}", file=sys.stderr)
+        print(f"error: {refusal(error)}", file=sys.stderr)
         raise typer.Exit(1) from error
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from dataclasses import replace
 
 from eigenhouse import stopping
-from eigenhouse.errors import EigenhouseError
+from eigenhouse.errors import EigenhouseError, first_line
 from eigenhouse.ingest.runs import run
 from eigenhouse.ingest.runs.engines import engine
 from eigenhouse.ingest.sources import catalog
@@ -17,6 +18,7 @@ BETWEEN_REVISIONS = (
     "stopped; the revisions before this one are in the warehouse, and the same command goes on from the last finished "
     "stage"
 )
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def ingest(options: Ingest) -> None:
@@ -37,13 +39,23 @@ def ingest(options: Ingest) -> None:
                 run.ingest(one)
             stopping.kept(BETWEEN_REVISIONS)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            why = f"{error.strerror or error}: {error.filename or 'a file of the ingest'}"
-            raise EigenhouseError(f"{why}; the warehouse is unchanged") from error
+        raise _of_a_file(error) from error
+    except MemoryError as error:
         raise EigenhouseError(
-            f"the disk is full ({error.filename or 'while staging'}); the warehouse is unchanged. "
-            "Free some space and run again"
+            "out of memory; the warehouse is unchanged (of a model STATIC_ONLY=1 needs the least: one layer at a time)"
         ) from error
+
+
+def _of_a_file(error: OSError) -> EigenhouseError:
+    """Which file, on which disk, and what to do. numpy's own error for a full disk tells bytes alone."""
+    if error.errno not in FULL and not re.fullmatch(r"\d+ requested and \d+ written", str(error)):
+        why = f"{error.strerror or first_line(error)}: {error.filename or 'a file of the ingest'}"
+        return EigenhouseError(f"{why}; the warehouse is unchanged")
+    file = error.filename or f"a file in {catalog.cache_dir()}"
+    return EigenhouseError(
+        f"the disk is full, or your share of it: no room to write {file}; the warehouse is unchanged. Free some space, "
+        "or set CACHE to a folder on another disk, and run again: finished stages are kept"
+    )
 
 
 def _revisions(options: Ingest) -> list[str | None]:

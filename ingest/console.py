@@ -1,8 +1,11 @@
-"""What a user sees of an ingest: a bar a stage, short notes, a closing summary. All on stderr."""
+"""What a user sees of an ingest: a bar a stage, short notes, a closing summary. All on stderr.
+
+Names come from files that others made: whatever would steer a terminal is shown as an escape.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -41,7 +44,10 @@ def stage(title: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda steps: progress.advance(task, steps)
 
 
-def summary(title: str, rows: dict[str, int], seconds: float, worst_error: float | None, house: str) -> None:
+def summary(
+    title: str, rows: dict[str, int], seconds: float, worst_error: float | None, house: str, left_out: Iterable[str]
+) -> None:
+    """left_out: what of the model has no rows, and why, a line each."""
     say(title)
     table = Table(box=None, pad_edge=False)
     table.add_column("table")
@@ -50,4 +56,6 @@ def summary(title: str, rows: dict[str, int], seconds: float, worst_error: float
         table.add_row(name, f"{count:,}")
     console.print(table)
     error = "" if worst_error is None else f" · worst conformance error {worst_error:.1e}"
+    for line in left_out:
+        say(f"left out: {line}")
     say(f"{seconds:.1f} s{error} · {house}")

@@ -94,7 +94,7 @@ def test_empty_database_is_filled_by_a_writer_only(tmp_path):
         ("text", "is not a DuckDB file"),
         ("sqlite", "is not a DuckDB file"),
         ("empty file", "not a valid DuckDB database"),
-        ("folder", "Is a directory"),
+        ("folder", "a folder"),
         ("other tables", "not a warehouse"),
         ("no version row", "not a warehouse"),
         ("newer version", f"version 999, this program works with {store.SCHEMA_VERSION}; update the program"),

@@ -25,8 +25,7 @@ from bench.stored_forms.form import FORMS, Form, store_form
 from bench.stored_forms.models import Pair, State, attention_pair, biases, build, layer_matrices, stored_state
 from bench.tiny_text import prompts
 from bench.tiny_warehouse import copy_empty
-from eigenhouse.errors import EigenhouseError
-from eigenhouse.ingest.models.loading import first_line
+from eigenhouse.errors import EigenhouseError, first_line
 from eigenhouse.ingest.runs import plan, run
 from eigenhouse.options import Ingest
 

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from eigenhouse.errors import EigenhouseError
+from eigenhouse.errors import EigenhouseError, first_line
 from eigenhouse.ingest import console
 from eigenhouse.ingest.capture.attention import AttentionCall, measured
 from eigenhouse.ingest.capture.kernel import Output, listening, own_kernel
 from eigenhouse.ingest.capture.sites import Site
 from eigenhouse.ingest.capture.streaming import Job, Stream
 from eigenhouse.ingest.capture.texts import Inputs, TokenizedPrompt, batches, padded
-from eigenhouse.ingest.models.loading import LoadedModel, first_line
+from eigenhouse.ingest.models.loading import LoadedModel
 
 Place = tuple[str, int]  # path of a module, and how many calls of it came before in the forward pass
 CPU = torch.device("cpu")

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from eigenhouse.errors import first_line
 from eigenhouse.ingest.capture.made_up_inputs import TEXT_INPUTS, likely_inputs, main_input, takes_text
 from eigenhouse.ingest.capture.sites import Site, Unreadable, record_sites
-from eigenhouse.ingest.models.loading import NoProducts, first_line
+from eigenhouse.ingest.models.loading import NoProducts
 
 Ran = TypeVar("Ran")
 

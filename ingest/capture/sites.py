@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from eigenhouse.errors import first_line
 from eigenhouse.ingest.capture.attention import AttentionCall
 from eigenhouse.ingest.capture.kernel import listening
 
@@ -109,10 +110,10 @@ class Site:
         except (torch.OutOfMemoryError, MemoryError):
             raise
         except Exception as error:
-            said = (str(error).splitlines() or [""])[0]
+            said = first_line(error)
             if "allocate memory" in said:  # the machine's memory is at fault, not the module
                 raise
-            raise Unreadable(f"it can't be run alone: {type(error).__name__}: {said[:200]}") from error
+            raise Unreadable(f"it can't be run alone: {type(error).__name__}: {said}") from error
         if len(seen) != 1:
             raise Unreadable(f"it makes {len(seen)} attention calls when it is run alone")
         n_batch, (query, key) = len(hidden), (seen[0].query, seen[0].key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -22,7 +23,8 @@ class Stack:
     """Layers that follow one another. suffix: '' for a model's only stack, else 'encoder', 'cross', 'vision', …
 
     sites: layer → index into the recorded sites; layers without one were not measured. skipped: module → reason.
-    place: the second attention's name within a layer, '' for the first.
+    place: the second attention's name within a layer, '' for the first · silent: layers without a site whose attention
+    is of a class that was measured in others.
     """
 
     suffix: str
@@ -32,6 +34,7 @@ class Stack:
     sites: dict[int, int]
     skipped: dict[str, str] = field(default_factory=dict)
     place: str = ""
+    silent: frozenset[int] = frozenset()
 
 
 def find_stacks(model: Any, sites: list[Site]) -> list[Stack]:
@@ -58,8 +61,9 @@ def find_stacks(model: Any, sites: list[Site]) -> list[Stack]:
         else:
             n_layers = len(model.get_submodule(prefix)) if prefix else len(members)
         stack = Stack("", prefix, is_cross, n_layers, dict(zip(layers, members, strict=True)), place=beside)
-        if not is_cross and not beside:
-            stack.skipped = _unmeasured(model, stack)
+        stack.silent = _silent(model, stack, [sites[index] for index in members])
+        is_first = not is_cross and not beside  # of a second attention most layers may have none
+        stack.skipped = _unmeasured(model, stack, set(range(n_layers)) if is_first else stack.silent)
         stacks.append(stack)
     if len(stacks) > 1:
         _name(stacks)
@@ -94,12 +98,15 @@ def unreached(model: Any, stacks: list[Stack], sites: list[Site]) -> dict[str, s
 
 
 def attention_kind(config: PretrainedConfig, stack: Stack, layer: int, sites: list[Site]) -> tuple[str, int | None]:
-    """(kind, window size) of one layer: from the window passed to its kernel, else from the config's layer types."""
+    """(kind, window size) of one layer: from the window passed to its kernel, else from the config's layer types.
+
+    A layer without a site is `other`, unless the config or its module tells that there is attention in it.
+    """
     types = getattr(config, "layer_types", None) or []
     named = types[layer] if layer < len(types) and not stack.is_cross else None
     kind = next((kind for word, kind in _KINDS.items() if named and named.startswith(word)), None)
     if layer not in stack.sites:
-        return kind if kind == "linear" else "other", None
+        return kind or ("full" if layer in stack.silent else "other"), None
     window = sites[stack.sites[layer]].call.window
     if isinstance(window, int):
         return "sliding", window
@@ -156,9 +163,20 @@ def _spot(path: str) -> _Spot:
     return _Spot(prefix, element, ".".join(part for part in parts[at or 0 :] if not part.isdigit()))
 
 
-def _unmeasured(model: Any, stack: Stack) -> dict[str, str]:
+def _silent(model: Any, stack: Stack, sites: list[Site]) -> frozenset[int]:
+    """Of the layers without a site those that have a module of a site's class where a layer with one has it."""
+    own = {(site.path.removeprefix(own_layer(stack, site.path)), type(site.module)) for site in sites if stack.prefix}
+    return frozenset(
+        layer
+        for layer in set(range(stack.n_layers)) - set(stack.sites)
+        for path, kind in own
+        if type(dict(model.get_submodule(f"{stack.prefix}.{layer}").named_modules()).get(path)) is kind
+    )
+
+
+def _unmeasured(model: Any, stack: Stack, layers: Iterable[int]) -> dict[str, str]:
     skipped = {}
-    for layer in set(range(stack.n_layers)) - set(stack.sites):
+    for layer in set(layers) - set(stack.sites):
         path = f"{stack.prefix}.{layer}"
         children = ", ".join(type(child).__name__ for child in model.get_submodule(path).children())
         skipped[path] = f"no attention scores were seen in it (made of {children})"

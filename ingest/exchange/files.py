@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from eigenhouse.errors import EigenhouseError
+from eigenhouse.errors import EigenhouseError, shortened
 from eigenhouse.ingest.sources.weight_files import json_object
 
 DEFAULT_OPERATOR = "head_product"  # what most scripts store as the metric's singular values
 OPERATORS = re.compile(r"head_product|metric(_\w+)?", re.ASCII)
 WANTED = "a spectra file (num_layers, num_heads, static) or a gram file (num_layers, num_heads, gram, fro_sq)"
 ATTENTION = {"entropy_nats": "mean_attention_entropy_per_head", "logit_std": "mean_logit_std_per_head"}
+MOST, MOST_LAYERS = 1_000_000, 2**15  # of any size; of layers, whose numbers the warehouse holds in 16 bits
 SLACK = 1e-2  # of an inner product or a vector's length: what half precision may cost those who measured
 
 
@@ -151,10 +152,12 @@ def _directions(
     """Eigenvalues (layer, head, min(2 head_dim, hidden)) and vectors (layer, head, k, hidden) float32 of a .pt."""
     import torch  # late: it takes seconds
 
+    from eigenhouse.ingest.sources.stored import why_refused
+
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever unpickling raises: the file is not what was promised
-        raise EigenhouseError(f"wanted tensors in {path}; got {str(error).splitlines()[0][:120]}") from error
+        raise EigenhouseError(f"wanted tensors in {path}; got {why_refused(error)}") from error
     values = np.stack(list(_rows_of(path, tensors, "sym_eigs", n_layers, (n_heads, 2 * head_dim))))
     layers = _rows_of(path, tensors, "eig_dirs", n_layers, (n_heads, None, hidden_size))
     vectors = np.stack([layer.astype(np.float32) for layer in layers])
@@ -183,16 +186,18 @@ def _rows_of(path: Path, tensors: Any, name: str, n_layers: int, shape: tuple[in
 def _layers(path: Path, content: dict[str, Any]) -> list[int]:
     n_layers = _count(path, content, "num_layers")
     layers = content.get("layers", list(range(n_layers)))
-    numbers = isinstance(layers, list) and all(type(layer) is int and layer >= 0 for layer in layers)
+    numbers = isinstance(layers, list) and all(type(layer) is int and 0 <= layer < MOST_LAYERS for layer in layers)
     if not numbers or len(layers) != n_layers or layers != sorted(set(layers)):
-        raise EigenhouseError(f"wanted num_layers={n_layers} rising layer numbers as layers of {path}; got {layers!r}")
+        came = shortened(repr(layers), 200)
+        raise EigenhouseError(f"wanted num_layers={n_layers} rising layer numbers as layers of {path}; got {came}")
     return layers
 
 
 def _count(path: Path, content: dict[str, Any], key: str) -> int:
     value = _value(path, content, key)
-    if type(value) is not int or value < 1:
-        raise EigenhouseError(f"wanted a number of 1 or more as {key} of {path}; got {value!r}")
+    if type(value) is not int or not 1 <= value <= MOST:
+        came = shortened(repr(value), 40)
+        raise EigenhouseError(f"wanted a number of 1 or more as {key} of {path}, {MOST:,} at most; got {came}")
     return value
 
 

@@ -67,7 +67,8 @@ def import_file(options: Ingest) -> dict[str, int]:
         load = StackLoad(name, _model(found, held, name), run, {noted: entry}, tables, parameters, clash is not None)
         written = _load(options, load, folder.shared([stage]))
     seconds = (datetime.now(UTC) - started_at).total_seconds()
-    console.summary(f"{name} is in the warehouse, from {path}", written, seconds, None, store.size(options.warehouse))
+    title, house = f"{name} is in the warehouse, from {path}", store.size(options.warehouse)
+    console.summary(title, written, seconds, None, house, [])
     return written
 
 
@@ -96,7 +97,7 @@ def _located(options: Ingest) -> tuple[Path, str]:
         if getattr(options, option):
             raise EigenhouseError(f"{option.upper()} goes with a model; {options.model} is a file of measurements")
     path = Path(options.model).expanduser().absolute()
-    if not path.is_file():
+    if not path.exists():
         raise EigenhouseError(f"wanted a measurement .json; there is no such file: {path}")
     stem = path.stem
     for ending in ENDINGS:

@@ -5,6 +5,7 @@ transformers rebuilds a config from some keys and ignores the others in silence;
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -30,7 +31,7 @@ from eigenhouse.ingest.models.gguf_rules import (
     TENSORS_LEFT_ASIDE,
     WINDOWED,
 )
-from eigenhouse.ingest.sources.gguf_header import Header, read_header
+from eigenhouse.ingest.sources.gguf_header import Header, Texts, read_header
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,15 @@ def read_facts(path: Path) -> Facts:
     for key in ("block_count", "embedding_length", *([] if architecture == "mamba" else ["attention.head_count"])):
         if facts.get(key) is None:
             raise facts.refusal(f"{architecture}.{key}", "no such key", "damaged, or another kind of file?")
+    for key, value in facts.keys.items():
+        numbers = [number for number in (value if isinstance(value, list) else [value]) if isinstance(number, float)]
+        if isinstance(value, Texts) or not all(map(math.isfinite, numbers)):
+            raise facts.refusal(f"finite numbers or one text as {architecture}.{key}", short(value), "damaged?")
+    n_layers, n_tensors = facts.count("block_count"), len(facts.header.tensors)
+    if n_layers > n_tensors:
+        raise facts.refusal(
+            f"a {architecture}.block_count of no more than its {n_tensors} tensors", n_layers, "damaged?"
+        )
     return facts
 
 
@@ -185,7 +195,8 @@ def file_type(path: Path) -> str:
     names = {int(kind): kind.name for kind in LlamaFileType if kind != LlamaFileType.GUESSED}
     kinds = [tensor.type_name for tensor in header.tensors.values() if len(tensor.shape) > 1]
     commonest = max(sorted(set(kinds)), key=kinds.count, default="F32")
-    name = names.get(header.keys.get("general.file_type", -1), commonest)
+    said = header.keys.get("general.file_type")
+    name = names.get(said, commonest) if isinstance(said, int) else commonest
     return name.removeprefix("MOSTLY_").removeprefix("ALL_")
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 import transformers
 from accelerate import init_empty_weights
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from transformers import (
@@ -29,8 +30,8 @@ from transformers import (
     PretrainedConfig,
 )
 
-from eigenhouse.errors import EigenhouseError
-from eigenhouse.ingest.models import account, gguf_config, gguf_rope, gguf_tokenizer
+from eigenhouse.errors import EigenhouseError, first_line
+from eigenhouse.ingest.models import account, bounds, gguf_config, gguf_rope, gguf_tokenizer
 from eigenhouse.ingest.models.checkpoint import Checkpoint, require_finite
 from eigenhouse.ingest.sources.source import Source
 
@@ -119,7 +120,7 @@ def load_skeleton(source: Source, trust_remote_code: bool) -> LoadedModel:
         raise RuntimeError("want ingest.capture.kernel imported before a model is built: it registers the attention")
     config = load_config(source, trust_remote_code)
     model_class, options = _model_class(source, config), _options(trust_remote_code)
-    with _readable(source), init_empty_weights(include_buffers=False):
+    with _readable(source), init_empty_weights(include_buffers=False), bounds.within(source):
         if hasattr(model_class, "from_config"):
             model = with_a_kernel(partial(model_class.from_config, config), options)
         else:
@@ -209,8 +210,9 @@ def _where(source: Source) -> dict[str, str]:
 def _model_class(source: Source, config: PretrainedConfig) -> Any:
     """The class the checkpoint names; a language model where it names none (GGUF), else the bare model."""
     for name in config.architectures or ():
-        if hasattr(transformers, name):
-            return getattr(transformers, name)
+        named = getattr(transformers, name, None)
+        if isinstance(named, type) and issubclass(named, transformers.PreTrainedModel):
+            return named
     auto_map = getattr(config, "auto_map", None) or {}
     if source.kind == "gguf" or "AutoModelForCausalLM" in auto_map:
         return AutoModelForCausalLM
@@ -259,14 +261,9 @@ def _readable(source: Source) -> Iterator[None]:
             f"out of memory while loading {source.origin}; prompts alone need all of it: STATIC_ONLY=1"
         ) from error
     except Exception as error:
+        is_told = isinstance(error, (OSError, ValueError, StrictDataclassError))
+        kind = "" if is_told else f"{type(error).__name__}: "  # a KeyError's message is the key alone
         raise EigenhouseError(
             f"want a model transformers {transformers.__version__} can load, got from {source.origin}: "
-            f"{first_line(error)}"
+            f"{kind}{first_line(error)}"
         ) from error
-
-
-def first_line(error: Exception) -> str:
-    """The message of an exception in one line: its first line, and if that ends in a colon the next one too."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    n_announced = next((n for n, line in enumerate(lines) if not line.endswith(":")), len(lines) - 1)
-    return " ".join(lines[: n_announced + 1])[:300]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eigenhouse.errors import EigenhouseError
+from eigenhouse.errors import EigenhouseError, shortened
 from eigenhouse.ingest.models import dequantize
 from eigenhouse.ingest.sources.source import Source
 from eigenhouse.ingest.sources.weight_files import json_object
@@ -94,6 +94,9 @@ def _known(source: Source, settings: Mapping[str, Any]) -> Method:
         why = f"{name} with transforms, so that its weights are rotated"
     elif any(word in layout for word in ("sparse", "marlin")) or sparse not in ("dense", None):
         why = f"{name} in a sparse layout"
+    groups = settings.get("config_groups") or {}
+    if not (isinstance(groups, dict) and all(isinstance(group, dict) for group in groups.values())):
+        raise EigenhouseError(f"want objects as config_groups of {source.origin}; got {shortened(repr(groups), 60)}")
     if why:
         raise EigenhouseError(
             f"want floats, or codes of a method that is known here ({', '.join(KNOWN)}); {source.origin} is quantized "

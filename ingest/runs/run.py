@@ -21,8 +21,11 @@ from eigenhouse.ingest.warehouse.loads import StackLoad
 from eigenhouse.options import Ingest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from eigenhouse.ingest.capture.workbench import Workbench
     from eigenhouse.ingest.runs.folder import RunFolder
+    from eigenhouse.ingest.stages.writer import Manifest
 
 
 def ingest(options: Ingest) -> dict[str, int]:
@@ -122,7 +125,8 @@ class Run:
         seconds = (datetime.now(UTC) - self.started_at).total_seconds()
         worst = max((stack.worst_error for stack in stacks), default=None)
         names = ", ".join(load.model_id for load in loads)
-        console.summary(f"{names} is in the warehouse", written, seconds, worst, store.size(options.warehouse))
+        title, house = f"{names} is in the warehouse", store.size(options.warehouse)
+        console.summary(title, written, seconds, worst, house, _left_out(self.folder.manifest(GATE)))
         return written
 
     @property
@@ -137,3 +141,12 @@ class Run:
             "checkpoint": source.model_id,
             "weights_sha256": self.plan.weights,
         }
+
+
+def _left_out(gate: Manifest) -> Iterator[str]:
+    """What of the model's softmax attention has no rows, a line a reason."""
+    for stack in gate.stacks:
+        of = f" of {stack.model['stack']}" if stack.model["stack"] else ""
+        for reason, layers in stack.left_out.items():
+            yield f"{len(layers)} of {stack.model['n_layers']} layers{of}, first {layers[0]}: {reason}"
+    yield from (f"{path}: {reason}" for path, reason in gate.absent.items())

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from eigenhouse.errors import EigenhouseError
+from eigenhouse.errors import EigenhouseError, first_line
 
 CATALOG = Path(__file__).with_name("catalog.toml")
 CHUNK_BYTES = 1 << 20
@@ -245,5 +245,5 @@ def _hub_refusal(error: Exception, model: str, revision: str | None, cause: Exce
     elsewhere = f"wanted the model {model!r}: no local path, no catalog model ({', '.join(names())}),"
     if isinstance(error, (errors.RepositoryNotFoundError, errors.HFValidationError)):
         return EigenhouseError(f"{elsewhere}\nand unknown to the hub (misspelt? a private one wants HF_TOKEN)")
-    reason = f"{type(cause or error).__name__}: {(str(cause or error).splitlines() or [''])[0]}"
+    reason = f"{type(cause or error).__name__}: {first_line(cause or error)}"
     return EigenhouseError(f"{elsewhere}\nand the hub cannot be reached (no network?), nor is it cached: {reason}")

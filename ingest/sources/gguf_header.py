@@ -11,12 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.sources import regular
 
 MAGIC = b"GGUF"
 MERGE_HINT = "merge them with llama-gguf-split --merge"
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 STRING, ARRAY = 8, 9
+MOST_AXES = 4  # of a tensor, by the format
 DEEPEST = 4  # arrays within arrays; no key of any model has even two
+
+
+@dataclass(frozen=True)
+class Texts:
+    """An array of texts: their number, and not one of them."""
+
+    n_texts: int
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Header:
-    """keys: every key with its value; for an array of texts, which only tokenizers have, its number of elements."""
+    """keys: every key with its value, an array of texts, which only tokenizers have, as Texts."""
 
     keys: dict[str, Any]
     tensors: dict[str, Stored]
@@ -61,7 +70,8 @@ def is_gguf(path: Path) -> bool:
 
 def read_header(path: Path) -> Header:
     """Raises EigenhouseError where the file is no GGUF, or its header ends before it should."""
-    return _read_header(path, path.stat().st_size, path.stat().st_mtime_ns)
+    found = regular.want(path)
+    return _read_header(path, found.st_size, found.st_mtime_ns)
 
 
 @lru_cache(maxsize=4)
@@ -78,18 +88,21 @@ def _read_header(path: Path, _n_bytes: int, _changed: int) -> Header:
             try:
                 return _walk(data)
             except (ValueError, ArithmeticError) as error:
-                raise EigenhouseError(f"wanted a GGUF header in {path}; got {error} (cut short?)") from error
+                raise EigenhouseError(
+                    f"wanted a GGUF header in {path}; got {error} (cut short, or damaged?)"
+                ) from error
 
 
-def check_gguf(path: Path) -> None:
-    """Refuse a file that is no GGUF, cut short, or one part of several."""
+def check_gguf(path: Path) -> int:
+    """Refuse a file that is no GGUF, cut short, or one part of several; the number of its tensors."""
     header = read_header(path)
-    n_parts = int(header.keys.get("split.count") or 1)
-    if n_parts > 1:
+    n_parts = header.keys.get("split.count") or 1
+    if n_parts != 1:
         raise EigenhouseError(f"wanted a whole model; got {path}, one of {n_parts} parts ({MERGE_HINT})")
     if header.n_bytes > path.stat().st_size:
         got = f"got {path.stat().st_size} (cut short, or corrupt?)"
         raise EigenhouseError(f"wanted {header.n_bytes} bytes in {path} by its own header; {got}")
+    return len(header.tensors)
 
 
 def _walk(data: mmap.mmap) -> Header:
@@ -109,21 +122,35 @@ def _walk(data: mmap.mmap) -> Header:
     tensors: dict[str, Stored] = {}
     for _ in range(n_tensors):
         name = walk.text()
-        shape = tuple(walk.number("Q") for _ in range(walk.number("I")))[::-1]
+        if (n_axes := walk.number("I")) > MOST_AXES:
+            raise ValueError(f"tensor {name} of {n_axes} axes")
+        shape = tuple(walk.number("Q") for _ in range(n_axes))[::-1]
         kind, offset = walk.number("I"), walk.number("Q")
         if name in tensors:
             raise ValueError(f"the tensor {name} twice")
         if kind not in sizes:
             raise ValueError(f"tensor {name} of unknown type {kind}")
         block_values, block_bytes = sizes[kind]
-        if (shape or (1,))[-1] % block_values:
-            raise ValueError(f"tensor {name} with rows of {shape[-1]}, no whole blocks of {block_values}")
+        if (row := (shape or (1,))[-1]) % block_values:
+            raise ValueError(f"tensor {name} with rows of {row}, no whole blocks of {block_values}")
         tensors[name] = Stored(name, kind, shape, offset, math.prod(shape) // block_values * block_bytes)
     if not any(tensor.begin + tensor.n_bytes for tensor in tensors.values()):
         raise ValueError("no tensors")
-    alignment = int(keys.get("general.alignment") or 32)
+    alignment = keys.get("general.alignment", 32)
+    if not isinstance(alignment, int) or alignment < 8 or alignment % 8:
+        raise ValueError(f"a general.alignment of {alignment!r}")
+    _want_apart(tensors, alignment)
     first = -(-walk.at // alignment) * alignment  # offsets are counted from here
     return Header(keys, {name: replace(tensor, begin=first + tensor.begin) for name, tensor in tensors.items()})
+
+
+def _want_apart(tensors: dict[str, Stored], alignment: int) -> None:
+    """Raises ValueError where the data of a tensor begin within another's, or elsewhere than at whole alignments."""
+    end = 0
+    for tensor in sorted(tensors.values(), key=lambda tensor: (tensor.begin, tensor.n_bytes)):
+        if tensor.begin < end or tensor.begin % alignment:
+            raise ValueError(f"tensor {tensor.name} at {tensor.begin}, within another or off the alignment {alignment}")
+        end = tensor.begin + tensor.n_bytes
 
 
 class _Cursor:
@@ -148,7 +175,7 @@ class _Cursor:
         return self.take(self.number("Q")).decode(errors="replace")
 
     def value(self, kind: int, depth: int = 0) -> Any:
-        """A number, a text, a list of numbers, or the number of the texts of an array of them."""
+        """A number, a text, a list of numbers, or Texts."""
         if kind in SCALARS:
             return self.number(SCALARS[kind])
         if kind == STRING:
@@ -163,8 +190,8 @@ class _Cursor:
             return [self.value(ARRAY, depth + 1) for _ in range(n_elements)]
         return self.skip_texts(n_elements)
 
-    def skip_texts(self, n_texts: int) -> int:
-        """Past the texts of an array; their number. A vocabulary has some 10^5, so nothing is made of them."""
+    def skip_texts(self, n_texts: int) -> Texts:
+        """Past the texts of an array. A vocabulary has some 10^5, so nothing is made of them."""
         at, last = self.at, len(self.data) - 8
         length = struct.Struct("<Q").unpack_from
         for n in range(n_texts):
@@ -172,4 +199,4 @@ class _Cursor:
                 raise ValueError(f"{n} of {n_texts} texts up to byte {at} of {len(self.data)}")
             at += 8 + length(self.data, at)[0]
         self.skip(at - self.at)
-        return n_texts
+        return Texts(n_texts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import os
 import re
@@ -9,11 +10,12 @@ from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
 
-from eigenhouse.errors import EigenhouseError
-from eigenhouse.ingest.sources import catalog, gguf_header, model_types
+from eigenhouse.errors import EigenhouseError, shortened
+from eigenhouse.ingest.sources import catalog, config_sizes, gguf_header, model_types, regular
 from eigenhouse.ingest.sources.catalog import cache_dir
+from eigenhouse.ingest.sources.shards import shards_of
 from eigenhouse.ingest.sources.source import COMPANIONS, Files, Source, refuse_bad_key
-from eigenhouse.ingest.sources.weight_files import check_gguf, check_weights, json_object
+from eigenhouse.ingest.sources.weight_files import Shapes, check_gguf, check_weights, json_object, most_tensors
 
 REVISED = "REVISION goes with a hub id, or is a checkpoint in a local folder"
 WANTED = "a model is wanted: hub id, folder, .safetensors, .gguf, measurement .json or catalog name"
@@ -89,13 +91,20 @@ def _local_files(path: Path, trust: bool) -> Files:
         hint = gguf_header.MERGE_HINT if is_gguf else "pass its folder"
         raise EigenhouseError(f"wanted a whole model; got {path}, one shard of several ({hint})")
     if is_gguf:
-        check_gguf(path)
-        return Files("gguf", path.parent, (path,))
+        return Files("gguf", path.parent, (path,), check_gguf(path))
     names = _listing(path.parent)
     _check_config(path.parent, trust, names)
-    check_weights("safetensors", [path])
+    n_tensors = _compared(path.parent, "safetensors", (path,), check_weights("safetensors", [path]))
     is_all = path.name in ENTRIES and ADAPTER not in names
-    return Files("safetensors", path.parent if is_all else _view(path), (path,))
+    return Files("safetensors", path.parent if is_all else _view(path), (path,), n_tensors)
+
+
+def _compared(folder: Path, kind: str, paths: tuple[Path, ...], shapes: Shapes) -> int:
+    """The number of the tensors, once the config's numbers are such as they can have."""
+    n_tensors = sum(map(most_tensors, paths)) if kind == "bin" else len(shapes)
+    largest = max((size for shape in shapes.values() for size in shape), default=0)
+    config_sizes.check(folder / "config.json", json_object(folder / "config.json"), n_tensors, largest)
+    return n_tensors
 
 
 def _is_gguf(name: str, folder: Path) -> bool:
@@ -117,23 +126,29 @@ def _folder_files(folder: Path, trust: bool) -> Files:
         raise EigenhouseError(f"wanted the files that {folder / entry} names; {got} (an interrupted download?)")
     tensors = check_weights(kind, paths)
     if kind == "safetensors" and entry.endswith(".index.json"):
-        absent = sorted(set(_weight_map(folder / entry)) - tensors)
+        absent = sorted(_weight_map(folder / entry).keys() - tensors.keys())
         if absent:
             got = f"{len(absent)} in no shard, first {absent[0]} (shards of another model?)"
             raise EigenhouseError(f"wanted the tensors that {folder / entry} names; {got}")
-    return Files(kind, folder if entry in ENTRIES else _view(paths[0]), paths)
+    n_tensors = _compared(folder, kind, paths, tensors)
+    return Files(kind, folder if entry in ENTRIES else _view(paths[0]), paths, n_tensors)
 
 
 def _listing(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
+    """The names in a model's folder. Whatever lies there may be read by transformers: a pipe would never end."""
+    paths = list(folder.iterdir())
+    for path in paths:
+        if path.exists() and not path.is_dir():
+            regular.want(path)
+    return {path.name for path in paths}
 
 
 def _weights_among(names: set[str], folder: Path) -> tuple[str, tuple[str, ...]]:
     """Among a folder's file names the one that transformers opens first, and all weight files, sorted."""
     for entry in ENTRIES:
         if entry in names:
-            shards = _weight_map(folder / entry).values() if entry.endswith(".index.json") else [entry]
-            return entry, tuple(sorted(set(map(str, shards))))
+            is_index = entry.endswith(".index.json")
+            return entry, tuple(sorted(shards_of(folder / entry, _weight_map(folder / entry))) if is_index else [entry])
     others = sorted(name for name in names if name.lower().endswith(WEIGHT_ENDINGS) or _is_gguf(name, folder))
     if len(others) == 1 and others[0].endswith(".safetensors") and not SHARD_NAME.search(others[0]):
         return others[0], (others[0],)
@@ -192,6 +207,7 @@ def _check_config(folder: Path, trust: bool, names: set[str]) -> None:
     if "config.json" not in names:
         raise _no_config(names, folder)
     config = json_object(path)
+    _want_utf8(path)
     model_type = config.get("model_type")
     if not isinstance(model_type, str):
         raise EigenhouseError(f"wanted a model_type in {path}; got {model_type!r} (no transformers config?)")
@@ -203,7 +219,14 @@ def _check_config(folder: Path, trust: bool, names: set[str]) -> None:
     if "auto_map" in config:
         cause = "it wants remote code, which runs only with TRUST_REMOTE_CODE=1: read it first"
     known = f"a model_type that transformers {transformers.__version__} knows"
-    raise EigenhouseError(f"wanted {known} in {path}; got {model_type!r} ({cause})")
+    raise EigenhouseError(f"wanted {known} in {path}; got {shortened(repr(model_type), 60)} ({cause})")
+
+
+def _want_utf8(path: Path) -> None:
+    """transformers reads nothing else, and takes no byte-order mark, though JSON may be in other encodings."""
+    content = path.read_bytes()
+    if content.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content:
+        raise EigenhouseError(f"wanted UTF-8 without a byte-order mark in {path}; got one, or UTF-16: save it anew")
 
 
 def _refuse_adapter(folder: Path, names: set[str]) -> None:

@@ -13,13 +13,13 @@ How many tokens a text has depends on the tokenizer, which is not known here.
 
 import hashlib
 import io
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from eigenhouse.errors import EigenhouseError
+from eigenhouse.errors import EigenhouseError, first_line
+from eigenhouse.ingest.sources import regular
 
 STANDARD = Path(__file__).parent / "prompt_sets" / "standard.jsonl"
 
@@ -73,7 +73,7 @@ def _content(path: Path) -> bytes:
     if path.is_dir():
         raise EigenhouseError(f"want a file of prompts; got the folder {path} (name one file inside it)")
     try:
-        return path.read_bytes()
+        return regular.content(path)
     except FileNotFoundError:
         raise EigenhouseError(
             f"want a file of prompts; got {path}, which does not exist (looked from {Path.cwd()})"
@@ -130,8 +130,8 @@ def _list_items(path: Path, content: bytes) -> Iterator[tuple[str, object]]:
 def _parsed(path: Path, text: str, first_line: int, wanted: str, cause: str) -> object:
     """JSON that begins on the file's line first_line."""
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return regular.parsed(text)
+    except ValueError as error:
         line = first_line + getattr(error, "lineno", 1) - 1
         reason = getattr(error, "msg", error)
         raise EigenhouseError(f"want {wanted} in {path}; got invalid JSON on line {line}: {reason} ({cause})") from None
@@ -157,8 +157,8 @@ def _table_items(path: Path, content: bytes) -> Iterator[tuple[str, object]]:
         wanted, cause = (
             ("a CSV", "a comma or quote in a text that is not in quotes?") if is_csv else ("a Parquet", "cut short?")
         )
-        reason = str(error).split("\n", maxsplit=1)[0]
-        raise EigenhouseError(f"want {wanted} file with a column text; got {path}: {reason} ({cause})") from None
+        said = first_line(error)
+        raise EigenhouseError(f"want {wanted} file with a column text; got {path}: {said} ({cause})") from None
     if "text" not in frame.columns:
         raise EigenhouseError(
             f"want a column named text in {path}; got {', '.join(frame.columns)} (no header line, or another name?)"
@@ -177,6 +177,8 @@ def _checked(path: Path, where: str, text: object) -> str:
         )
     if not text.strip():
         raise EigenhouseError(f"want a prompt on {where} of {path}; got an empty text (remove it, or fill it in)")
+    if "\0" in text:
+        raise EigenhouseError(f"want text on {where} of {path}; got a NUL character (not a text file, or UTF-16?)")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:

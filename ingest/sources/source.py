@@ -24,6 +24,7 @@ class Files:
     kind: str  # "safetensors", "bin" or "gguf"
     folder: Path  # where config.json and the tokenizer live; for gguf the file's folder
     weight_files: tuple[Path, ...]  # all shards, sorted
+    n_tensors: int  # in all of them; of a .bin no more than that
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ Safetensors are read by slice, `.bin` from torch's memory map; nothing is conver
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from eigenhouse.errors import EigenhouseError
+from eigenhouse.errors import EigenhouseError, shortened
 from eigenhouse.ingest.sources.source import Source
 
 # what torch.compile, DDP, FSDP and activation checkpointing put into the names of the modules that they wrap
@@ -101,6 +100,15 @@ def _of_bin(path: Path, others: dict[str, str]) -> list[Stored]:
     return tensors
 
 
+def why_refused(error: Exception) -> str:
+    """What torch says of a file that it doesn't load, without its advice to load it with whatever code is in it."""
+    said = " ".join(str(error).split())
+    if unknown := re.search(r"GLOBAL (\S+)", said):
+        return f"code, {unknown[1]}, in place of values"
+    told = re.split(r" (?:Please|Check the documentation)\b", said.rpartition("WeightsUnpickler error: ")[2])[0]
+    return f"{type(error).__name__}, {shortened(told, 150)}"
+
+
 def _some(others: dict[str, str]) -> str:
     return ", ".join(f"{name!r} ({kind})" for name, kind in list(others.items())[:3]) or "an empty dict"
 
@@ -120,9 +128,9 @@ def _bin_file(path: Path) -> dict[str, Any]:
             held = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except RuntimeError:  # files older than torch 1.6 are no zip and can't be mapped
             held = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise EigenhouseError(f"want plain tensors in {path}; got what torch refuses to load: {said}") from error
+    except Exception as error:  # whatever unpickling raises: it is not what was promised
+        why = why_refused(error)
+        raise EigenhouseError(f"want plain tensors in {path}; got what torch refuses to load: {why}") from error
     if not isinstance(held, dict):
         raise EigenhouseError(f"want tensors by name in {path}; got a {type(held).__name__} (a whole pickled model?)")
     return held

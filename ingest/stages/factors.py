@@ -12,8 +12,8 @@ import polars as pl
 
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest import console
-from eigenhouse.ingest.capture.sites import Unreadable
-from eigenhouse.ingest.capture.stacks import Stack, attention_kind, own_layer, position_encoding
+from eigenhouse.ingest.capture.sites import Site, Unreadable
+from eigenhouse.ingest.capture.stacks import Stack, attention_kind, own_layer, position_encoding, unreached
 from eigenhouse.ingest.capture.workbench import Workbench
 from eigenhouse.ingest.geometry.heads import Recipe
 from eigenhouse.ingest.models.witness import Testimony
@@ -44,7 +44,8 @@ def factors(inputs: Inputs, out: Writer) -> None:
     """Prove every head's factors and keep them beside the rows (.npy), those of the variants too.
 
     A stack of which nothing can be measured is noted among the skipped modules of the first that can. Raises
-    EigenhouseError naming layer, head and error where a head's factors don't reproduce the model's scores.
+    EigenhouseError naming layer, head and error where a head's factors don't reproduce the model's scores, and where
+    one reason leaves most of a stack out, unless that is asked for.
     """
     bench = inputs.bench
     with console.stage("proving heads (layers)", sum(len(stack.sites) for stack in bench.stacks)) as advance:
@@ -52,11 +53,16 @@ def factors(inputs: Inputs, out: Writer) -> None:
     measured = [found for found in proven if found.first is not None]
     if not measured:
         raise EigenhouseError(_nothing_measured(bench.stacks[0], bench.stacks[0].skipped))
+    out.manifest.absent = unreached(bench.loaded.model, bench.stacks, bench.sites)
     for found in proven:
         if found.first is None:
             measured[0].stack.skipped |= found.stack.skipped
+            out.manifest.absent[found.stack.prefix] = next(iter(found.stack.skipped.values()))
     out.skip(measured[0].name, bench.loaded.checkpoint.left_aside, stage="source")
     for found in measured:
+        left_out = layers_left_out(found, stack_config(bench, found.stack), bench.sites)
+        if not inputs.options.partial:
+            want_most(found, left_out)
         modules = {bench.sites[found.stack.sites[layer]].path for layer in found.shapes}
         out.skip(found.name, found.stack.skipped | _absent_variants(found.absent, modules))
         _write_layers(bench, found, out)
@@ -68,6 +74,7 @@ def factors(inputs: Inputs, out: Writer) -> None:
                 model=describe_stack(bench, found),
                 layouts={proof.layer: proof.layout for proof in found.proofs},
                 latent=found.latent,
+                left_out=left_out,
             )
         )
 
@@ -195,6 +202,28 @@ def _absent_variants(absent: Absent, modules: set[str]) -> dict[str, str]:
 def _nothing_measured(stack: Stack, skipped: dict[str, str]) -> str:
     path, reason = next(iter(skipped.items()), (stack.prefix, "no reason known"))
     return f"want at least one layer that can be measured in {stack.prefix or 'the model'}, got none; {path}: {reason}"
+
+
+def layers_left_out(found: ProvenStack, config: Any, sites: list[Site]) -> dict[str, list[int]]:
+    """Reason → layers without proven factors that hold softmax attention, as the config or the modules tell."""
+    stack, reasons = found.stack, dict[str, list[int]]()
+    for layer in sorted(set(range(stack.n_layers)) - found.shapes.keys()):
+        if attention_kind(config, stack, layer, sites)[0] not in ("linear", "other"):
+            element = f"{stack.prefix}.{layer}"
+            own = [why for path, why in stack.skipped.items() if path == element or path.startswith(f"{element}.")]
+            reasons.setdefault(own[0] if own else "no attention scores were seen in it", []).append(layer)
+    return reasons
+
+
+def want_most(found: ProvenStack, left_out: dict[str, list[int]]) -> None:
+    """Refuse a stack that one reason leaves with less than half of its softmax attention: it is hardly the model."""
+    n_softmax = len(found.shapes) + sum(map(len, left_out.values()))
+    for reason, layers in left_out.items():
+        if len(layers) > n_softmax / 2:
+            raise EigenhouseError(
+                f"want the attention of most layers in {found.stack.prefix}, but {len(layers)} of {n_softmax} can't be "
+                f"measured, layer {layers[0]} first: {reason}. PARTIAL=1 measures the others"
+            )
 
 
 def _write_layers(bench: Workbench, found: ProvenStack, out: Writer) -> None:

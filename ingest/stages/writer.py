@@ -27,7 +27,7 @@ class StackFacts:
 
     name: of its folder · worst_error: of the gate, over all heads · model: the columns of `models` that its shape and
     config give · layouts: measured layer → how its factors lie in the module · latent: layer → the sides ('q', 'k')
-    that are products of several matrices.
+    that are products of several matrices · left_out: reason → layers with softmax attention that have no rows.
     """
 
     name: str
@@ -36,6 +36,7 @@ class StackFacts:
     model: dict[str, Any]
     layouts: dict[int, str]
     latent: dict[int, str]
+    left_out: dict[str, list[int]] = field(default_factory=dict)
 
 
 @dataclass
@@ -43,7 +44,8 @@ class Manifest:
     """What a finished stage left in its folder.
 
     expected: stack → table → rows that the shapes predict · files: stack → the tables that have a file, and whether
-    its rows are in the order of the key; '' stands for what belongs to no stack · stacks: by the gate alone.
+    its rows are in the order of the key; '' stands for what belongs to no stack · stacks, absent: by the gate alone;
+    the latter is what has softmax attention and no stack, path → reason.
     """
 
     expected: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -51,6 +53,7 @@ class Manifest:
     stacks: list[StackFacts] = field(default_factory=list)
     seconds: float = 0.0
     peak_rss_mb: float = 0.0
+    absent: dict[str, str] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         (folder / MANIFEST).write_text(json.dumps(asdict(self)))

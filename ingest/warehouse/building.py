@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 
 from eigenhouse import __version__, stopping
-from eigenhouse.errors import EigenhouseError
+from eigenhouse.errors import EigenhouseError, first_line
 from eigenhouse.ingest.warehouse import damage, migrations, sqlfiles
 
 Connection = duckdb.DuckDBPyConnection
@@ -170,7 +170,3 @@ def refusals(path: Path, outcome: str = "nothing was written") -> Iterator[None]
         if isinstance(error, duckdb.OutOfMemoryException):
             raise EigenhouseError(f"{path}: out of memory, {outcome}: {first_line(error)}") from error
         raise
-
-
-def first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]

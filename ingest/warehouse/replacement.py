@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import duckdb
 
-from eigenhouse.errors import EigenhouseError
+from eigenhouse.errors import EigenhouseError, first_line
 from eigenhouse.ingest.warehouse import sqlfiles
 from eigenhouse.ingest.warehouse.building import Connection
 from eigenhouse.ingest.warehouse.loads import StackLoad
@@ -58,7 +58,7 @@ class Replacement:
                 insert = statement("load/insert_rows", table=self.table, order=order)
                 self.con.execute(insert, {**self.model_key, "files": self.files})
             except duckdb.ConstraintException as error:
-                self._refuse("rows that the table allows", str(error).splitlines()[0])
+                self._refuse("rows that the table allows", first_line(error))
         return self.rows.found()
 
     def _refuse(self, wanted: str, came: str) -> NoReturn:

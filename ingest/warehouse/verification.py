@@ -9,8 +9,9 @@ from pathlib import Path
 
 import duckdb
 
+from eigenhouse.errors import first_line
 from eigenhouse.ingest.warehouse import blocks, checksums, damage, named, rollups, sqlfiles
-from eigenhouse.ingest.warehouse.building import Connection, first_line
+from eigenhouse.ingest.warehouse.building import Connection
 from eigenhouse.ingest.warehouse.rows import Rows
 
 Say = Callable[[str], None]

@@ -5,7 +5,8 @@
 --| which DuckDB packs. worst_conformance_error: the largest relative difference between a head's own attention \
 --| logits and those of its stored factors; null for an imported file. doubt: why its rows no longer count as proved, \
 --| with the stages in question where others do; null where all do. stale: stages whose numbers this program measures \
---| in another way since; `make ingest` renews just those."""
+--| in another way since; `make ingest` renews just those. left_out: layers with softmax attention that have no rows, \
+--| and why; layers of linear attention, or of none, don't count."""
 with
 
 conformances as (
@@ -67,6 +68,45 @@ stale_stages as (
         on ingested_stages.stage = program.name or starts_with(ingested_stages.stage, program.name || ':')
     where ingested_stages.version < program.version
     group by ingested_stages.model_key
+),
+
+unmeasured as (
+    select model_key, layer
+    from layers
+    where not is_measured and attention_kind in ('full', 'sliding', 'chunked')
+),
+
+reasons as (
+    -- the layer is the first number in a module's path; a variant's row has a space in its name
+    select
+        model_key,
+        try_cast(regexp_extract(module, '\.(\d+)(\.|$)', 1) as integer) as layer,
+        min_by(reason, length(module)) as reason
+    from skipped_modules
+    where stage = 'factors' and not contains(module, ' ')
+    group by all
+),
+
+left_out_by_reason as (
+    select
+        unmeasured.model_key,
+        coalesce(reasons.reason, 'no reason is known') as reason,
+        count(*) as n_layers
+    from unmeasured
+    left join reasons on unmeasured.model_key = reasons.model_key and unmeasured.layer = reasons.layer
+    group by all
+),
+
+left_out as (
+    select
+        left_out_by_reason.model_key,
+        string_agg(
+            format('{} of {} layers: {}', left_out_by_reason.n_layers, models.n_layers, left_out_by_reason.reason),
+            '; ' order by left_out_by_reason.n_layers desc, left_out_by_reason.reason
+        ) as left_out
+    from left_out_by_reason
+    inner join models on left_out_by_reason.model_key = models.model_key
+    group by left_out_by_reason.model_key
 )
 
 select
@@ -81,6 +121,7 @@ select
     sizes.bytes,
     conformances.worst_conformance_error,
     runs.ingested_at,
+    left_out.left_out,
     doubts.doubt,
     stale_stages.stale
 from models
@@ -89,4 +130,5 @@ left join sizes on models.model_key = sizes.model_key
 left join runs on models.model_key = runs.model_key
 left join doubts on models.model_key = doubts.model_key
 left join stale_stages on models.model_key = stale_stages.model_key
+left join left_out on models.model_key = left_out.model_key
 order by models.name, models.revision_order, models.model_id

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import duckdb
 
-from eigenhouse.errors import EigenhouseError
+from eigenhouse.errors import EigenhouseError, first_line
+from eigenhouse.ingest.sources import regular
 from eigenhouse.ingest.warehouse import blocks, damage, magic, migrations
-from eigenhouse.ingest.warehouse.building import SCHEMA_VERSION, Connection, build, first_line, refusals, schema_of
+from eigenhouse.ingest.warehouse.building import SCHEMA_VERSION, Connection, build, refusals, schema_of
 
 RETRY_SECONDS = 0.25
 
@@ -166,6 +167,7 @@ def _no_warehouse(path: Path) -> EigenhouseError:
 def _want_duckdb_file(path: Path) -> None:
     """Refuse by the magic bytes, since DuckDB would go on to open some other formats through extensions."""
     try:
+        regular.want(path)
         found = magic.begins(path)
     except OSError as error:
         raise EigenhouseError(f"cannot read {path}: {error.strerror}") from error
