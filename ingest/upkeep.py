@@ -7,16 +7,20 @@ from eigenhouse.ingest.runs import leftovers
 from eigenhouse.ingest.warehouse import backend, compaction, damage, named, removal, store, verification
 from eigenhouse.options import CleanCache, Compact, Remove, Verify
 
+NO_MODEL = "no model can be read: put back a copy of the file"
+
 
 def verify(options: Verify) -> None:
     """Look the warehouse over. Raises EigenhouseError where something is wrong with it."""
     path, model = options.warehouse, options.model or None
-    wrong = verification.damaged_blocks(path) if path.is_file() and not model else []
-    with store.reading(path) as con, damage.told(path):
-        found = verification.Verification(con, model).run()
-        commands = [named.command_to_replace(con, bad, path) for bad in found.bad]
-    faults = wrong + found.faults
-    for where, what in faults:
+    blocks = verification.damaged_blocks(path) if path.is_file() and not model else []
+    try:
+        with store.reading(path) as con:
+            found = verification.Verification(con, model).run()
+            commands = [named.command_to_replace(con, bad, path) for bad in found.bad]
+    except EigenhouseError as error:
+        raise EigenhouseError(str(error).replace(damage.WAY_OUT, NO_MODEL)) from error
+    for where, what in blocks + found.faults:
         _say(f"{where}: {what}")
     for command in dict.fromkeys(commands):
         _say(f"  {command}")
@@ -26,11 +30,18 @@ def verify(options: Verify) -> None:
             "an ingest with FORCE=1 writes them"
         )
     looked = f"{found.n_models} models, {found.n_rows:,} rows"
-    if faults:
-        advice = "the commands above measure them again" if commands else "put back a copy of the file"
-        names = f": {', '.join(found.bad)}" if found.bad else ""
-        raise EigenhouseError(f"{path} is damaged ({len(faults)} faults in {looked}){names}; {advice}")
+    if found.faults:
+        names = f" in {', '.join(found.bad)}" if found.bad else ""
+        raise EigenhouseError(f"{path} is damaged{names}, of {looked}; {_way_out(commands)}")
+    if blocks:
+        raise EigenhouseError(f"{path} is damaged, though every row of {looked} can be read; run `make compact`")
     _say(f"{path} is whole: {looked}, every one read and compared")
+
+
+def _way_out(commands: list[str]) -> str:
+    if not commands:
+        return "put back a copy of the file"
+    return "the commands above measure anew what is; where DuckDB can't take the old rows out, put back a copy"
 
 
 def remove(options: Remove) -> None:

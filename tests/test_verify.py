@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from bench import byte_flips
 from eigenhouse import __main__ as command_line
+from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.warehouse import blocks, checksums, store, verification
 
 MODELS = {"one": "grouped heads", "two": "encoder"}
@@ -153,7 +154,7 @@ def test_the_command_says_how_to_replace(whole, tmp_path):
     assert status == 1
     [command] = [line.strip() for line in lines if line.strip().startswith("make ingest ")]
     assert f"MODEL={whole.parent / 'one'} PROMPTS=" in command and command.endswith(f"WAREHOUSE={copy} FORCE=1")
-    assert lines[-1].startswith("error: ") and "is damaged" in lines[-1] and ": one;" in lines[-1]
+    assert lines[-1].startswith("error: ") and "is damaged in one, of 2 models" in lines[-1]
 
 
 def test_an_unknown_model_has_names_near(whole):
@@ -233,6 +234,30 @@ def test_an_ingest_looks_before_it_measures(whole, tmp_path, monkeypatch):
     monkeypatch.setattr("eigenhouse.ingest.exchange.imports.resolve", None, raising=False)
     status, [line] = run("ingest", "--model", whole.parent / "one", "--name", "new", "--warehouse", copy)
     assert status == 1 and "is damaged, nothing was begun: the block at byte" in line
+
+
+def test_by_force_it_is_enough_that_the_old_rows_can_go(whole, tmp_path, monkeypatch):
+    """The command that verify names; and where they can't, that is said before anything is measured."""
+    path = tmp_path / "warehouse.duckdb"
+    shutil.copy(whole, path)
+    byte_flips.flip(path, random.Random(1).randrange(byte_flips.HEADERS, path.stat().st_size))
+    store.want_whole(path, "one")
+    with pytest.raises(EigenhouseError, match="nothing was begun"):
+        store.want_whole(path)
+    unreadable = duckdb.IOException("IO Error: Corrupt database file: computed checksum")
+    monkeypatch.setattr(store, "delete_rows", lambda *_: (_ for _ in ()).throw(unreadable))
+    with pytest.raises(EigenhouseError, match="is damaged, nothing was begun: Corrupt database file"):
+        store.want_whole(path, "one")
+    store.want_whole(whole, "one")
+
+
+def test_verify_says_that_nothing_can_be_read(whole, tmp_path):
+    path = tmp_path / "warehouse.duckdb"
+    shutil.copy(whole, path)
+    with open(path, "r+b") as file:
+        file.truncate(byte_flips.HEADERS + 100_000)
+    status, lines = run("verify", "--warehouse", path)
+    assert status == 1 and len(lines) == 1 and "make verify" not in lines[0] and "put back a copy" in lines[0]
 
 
 @pytest.mark.parametrize(

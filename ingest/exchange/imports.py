@@ -40,6 +40,8 @@ def import_file(options: Ingest) -> dict[str, int]:
     started_at = datetime.now(UTC)
     options.check()
     backend.of(options.warehouse).want_place(options.warehouse)
+    if not options.force:
+        store.want_whole(options.warehouse)
     path, name = _located(options)
     found = files.read(path, options.operator)
     stage = declared("exchange")["import:spectra" if isinstance(found, SpectraFile) else "import:grams"]

@@ -33,6 +33,8 @@ def ingest(options: Ingest) -> dict[str, int]:
     started_at = datetime.now(UTC)
     options.check()
     backend.of(options.warehouse).want_place(options.warehouse)
+    if not options.force:
+        store.want_whole(options.warehouse)
     if options.operator:
         raise EigenhouseError(f"OPERATOR goes with a measurement .json; got OPERATOR={options.operator} for a model")
     prompts = read_prompts(options.prompts or STANDARD)
@@ -43,6 +45,8 @@ def ingest(options: Ingest) -> dict[str, int]:
         trust_remote_code=options.trust_remote_code,
         say=console.say,
     )
+    if options.force:
+        store.want_whole(options.warehouse, source.model_id, wait_seconds=options.wait)
     plan = Plan(options, source, weights_sha256(source, anew=options.force), prompts)
     due = plan.due()
     if not due:

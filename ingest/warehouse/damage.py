@@ -17,6 +17,7 @@ SIGNS = re.compile(
 # errors that no question, row or full disk brings about
 ALWAYS = (duckdb.SerializationException, duckdb.InternalException, duckdb.FatalException)
 LONGEST = 160
+WAY_OUT = "`make verify` says which models are, or put back a copy of the file"
 
 
 def is_damage(error: duckdb.Error) -> bool:
@@ -30,7 +31,7 @@ def line(path: Path, what: object, outcome: str = "") -> EigenhouseError:
     """outcome: what became of the work, where some was begun."""
     return EigenhouseError(
         f"{path} is damaged{f', {outcome}' if outcome else ''}: {short(what)} (a failing disk, or a copy cut short?); "
-        "`make verify` says which models are, or put back a copy of the file"
+        + WAY_OUT
     )
 
 

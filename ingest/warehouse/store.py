@@ -12,7 +12,7 @@ from pathlib import Path
 
 from eigenhouse import stopping
 from eigenhouse.errors import EigenhouseError
-from eigenhouse.ingest.warehouse import checksums, damage, rollups, sqlfiles
+from eigenhouse.ingest.warehouse import blocks, checksums, damage, rollups, sqlfiles
 from eigenhouse.ingest.warehouse.backend import WAIT_SECONDS, Say, of, say_on_stderr
 from eigenhouse.ingest.warehouse.building import SCHEMA_VERSION, Connection, refusals, transaction
 from eigenhouse.ingest.warehouse.loads import Entry, StackLoad
@@ -35,6 +35,7 @@ __all__ = [
     "size",
     "stack_ids",
     "up_to_date",
+    "want_whole",
     "writing",
 ]
 
@@ -92,6 +93,22 @@ def bring_up_to_date(path: Path, *, wait_seconds: float = WAIT_SECONDS, say: Say
     """Whether there is a warehouse to read, as `up_to_date` opens it."""
     with up_to_date(path, wait_seconds=wait_seconds, say=say) as con:
         return con is not None
+
+
+def want_whole(path: Path, replaced: str | None = None, *, wait_seconds: float = WAIT_SECONDS) -> None:
+    """Refuse a damaged file before anything is measured, by the checksums of its blocks.
+
+    replaced: a checkpoint whose rows may be what is damaged; then it is enough that they can be taken out.
+    """
+    places = blocks.damaged(path) if path.is_file() else []
+    if places and replaced is None:
+        raise damage.line(path, blocks.in_words(places), "nothing was begun")
+    if places and replaced:
+        with of(path).writing(path, wait_seconds, say_on_stderr) as con, damage.told(path, "nothing was begun"):
+            con.begin()
+            for [model_key] in con.execute("select model_key from models where checkpoint = ?", [replaced]).fetchall():
+                delete_rows(con, model_key)
+            con.rollback()
 
 
 def ingested(con: Connection, model_id: str) -> tuple[str | None, dict[str, Entry]]:

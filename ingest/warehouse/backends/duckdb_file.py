@@ -11,7 +11,7 @@ import duckdb
 
 from eigenhouse.errors import EigenhouseError, first_line
 from eigenhouse.ingest.sources import regular
-from eigenhouse.ingest.warehouse import blocks, damage, magic, migrations
+from eigenhouse.ingest.warehouse import damage, magic, migrations
 from eigenhouse.ingest.warehouse.building import SCHEMA_VERSION, Connection, build, refusals, schema_of
 
 RETRY_SECONDS = 0.25
@@ -20,11 +20,9 @@ Say = Callable[[str], None]
 
 
 def want_place(path: Path) -> None:
-    """Refuse a file that can't be made or written where it is wanted, or is damaged."""
+    """Refuse a file that can't be made or written where it is wanted."""
     if not os.access(path.absolute().parent, os.W_OK):
         raise EigenhouseError(f"want a folder to write {path} in; it doesn't exist, or is read-only")
-    if path.is_file() and (places := blocks.damaged(path)):
-        raise damage.line(path, blocks.in_words(places), "nothing was begun")
 
 
 def n_bytes(path: Path) -> int:
