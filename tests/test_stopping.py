@@ -23,6 +23,14 @@ BUSY = 'import hashlib; print("here", flush=True); hashlib.pbkdf2_hmac("sha256",
 WATCH = 'import os, time; from eigenhouse import stopping; stopping.watch(); stopping.kept("stopped; all is kept")'
 
 
+@pytest.fixture(autouse=True)
+def heeded():
+    """A shell's & has SIGINT ignored, which children inherit."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def started(*words, **named):
     named |= {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([sys.executable, *map(str, words)], **named)

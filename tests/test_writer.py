@@ -1,5 +1,6 @@
 """How rows reach the disk, and where a stage's work runs: the writer, the engines and the inputs, without a model."""
 
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -145,6 +146,21 @@ def test_a_stage_that_fails_leaves_no_manifest(tmp_path):
         assert folder.is_finished("mine")
         assert folder.manifest("mine").files == {"cross": {"conformance": True}}
         assert [path.name for path in folder.path("mine").iterdir() if path.is_dir()] == ["cross"]
+
+
+def test_a_removal_that_is_killed_leaves_nothing_that_passes_for_finished(tmp_path, monkeypatch):
+    """Killed among a stage's files; the next run measures the stage again, in the same place."""
+    with RunFolder(tmp_path, {"mine": "mark"}) as folder:
+        with folder.writing(STAGE):
+            pass
+        (folder.path("mine") / "left.parquet").touch()
+        with monkeypatch.context() as patched:
+            patched.setattr(shutil, "rmtree", lambda *_, **__: None)
+            folder.remove()
+        assert not folder.is_finished("mine")
+        with folder.writing(STAGE):
+            pass
+        assert folder.is_finished("mine") and not (folder.path("mine") / "left.parquet").exists()
 
 
 def test_a_finished_stage_is_what_a_load_replaces(tmp_path):

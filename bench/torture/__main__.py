@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -56,6 +57,7 @@ ROWS: dict[str, Row] = {
 
 def main() -> None:
     arguments = _arguments()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & has it ignored, and children inherit that
     found = page.results()
     for name in [] if arguments.page else arguments.rows.split(","):
         started = time.monotonic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ from bench.torture.subject import Subject
 
 
 def main(has_disk: bool) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & has it ignored, and children inherit that
     with ExitStack() as stack:
         disk = stack.enter_context(disks.small_disk()) if has_disk else None
         folder = disk.parent if disk else Path(stack.enter_context(tempfile.TemporaryDirectory()))

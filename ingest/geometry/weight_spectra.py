@@ -11,6 +11,7 @@ from eigenhouse.ingest.geometry.heads import Array
 
 MARGIN = 1e3  # of the Gram's rounding that its smallest eigenvalue must exceed: half of it is σ's relative error
 BLOCK = 64, 512  # columns of a Gram that are made at a time, at least and at most
+WIDTH = 32  # what their number is a multiple of: a GEMM sums the columns at an odd edge in another order
 ROWS = 4096  # of a matrix that are held in another dtype at a time
 
 
@@ -18,10 +19,10 @@ def gram(weight: Array, dtype: torch.dtype = torch.float64, device: torch.device
     """Wᵀ W (columns, columns) of a weight (rows, columns), its products and sums in `dtype`.
 
     Blocks above the diagonal are made once and mirrored: half the work of a full product. Memory: the Gram, and ROWS
-    rows in `dtype`.
+    rows in `dtype`. The CPU gives the same bits with any number of threads where the columns are a multiple of 16.
     """
     n_rows, n_columns = weight.shape
-    block = min(max(BLOCK[0], -(-n_columns // (4 * n_threads()))), BLOCK[1])
+    block = min(max(BLOCK[0], -(-n_columns // (4 * n_threads() * WIDTH)) * WIDTH), BLOCK[1])
     whole = torch.zeros(n_columns, n_columns, dtype=dtype, device=device)
     for start in range(0, n_rows, ROWS):
         rows = torch.as_tensor(weight[start : start + ROWS]).to(device).to(dtype)

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.runs.provenance import peak_rss_mb
 from eigenhouse.ingest.stages.declaration import Stage
-from eigenhouse.ingest.stages.writer import Manifest, Writer
+from eigenhouse.ingest.stages.writer import MANIFEST, Manifest, Writer
 from eigenhouse.ingest.warehouse import sqlfiles
 from eigenhouse.ingest.warehouse.loads import StagedTable
 
@@ -53,7 +53,7 @@ class RunFolder:
         return self.root / f"{stage.replace(':', '-')}-{self.marks[stage]}"
 
     def is_finished(self, stage: str) -> bool:
-        return self.path(stage).is_dir()
+        return (self.path(stage) / MANIFEST).is_file()
 
     @contextmanager
     def writing(self, stage: Stage) -> Iterator[Writer]:
@@ -67,6 +67,7 @@ class RunFolder:
         out.manifest.seconds = round(time.monotonic() - started, 3)
         out.manifest.peak_rss_mb = round(peak_rss_mb() or 0, 1)
         out.manifest.write(partial)
+        shutil.rmtree(self.path(stage.name), ignore_errors=True)  # what a removal left that was killed
         partial.rename(self.path(stage.name))
 
     def manifest(self, stage: str) -> Manifest:
@@ -97,4 +98,7 @@ class RunFolder:
         return shared
 
     def remove(self) -> None:
+        """The manifests first: killed in the midst of it, nothing that is half there passes for finished."""
+        for manifest in self.root.glob(f"*/{MANIFEST}"):
+            manifest.unlink()
         shutil.rmtree(self.root, ignore_errors=True)

@@ -1,0 +1,48 @@
+"""`make torture` in short: a full disk, kills, signals and a crowd, each on one warehouse of a tiny model."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+from bench.torture import page
+from bench.torture.disks import UNSHARED
+from bench.torture.kills import Kill, summed_up
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def can_mount():
+    """Whether this machine gives a process namespaces of its own, in which to mount a small disk."""
+    try:
+        return subprocess.run([*UNSHARED, "true"], capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+def test_a_warehouse_survives_a_few_of_each():
+    """Each kill leaves the old rows or the new ones, each next ingest completes: the bench fails where one doesn't."""
+    has_disk = can_mount()
+    command = [*(UNSHARED if has_disk else []), sys.executable, "-m", "bench.torture.short", *(["disk"] * has_disk)]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["full"][:1] == ["full"] * has_disk
+    assert {*found["left"]} <= {"old", "new", None} and len(found["left"]) == 3
+    assert found["crowd"]["failures"] == [] and min(found["crowd"]["loads"], found["crowd"]["reads"]) > 0
+
+
+def test_the_figures_say_what_was_tried():
+    kills = [
+        Kill("load", "SIGKILL", "load", "new", 0.1),
+        Kill("whole", "SIGINT", "spectra", "old", 0.7),
+        Kill("cold", "SIGTERM", "spectra", "old", 0.3),
+    ]
+    result = summed_up(kills) | {"failures": [], "took": 90, "machine": "m", "measured_at": "today", "code": "c"}
+    text = page.figures({"kills": result, "fuzz": result | {"not_run": "there is no bench.fuzz"}})
+    assert "3 ingests ended from outside" in text and "the old rows 2 times, all of the new ones 1 times" in text
+    assert "| spectra | 0.70 |" in text and "not run: there is no bench.fuzz" in text
+    assert result["signals"] == Counter(SIGKILL=1, SIGINT=1, SIGTERM=1)
