@@ -328,7 +328,7 @@ def test_a_question_without_end_is_ended(folder, own_cache):
         start = time.monotonic()
         with pytest.raises(EigenhouseError, match="no answer after 0.5 s of waiting; TIMEOUT="):
             list(apart.parts(question(folder, sql), 0.5))
-        assert time.monotonic() - start < 10
+        assert time.monotonic() - start < 20
 
 
 def test_a_question_too_large_is_refused(asked, folder, monkeypatch):
@@ -377,7 +377,7 @@ def is_running(pid):
 
 
 def until(met):
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while not met() and time.monotonic() < end:
         time.sleep(0.02)
     assert met()
@@ -398,6 +398,6 @@ def test_no_question_outlives_its_caller(folder, own_cache, name):
         start = time.monotonic()
         until(lambda: not is_running(asked))
         process.wait(10)
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 5  # some tens of milliseconds, where the machine is free
     assert process.returncode != 0
     assert list((own_cache / "spilled").iterdir()) == []
