@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from eigenhouse import __main__ as command_line
-from eigenhouse.analyses.answers import apart, lockdown, statements
+from eigenhouse.analyses.answers import apart, lockdown
 from eigenhouse.analyses.answers.question import Question
 from eigenhouse.errors import EigenhouseError
 
@@ -223,17 +223,6 @@ def test_a_pivot_says_how_it_can_be_asked(asked):
         assert status == 1 and "pivot … on column in (…)" in err
 
 
-def test_no_statement_that_acts_is_a_question():
-    """Of all kinds of statements that DuckDB has, by a sentence each: SELECT and EXPLAIN, and nothing else."""
-    with duckdb.connect() as con:
-        for sql in [sql for some in HOSTILE.values() for sql in some]:
-            try:
-                found = statements.reading(con, sql)
-            except (EigenhouseError, duckdb.Error):
-                continue
-            assert {each.type for each in found} <= {statements.SELECT, statements.EXPLAIN}
-
-
 # --- what a user needs ---
 
 
@@ -328,7 +317,7 @@ def test_a_question_without_end_is_ended(folder, own_cache):
         start = time.monotonic()
         with pytest.raises(EigenhouseError, match="no answer after 0.5 s of waiting; TIMEOUT="):
             list(apart.parts(question(folder, sql), 0.5))
-        assert time.monotonic() - start < 10
+        assert time.monotonic() - start < 20
 
 
 def test_a_question_too_large_is_refused(asked, folder, monkeypatch):
@@ -377,7 +366,7 @@ def is_running(pid):
 
 
 def until(met):
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while not met() and time.monotonic() < end:
         time.sleep(0.02)
     assert met()
@@ -398,6 +387,6 @@ def test_no_question_outlives_its_caller(folder, own_cache, name):
         start = time.monotonic()
         until(lambda: not is_running(asked))
         process.wait(10)
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 5  # some tens of milliseconds, where the machine is free
     assert process.returncode != 0
     assert list((own_cache / "spilled").iterdir()) == []

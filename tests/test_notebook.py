@@ -48,6 +48,18 @@ def test_types_survive(house):
     assert house.sql("select sum(n) as total from (values (1), (2)) as t(n)").item() == 3
 
 
+@pytest.mark.apart
+def test_a_notebook_outlives_its_questions(house, tmp_path):
+    """They are asked in a process of their own: types come through it, and what acts is refused there."""
+    found = house.sql("select sum(1) as huge, [0.5::float] as list, 'x'::enum('x') as kind, $k as k", k=3)
+    assert found.select("huge", "list", "k").rows() == [(1, [0.5], 3)]
+    assert (found.schema["huge"], found.schema["list"]) == (pl.Int128, pl.List(pl.Float32))
+    with pytest.raises(EigenhouseError, match="want one question"):
+        house.sql(f"copy (select 1) to '{tmp_path / 'out.csv'}'")
+    assert list(tmp_path.iterdir()) == []
+    assert len(house.query("entropy_regression")) > 0
+
+
 def test_two_columns_of_one_name_are_told_apart(house):
     assert house.sql("select 1 as n, 2 as n").columns == ["n", "n_1"]
 
