@@ -69,9 +69,10 @@ def test_a_trial_knows_a_fault(outcome, fault):
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        ({"num_hidden_layers": 1001}, "at most 1,000 as num_hidden_layers"),
+        ({"num_hidden_layers": 301}, "at most 300 as num_hidden_layers"),
         ({"text_config": {"n_layer": 10**5}}, "text_config.n_layer"),
         ({"depths": [2, 10**5]}, "as depths"),
+        ({"depths": [2] * 10**5}, "as depths"),
         ({"num_local_experts": 4097}, "at most 4,096 as num_local_experts"),
         ({"attention_types": [[["global"], 10**9]]}, "attention_types"),
         ({"hidden_size": -(2**60)}, "hidden_size"),

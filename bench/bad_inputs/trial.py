@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench.bad_inputs.case import Case
 
-MOST_SECONDS, MOST_BYTES = 20.0, 1_500_000_000
+MOST_SECONDS, MOST_WAITED, MOST_BYTES = 20, 120.0, 1_500_000_000  # of a processor, and on the clock
 PRELOADED = ("eigenhouse.__main__", "eigenhouse.ingest.command", "eigenhouse.ingest.capture.workbench",
              "eigenhouse.ingest.stages.factors", "eigenhouse.ingest.exchange.imports", "gguf", "duckdb",
              "transformers.models.llama.modeling_llama")  # fmt: skip
@@ -93,6 +93,7 @@ def _child(case: Case, folder: Path, warehouse: Path, said: Path) -> None:
         os.dup2(null, 0), os.dup2(opened, 1), os.dup2(opened, 2)
         resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_CPU, (MOST_SECONDS, MOST_SECONDS))
         sys.argv = ["eigenhouse", "ingest", *words]
         import_module("eigenhouse.__main__").main()
     except SystemExit as ending:
@@ -111,8 +112,9 @@ def _waited(process: int) -> tuple[int | None, float, resource.struct_rusage]:
         ended, status, usage = os.wait4(process, os.WNOHANG)
         seconds = time.monotonic() - started
         if ended:
-            return os.waitstatus_to_exitcode(status), seconds, usage
-        if seconds > MOST_SECONDS:
+            status = os.waitstatus_to_exitcode(status)
+            return None if status in (-signal.SIGXCPU, -signal.SIGKILL) else status, seconds, usage
+        if seconds > MOST_WAITED:
             os.kill(process, signal.SIGKILL)
             _, _, usage = os.wait4(process, 0)
             return None, seconds, usage

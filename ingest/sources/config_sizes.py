@@ -13,7 +13,7 @@ from eigenhouse.errors import EigenhouseError, shortened
 LAYERS = re.compile(r"(^|_)(layers?|depths?|blocks|stages|repeats)$")
 EXPERTS = re.compile(r"(^|_)experts$")
 UNBOUNDED = re.compile(r"limit|max|min|clip|clamp|range")  # some models have no limit, and say so by infinity
-SHARED = 1000  # layers or experts that may share their weights: as many modules are soon built
+SHARED = 256  # layers or experts that may share their weights: as many modules are soon built
 IN_A_LIST = 10**7  # token ids, sizes of images: larger numbers in lists are counts of something that is made
 LARGEST = 2**53  # what JSON's other readers hold exactly; no size or base of a rotation comes near
 
@@ -44,11 +44,12 @@ def check(path: Path, config: dict[str, Any], n_tensors: int, largest: int) -> N
 
 
 def _numbers(value: Any, field: str = "", is_listed: bool = False) -> Iterator[tuple[str, int | float, bool]]:
-    """Every number of a config: the path of its field, and whether it stands in a list."""
+    """Every number of a config, lengths of lists too: the path of its field, and whether it belongs to a list."""
     if isinstance(value, dict):
         for name, inner in value.items():
             yield from _numbers(inner, f"{field}.{name}" if field else name)
     elif isinstance(value, list):
+        yield field, len(value), True
         for inner in value:
             yield from _numbers(inner, field, True)
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
