@@ -15,7 +15,8 @@ import duckdb
 
 from eigenhouse.ingest.warehouse import sqlfiles
 
-LEFT_OUT = ("ingest_runs", "ingested_stages", "warehouse_info")  # who ran what, and when
+# who ran what and when, and what follows from that
+LEFT_OUT = ("ingest_runs", "ingested_stages", "table_checksums", "warehouse_info")
 UNCOMPARED = {"max_rel_error", "witness_max_rel_error"}  # rounding itself: the gate holds it below 1e-3
 CHOSEN = {"other_layer", "other_head", "is_degenerate"}
 MOST_CHOSEN = 1e-3  # share of the rows in which a choice may be another

@@ -13,14 +13,13 @@ from pathlib import Path
 
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
-from bench import random_checkpoint
+from bench import random_checkpoint, same_rows
 from bench.torture.forks import Child, fork, program, warm_up
 from eigenhouse.ingest.runs.run import Run
 from eigenhouse.ingest.warehouse import sqlfiles, store
 
 SEEDS = (1, 2)
 PROMPTS = "The head of the snake.\nA heap of sand is not a number."
-UNCOMPARED = {"ingest_runs", "ingested_stages", "warehouse_info"}  # who ran what, and when
 NAMES = {"model_key", "model_id", "name", "checkpoint"}  # of a model, which several writers each have one of
 
 
@@ -154,7 +153,7 @@ def rows_in(warehouse: Path) -> dict[str, str]:
             columns = ", ".join(f"{table}.{name}" for name in header["columns"] if name not in NAMES)
             is_named = "model_key" in header["columns"]
             whose, join = ("model_id", "join models using (model_key)") if is_named else ("''", "")
-            if table not in UNCOMPARED:
+            if table not in same_rows.LEFT_OUT:
                 counted = f"count(*), sum(hash({columns}))::varchar"
                 source = table if table == "models" else f"{table} {join}"
                 for model, *found in con.execute(f"select {whose}, {counted} from {source} group by 1").fetchall():
