@@ -51,14 +51,11 @@ TOO_LARGE = f"takes over {SECONDS} s or {BYTES / 2**30:.0f} GB"
 WAREHOUSE = "warehouse.duckdb"
 TOLERANCE = 1e-3  # of a head's largest σ: the reading by basis vectors is float32
 NAMED = """
-    albert apertus arcee bart bert bloom clip clip_text_model clip_vision_model cohere cohere2 deberta-v2
-    deepseek_v2 deepseek_v3 distilbert electra ernie4_5 exaone4 falcon+multi_query falcon+neither falcon+new_decoder
-    gemma gemma2 gemma3_text gemma4_text glm glm4 gpt2 gpt_bigcode gpt_neo gpt_neox gpt_oss gptj granite helium
-    hunyuan_v1_dense lfm2 llama llama4_text mbart mistral mixtral modernbert mpnet mpt nemotron olmo olmo2 olmo3 opt
-    persimmon phi phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_5_text qwen3_moe qwen3_next roberta seed_oss siglip
-    siglip_vision_model smollm3 stablelm starcoder2 t5 vit whisper xglm xlm-roberta internvl_vision
-    mlcd_vision_model moshi pixtral roformer axk2 chameleon diffllama longcat_flash qwen2_vl_text qwen3_vl
-    sam_vision_model siglip2 zamba
+    albert bart bert bloom cohere2 deberta-v2 deepseek_v2 deepseek_v3 distilbert falcon+multi_query
+    falcon+neither falcon+new_decoder gemma2 gemma3_text glm gpt2 gpt_bigcode gpt_neo gpt_neox
+    gpt_oss gptj helium lfm2 llama llama4_text mixtral modernbert mpnet mpt olmo2 opt persimmon phi phi3 qwen2
+    qwen3 qwen3_5_text qwen3_moe qwen3_next roberta siglip stablelm t5 vit whisper moshi pixtral roformer axk2
+    chameleon longcat_flash qwen2_vl_text qwen3_vl sam_vision_model zamba
 """
 TYPES = NAMED.split()
 Head = tuple[str, str, int, int]  # stack, operator, layer, head
@@ -67,7 +64,7 @@ Answer = dict[str, Any]  # verdict, layouts, n_heads, worst, why (a list), secon
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("types", nargs="*", default=TYPES, help="model types to try; the best known without")
+    parser.add_argument("types", nargs="*", default=TYPES, help="model types to try; well known ones without")
     parser.add_argument("--all", action="store_true", help="every type that has a bare model, some hundreds")
     parser.add_argument("--jobs", type=int, default=1, help="types at a time")
     parser.add_argument("--json", action="store_true", help="a line of JSON a type in place of the table's rows")

@@ -1,4 +1,4 @@
-"""A few of each on one warehouse, for `make test`: full disks, kills, a crowd. Prints what came of it as JSON."""
+"""A few of each on one warehouse, for `make test`: a full disk, kills, a crowd. Prints what came of it as JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def main(has_disk: bool) -> None:
         disk = stack.enter_context(disks.small_disk()) if has_disk else None
         folder = disk.parent if disk else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         subject = Subject(folder / "subject", disk)
-        full = [*disks.filled(subject, disk, "load", 2)] if disk else []
+        full = [*disks.filled(subject, disk, "load", 1)] if disk else []
         killer = kills.Killer(subject, 7)
         hits = [killer.kill("load", name) for name in ("SIGKILL", "SIGINT", "SIGTERM")]
         crowded = crowd.run(subject, 1, 1)
