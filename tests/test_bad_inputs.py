@@ -18,12 +18,12 @@ from eigenhouse.visible import visible
 
 ROOT = Path(__file__).parent.parent
 TRIED = (  # one of each reader's
-    "config: num_hidden_layers 10^9", "config: hidden_size half", "config: a llama and no more",
+    "config: num_hidden_layers 10^9", "config: a llama and no more",
     "config: heads that don't divide", "config: model_type with control", "config file: lists 10,000",
-    "safetensors: a header of 2^63", "safetensors: a tensor 10,000", "safetensors: offsets that overlap",
-    "index: an absolute", "index file: lists", "bin: code within", "gguf: block_count 2^32-1",
-    "gguf: an alignment of 0", "gguf: a list of 2^63 texts", "gguf: a tensor off its", "config is a device",
-    "index is a socket", "warehouse is a fifo", "prompts: a NUL escaped", "measurement: layers of 2^70",
+    "safetensors: a header of 2^63", "safetensors: offsets that overlap",
+    "index: an absolute", "bin: code within", "gguf: block_count 2^32-1",
+    "gguf: a list of 2^63 texts", "config is a device",
+    "index is a socket", "warehouse is a fifo", "measurement: layers of 2^70",
 )  # fmt: skip
 
 

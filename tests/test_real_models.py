@@ -21,7 +21,7 @@ from eigenhouse.ingest.warehouse import store
 def warehouse(tmp_path_factory):
     """The default model's static geometry, and the packaged encoder with its attention on the standard prompts."""
     path = tmp_path_factory.mktemp("real") / "warehouse.duckdb"
-    for arguments in (["--static-only"], ["--model", "minilm-l6"]):
+    for arguments in (["--static-only", "--no-weights"], ["--model", "minilm-l6"]):
         told = [*arguments, "--warehouse", str(path), "--force"]
         result = CliRunner().invoke(command_line.app, ["ingest", *told], catch_exceptions=False)
         assert result.exit_code == 0, result.output

@@ -77,7 +77,12 @@ def batches(reader: Any) -> Iterator[Any]:
 
 
 def said(error: Exception) -> str:
-    """DuckDB's words, without Arrow's around them where rows came through it, or advice on settings, all locked."""
+    """DuckDB's words, without Arrow's around them where rows came through it, or advice on settings, all locked.
+
+    Where one thread meets an error and the others are interrupted for it, DuckDB may tell of either.
+    """
+    if "INTERRUPT Error" in str(error):
+        return "a part of the question failed, and DuckDB doesn't say which: ask again, or for fewer rows"
     return ADVICE.sub("; ask for fewer rows or columns", str(error).rsplit("IOError: ")[-1].rstrip(), count=1)
 
 
