@@ -20,7 +20,7 @@ from bench.torture import crowd, disks, kills, page, stops
 from bench.torture.subject import Subject
 
 Row = Callable[[Path, bool], dict[str, Any]]
-MINUTES = {"kills": 13.0, "crowd": 5.0, "fuzz": 10.0}  # at most, of the long forms: some of them run side by side
+MINUTES = {"kills": 13.0, "crowd": 5.0, "fuzz": 10.0}  # at most, of the long forms
 
 
 def _kills(folder: Path, is_short: bool) -> dict[str, Any]:
@@ -58,7 +58,7 @@ ROWS: dict[str, Row] = {
 def main() -> None:
     arguments = _arguments()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & has it ignored, and children inherit that
-    found = page.results()
+    failed = False
     for name in [] if arguments.page else arguments.rows.split(","):
         started = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
@@ -66,10 +66,12 @@ def main() -> None:
         result |= {"took": round(time.monotonic() - started), "machine": machine.name(), "code": revision.name_of()}
         result["measured_at"] = time.strftime("%Y-%m-%d")
         print(f"{name}: {page.line(name, result)}", *result.get("failures", ()), sep="\n", flush=True)
-        found |= {name: result}
-    if not arguments.short:
-        page.keep(found)
-    sys.exit(any(result.get("failures") for result in found.values()))
+        failed |= bool(result.get("failures"))
+        if not arguments.short:
+            page.keep(page.results() | {name: result})  # after each: minutes lie behind it
+    if arguments.page:
+        page.keep(page.results())
+    sys.exit(failed)
 
 
 def _command(module: str, *words: str) -> dict[str, Any]:
