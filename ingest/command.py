@@ -29,7 +29,9 @@ def ingest(options: Ingest) -> None:
     options = replace(options, model=options.model or catalog.default())
     engine(options.engine)  # refused, if there is none of that name, before anything is fetched
     try:
-        for revision in _revisions(options):
+        for number, revision in enumerate(_revisions(options)):
+            if number:
+                stopping.kept(BETWEEN_REVISIONS)
             one = replace(options, revision=revision)
             if options.model.endswith(".json"):
                 from eigenhouse.ingest.exchange.imports import import_file  # late: it brings polars
@@ -37,7 +39,6 @@ def ingest(options: Ingest) -> None:
                 import_file(one)
             else:
                 run.ingest(one)
-            stopping.kept(BETWEEN_REVISIONS)
     except OSError as error:
         raise _of_a_file(error) from error
     except MemoryError as error:

@@ -13,8 +13,10 @@ import watched_connection
 
 from bench import tiny_warehouse
 from eigenhouse import stopping
+from eigenhouse.ingest import command
+from eigenhouse.ingest.runs import run
 from eigenhouse.ingest.warehouse import building, store
-from eigenhouse.options import VERBS
+from eigenhouse.options import VERBS, Ingest
 
 ROOT = Path(__file__).resolve().parent.parent
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -157,3 +159,13 @@ def test_a_load_says_what_is_kept(tmp_path, monkeypatch):
     assert {line for word, line in told if word in ("delete", "insert")} == {kept}
     assert {line for word, line in told if word == "commit"} == {building.IN_COMMIT}
     assert told[-1] == ("checkpoint", store.LOADED)
+
+
+def test_revisions_before_are_spoken_of_where_there_are_any(monkeypatch):
+    said = []
+    monkeypatch.setattr(run, "ingest", lambda options: said.append(stopping._kept))
+    for revisions, wanted in (("one,two", ["", command.BETWEEN_REVISIONS]), ("one", [""])):
+        monkeypatch.setattr(stopping, "_kept", "")
+        command.ingest(Ingest(model="a", revisions=revisions))
+        assert (said, stopping._kept) == (wanted, wanted[-1])
+        said.clear()

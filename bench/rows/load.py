@@ -37,6 +37,12 @@ def _measured(setting: Setting) -> dict[str, tuple[float, float, str]]:
 
 
 ROWS = (
-    Row("load_seconds", "load of 20M rows, checks and checksum", "DuckDB's COPY of the same Parquet", seconds, at_most=1.5),
+    Row(
+        "load_seconds",
+        "load of 20M rows, checks and checksum",
+        "DuckDB's COPY of the same Parquet",
+        seconds,
+        at_most=1.5,
+    ),
     Row("load_bytes", "size of the loaded rows", "6 bytes a row", size, at_most=1),
 )

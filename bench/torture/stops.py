@@ -16,6 +16,7 @@ from eigenhouse.options import VERBS
 STATUS = {"SIGINT": 130, "SIGTERM": 143}
 MOST = 2.0  # seconds
 MOMENTS = (0.1, 0.4, 1.0, 2.5)  # seconds after the start
+ELSEWHERE = ("query", "queries", "remove", "clean-cache")  # with words of their own, or over once it has removed
 ENDLESS = {
     "rows": "with recursive every(n) as (select 1 union all select n + 1 from every) select max(n) from every",
     "join": "select count(*) from range(10000000) a, range(10000000) b where hash(a.range) = hash(b.range + 1)",
@@ -53,9 +54,10 @@ def commands(warehouse: Path, model: str, checkpoint: Path, folder: Path) -> dic
         "export": ["--model", model, "--out", str(folder / "export")],
         "ingest": ["--model", str(checkpoint), "--name", "stopped", "--force"],
     }
-    told = {verb: [verb, *own.get(verb, [])] for verb in VERBS if verb not in ("query", "queries")}
+    told = {verb: [verb, *own.get(verb, [])] for verb in VERBS if verb not in ELSEWHERE}
     told |= {f"query, {name}": ["query", "--sql", sql, "--format", "csv"] for name, sql in ENDLESS.items()}
-    return {verb: [*words, "--warehouse", str(warehouse)] for verb, words in told.items()}
+    asked = {verb: [*words, "--warehouse", str(warehouse)] for verb, words in told.items()}
+    return asked | {"clean-cache": ["clean-cache"]}
 
 
 def stopped(words: list[str], name: str, moment: float, folder: Path) -> tuple[float, int, str]:
