@@ -64,17 +64,20 @@ stored-forms: $(READY)   ## a tiny model in every form that weights are stored i
 dictionary: $(READY)   ## docs/dictionary.md, from the headers of tables, views and macros
 	@$(RUN) -m bench.dictionary
 
-test: lint   ## what CI runs: lint, then every test
-	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+test: $(READY)   ## what CI runs: lint beside every test
+	@($(LINT)) & linting=$$!; \
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder; \
+	tested=$$?; wait $$linting && exit $$tested
+
+lint: $(READY)   ## ruff and mypy
+	@$(LINT)
 
 # mypy sees the rooms as they are installed, since it can't follow what eigenhouse/__init__.py does in a checkout
 SEEN = .mypy_cache/installed
-lint: $(READY)   ## ruff and mypy
-	@$(RUN) -m ruff check
-	@$(RUN) -m ruff format --check
-	@rm -rf $(SEEN) && mkdir -p $(SEEN)/eigenhouse
-	@ln -s $(CURDIR)/eigenhouse/*.py $(CURDIR)/ingest $(CURDIR)/analyses $(SEEN)/eigenhouse && ln -s $(CURDIR)/bench $(SEEN)
-	@cd $(SEEN) && $(abspath $(RUN)) -m mypy --config-file $(CURDIR)/pyproject.toml --cache-dir ..
+LINT = $(RUN) -m ruff check && $(RUN) -m ruff format --check && rm -rf $(SEEN) && mkdir -p $(SEEN)/eigenhouse && \
+	ln -s $(CURDIR)/eigenhouse/*.py $(CURDIR)/ingest $(CURDIR)/analyses $(SEEN)/eigenhouse && \
+	ln -s $(CURDIR)/bench $(SEEN) && cd $(SEEN) && \
+	$(abspath $(RUN)) -m mypy --config-file $(CURDIR)/pyproject.toml --cache-dir ..
 
 clean:   ## remove .venv and caches; the warehouse and downloaded models stay
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache

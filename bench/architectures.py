@@ -51,10 +51,8 @@ TOO_LARGE = f"takes over {SECONDS} s or {BYTES / 2**30:.0f} GB"
 WAREHOUSE = "warehouse.duckdb"
 TOLERANCE = 1e-3  # of a head's largest σ: the reading by basis vectors is float32
 NAMED = """
-    albert bart bert bloom deberta-v2 deepseek_v2 deepseek_v3 distilbert falcon+multi_query falcon+new_decoder
-    gemma2 gemma3_text gpt2 gpt_bigcode gpt_neo gpt_neox gpt_oss lfm2 llama llama4_text mixtral modernbert mpnet
-    mpt opt phi3 qwen3 qwen3_5_text qwen3_next siglip t5 vit whisper axk2 longcat_flash qwen2_vl_text qwen3_vl
-    sam_vision_model
+    bert bloom deberta-v2 deepseek_v3 falcon+multi_query falcon+new_decoder gemma3_text gpt2 gpt_neox gpt_oss
+    llama modernbert mpt phi3 qwen3 qwen3_next t5 vit whisper longcat_flash qwen3_vl
 """
 TYPES = NAMED.split()
 Head = tuple[str, str, int, int]  # stack, operator, layer, head
