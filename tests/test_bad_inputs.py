@@ -19,11 +19,11 @@ from eigenhouse.visible import visible
 ROOT = Path(__file__).parent.parent
 TRIED = (  # one of each reader's
     "config: num_hidden_layers 10^9", "config: a llama and no more",
-    "config: heads that don't divide", "config: model_type with control", "config file: lists 10,000",
-    "safetensors: a header of 2^63", "safetensors: offsets that overlap",
+    "config file: lists 10,000",
+    "safetensors: a header of 2^63",
     "index: an absolute", "bin: code within", "gguf: block_count 2^32-1",
-    "gguf: a list of 2^63 texts", "config is a device",
-    "index is a socket", "warehouse is a fifo", "measurement: layers of 2^70",
+    "config is a device",
+    "warehouse is a fifo", "measurement: layers of 2^70",
 )  # fmt: skip
 
 
