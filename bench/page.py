@@ -13,7 +13,7 @@ COMMAND = "python -m bench.performance --page"
 INTRODUCTION = f"""# Performance
 
 Each row is a ratio of two things that were measured in turns, in one run on one machine: another process can slow both
-five times, so seconds of different runs don't compare. `make bench` measures again, within a quarter of an hour, keeps
+five times, so seconds of different runs don't compare. `make bench` measures again, in 17 minutes on two cores, keeps
 the numbers in `bench/results.json` and writes this page; `make bench REV=<revision>` takes another revision to compare
 with. `python -m bench.performance --rows <names>` measures a few rows, `--layers 36` the whole depth, `--growth` the
 growth table, and `{COMMAND}` only writes the page. Free text is in `bench/notes.md`.
