@@ -16,6 +16,8 @@ from eigenhouse.ingest.geometry import operators
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 STOPPED_INGEST = "stopped; the warehouse is unchanged, and the same command goes on from the last finished stage"
+STOPPED_LOAD = "stopped; the packs before this one are in the warehouse, and the same command goes on"
+STOPPED_MANY = "stopped; the models before are in the warehouse, and the same command goes on"
 READ_MODELS = ("torch", "transformers", "accelerate")  # what a plain install leaves out first of all
 
 
@@ -68,6 +70,7 @@ class Ingest(House):
     force: bool = option(False, "Measure again, and replace what the name was bound to.")
     wait: float = option(120.0, "Seconds to wait for a warehouse that another process holds.")
     engine: str = option("here", "Where the work of a stage runs: a module of ingest/runs/engines.")
+    pack: Path | None = option(None, "A folder that gets the measurements as a pack; the warehouse isn't touched.")
 
     @property
     def variant_names(self) -> tuple[str, ...]:
@@ -107,6 +110,25 @@ class Ingest(House):
             raise EigenhouseError(f"want DTYPE={', '.join(DTYPES[:-1])} or {DTYPES[-1]}, got {self.dtype!r}")
         if missing := [name for name in READ_MODELS if not self.model.endswith(".json") and not find_spec(name)]:
             raise not_installed(missing[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load(House):
+    """Bring packs into the warehouse, with the checks of an ingest; what is there already is skipped."""
+
+    from_: str = option("", "A pack, a folder of packs, several of them as a,b, or a file that lists them.")
+    force: bool = option(False, "Replace what is there, whatever weights and versions it is of.")
+    wait: float = option(120.0, "Seconds to wait for a warehouse that another process holds.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestMany(House):
+    """Ingest every model of a list, a process each: a table says what went in, what not and why."""
+
+    list: Path | None = option(None, "A file with a model a line, and its options as NAME=… STATIC_ONLY=1.")
+    jobs: int = option(1, "How many models are measured at once; the cores are shared out.", min=1)
+    timeout: float = option(0.0, "Seconds after which a model is given up; 0 for as long as it takes.", min=0)
+    wait: float = option(120.0, "Seconds to wait for a warehouse that another process holds.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,6 +256,8 @@ class Verb(NamedTuple):
 
 VERBS = {
     "ingest": Verb(Ingest, "eigenhouse.ingest.command:ingest", STOPPED_INGEST),
+    "ingest-many": Verb(IngestMany, "eigenhouse.ingest.many.command:ingest_many", STOPPED_MANY),
+    "load": Verb(Load, "eigenhouse.ingest.packs.command:load", STOPPED_LOAD),
     "models": Verb(Models, "eigenhouse.analyses.commands:models"),
     "query": Verb(Query, "eigenhouse.analyses.commands:query"),
     "chart": Verb(Chart, "eigenhouse.analyses.commands:chart"),
@@ -252,5 +276,8 @@ TARGETS = {"bench": Bench}  # what else make takes options for
 
 
 def variable(name: str) -> str:
-    """STATIC_ONLY for the field static_only: what make takes, and hands over as EIGENHOUSE_STATIC_ONLY."""
-    return name.upper()
+    """STATIC_ONLY for the field static_only: what make takes, and hands over as EIGENHOUSE_STATIC_ONLY.
+
+    FROM for from_, a name that Python keeps for itself.
+    """
+    return name.rstrip("_").upper()

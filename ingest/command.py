@@ -6,6 +6,7 @@ import errno
 import os
 import re
 from dataclasses import replace
+from pathlib import Path
 
 from eigenhouse import stopping
 from eigenhouse.errors import EigenhouseError, first_line
@@ -33,7 +34,9 @@ def ingest(options: Ingest) -> None:
             if number:
                 stopping.kept(BETWEEN_REVISIONS)
             one = replace(options, revision=revision)
-            if options.model.endswith(".json"):
+            if options.pack:
+                _packed(one, options.pack)
+            elif options.model.endswith(".json"):
                 from eigenhouse.ingest.exchange.imports import import_file  # late: it brings polars
 
                 import_file(one)
@@ -45,6 +48,12 @@ def ingest(options: Ingest) -> None:
         raise EigenhouseError(
             "out of memory; the warehouse is unchanged (of a model STATIC_ONLY=1 needs the least: one layer at a time)"
         ) from error
+
+
+def _packed(options: Ingest, folder: Path) -> None:
+    if options.model.endswith(".json"):
+        raise EigenhouseError("PACK goes with a model: what a file of measurements brings depends on the warehouse")
+    run.pack(options, folder)
 
 
 def _of_a_file(error: OSError) -> EigenhouseError:

@@ -5,7 +5,7 @@ Names come from files that others made: whatever would steer a terminal is shown
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -44,17 +44,26 @@ def stage(title: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda steps: progress.advance(task, steps)
 
 
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Lines as long as they are: a reader may cut them, and a search for one finds all of it."""
+    shown = [[visible(cell) for cell in row] for row in (heads, *rows)]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    for row in shown:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        console.print("  ".join(cells).rstrip(), markup=False, soft_wrap=True)
+
+
 def summary(
     title: str, rows: dict[str, int], seconds: float, worst_error: float | None, house: str, left_out: Iterable[str]
 ) -> None:
     """left_out: what of the model has no rows, and why, a line each."""
     say(title)
-    table = Table(box=None, pad_edge=False)
-    table.add_column("table")
-    table.add_column("rows", justify="right")
+    counts = Table(box=None, pad_edge=False)
+    counts.add_column("table")
+    counts.add_column("rows", justify="right")
     for name, count in sorted((name, count) for name, count in rows.items() if count):
-        table.add_row(name, f"{count:,}")
-    console.print(table)
+        counts.add_row(name, f"{count:,}")
+    console.print(counts)
     error = "" if worst_error is None else f" · worst conformance error {worst_error:.1e}"
     for line in left_out:
         say(f"left out: {line}")

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.packs.pack import shared_files, staged_tables
 from eigenhouse.ingest.runs import engines
 from eigenhouse.ingest.runs.engines import engine
 from eigenhouse.ingest.runs.folder import RunFolder
@@ -170,8 +171,9 @@ def test_a_finished_stage_is_what_a_load_replaces(tmp_path):
         with folder.writing(STAGE) as out:
             out.add("cross", [Rows("conformance", heads(2), 3), Rows("conformance", heads(1), 3)])
             out.shared("null_spectra").add(shared, expected=1)
-        tables, others, files = folder.tables([STAGE], "cross"), folder.tables([STAGE], "decoder"), folder.path("mine")
-        assert folder.shared([STAGE]) == {"null_spectra": [files / "null_spectra.parquet"]}
+        parts, files = list(folder.parts([STAGE])), folder.path("mine")
+    tables, others = (staged_tables(tmp_path, [STAGE], parts, stack) for stack in ("cross", "decoder"))
+    assert shared_files(tmp_path, parts) == {"null_spectra": [files / "null_spectra.parquet"]}
     assert tables.keys() == others.keys() == {"layers", "conformance", "skipped_modules"}
     rows = tables["conformance"]
     assert (rows.files, rows.expected, rows.is_sorted) == ([files / "cross" / "conformance.parquet"], 6, False)

@@ -22,8 +22,9 @@ from eigenhouse.ingest.exchange.files import MeasurementFile, SpectraFile
 from eigenhouse.ingest.exchange.held import Held, check_energies, clash_with, held_under
 from eigenhouse.ingest.exchange.rows import STACK, FileInputs
 from eigenhouse.ingest.fingerprints import fingerprint
+from eigenhouse.ingest.packs.pack import run_of, shared_files, staged_tables
 from eigenhouse.ingest.runs.folder import RunFolder
-from eigenhouse.ingest.runs.provenance import run_row
+from eigenhouse.ingest.runs.provenance import run_columns
 from eigenhouse.ingest.sources.catalog import cache_dir
 from eigenhouse.ingest.sources.source import refuse_bad_key
 from eigenhouse.ingest.stages.declaration import Stage, declared
@@ -62,12 +63,14 @@ def import_file(options: Ingest) -> dict[str, int]:
     has_attention = isinstance(found, SpectraFile) and bool(found.attention)
     given = asdict(options) | {"sha256": sha256, "has_attention": has_attention}
     with _staged(stage, entry, sha256, FileInputs(found, held.model.get("head_dim"), options.eigenvectors)) as folder:
-        tables = folder.tables([stage], STACK)
+        parts = list(folder.parts([stage]))
+        tables = staged_tables(folder.root, [stage], parts, STACK)
         if not has_attention and not earlier.get("has_attention"):
             tables.pop("attention_stats", None)  # those of another file stay
-        run = run_row(given, started_at, datetime.now(UTC), {"import": folder.manifest(stage.name).cost})
+        costs = {"import": folder.manifest(stage.name).cost}
+        run = run_of(run_columns(given, started_at, datetime.now(UTC), costs))
         load = StackLoad(name, _model(found, held, name), run, {noted: entry}, tables, parameters, clash is not None)
-        written = _load(options, load, folder.shared([stage]))
+        written = _load(options, load, shared_files(folder.root, parts))
     seconds = (datetime.now(UTC) - started_at).total_seconds()
     title, house = f"{name} is in the warehouse, from {path}", store.size(options.warehouse)
     console.summary(title, written, seconds, None, house, [])

@@ -16,27 +16,26 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.packs.pack import Part
 from eigenhouse.ingest.runs.provenance import peak_rss_mb
 from eigenhouse.ingest.stages.declaration import Stage
 from eigenhouse.ingest.stages.writer import MANIFEST, Manifest, Writer
-from eigenhouse.ingest.warehouse import sqlfiles
-from eigenhouse.ingest.warehouse.loads import StagedTable
 
 
 class RunFolder:
     """The staged stages of one checkpoint. One process at a time holds it; use it as a context manager.
 
-    marks: stage → what its folder's name ends in.
+    marks: stage → what its folder's name ends in · wait_seconds: for another process that holds it.
     """
 
-    def __init__(self, root: Path, marks: dict[str, str]) -> None:
-        self.root, self.marks = root, marks
+    def __init__(self, root: Path, marks: dict[str, str], wait_seconds: float = 0) -> None:
+        self.root, self.marks, self.wait_seconds = root, marks, wait_seconds
         self._lock, self._holder = FileLock(root / "lock"), root / "holder"
 
     def __enter__(self) -> RunFolder:
         self.root.mkdir(parents=True, exist_ok=True)
         try:
-            self._lock.acquire(blocking=False)
+            self._lock.acquire(timeout=self.wait_seconds)
         except Timeout as error:
             holder = (self._holder.read_text().strip() if self._holder.exists() else "") or "unknown"
             raise EigenhouseError(
@@ -73,29 +72,21 @@ class RunFolder:
     def manifest(self, stage: str) -> Manifest:
         return Manifest.read(self.path(stage))
 
-    def tables(self, stages: Sequence[Stage], stack: str) -> dict[str, StagedTable]:
-        """What these stages bring of a stack: every table that they write, also where no rows came."""
-        tables: dict[str, StagedTable] = {}
+    def parts(self, stages: Sequence[Stage]) -> Iterator[Part]:
+        """Every table that these stages write of a stack, also where no rows came, and what belongs to none."""
         for stage in stages:
             manifest = self.manifest(stage.name)
-            files, expected = manifest.files.get(stack, {}), manifest.expected.get(stack, {})
-            for table in stage.tables:
-                staged = StagedTable(
-                    [self.path(stage.name) / stack / f"{table}.parquet"] if table in files else [],
-                    expected.get(table, 0),
-                    stage.condition(table, sqlfiles.tables()[table]["columns"]),
-                    files.get(table, True),
-                )
-                tables[table] = tables[table] + staged if table in tables else staged
-        return tables
+            for stack in manifest.expected:
+                for table in stage.tables:
+                    yield self._part(stage.name, manifest, stack, table)
+            for table in manifest.files.get("", {}):
+                yield self._part(stage.name, manifest, "", table)
 
-    def shared(self, stages: Sequence[Stage]) -> dict[str, list[Path]]:
-        """Table that belongs to no model → its files."""
-        shared: dict[str, list[Path]] = {}
-        for stage in stages:
-            for table in self.manifest(stage.name).files.get("", {}):
-                shared.setdefault(table, []).append(self.path(stage.name) / f"{table}.parquet")
-        return shared
+    def _part(self, stage: str, manifest: Manifest, stack: str, table: str) -> Part:
+        is_sorted = manifest.files.get(stack, {}).get(table)
+        file = None if is_sorted is None else str(self.path(stage).relative_to(self.root) / stack / f"{table}.parquet")
+        expected = manifest.expected.get(stack, {}).get(table, 0)
+        return Part(stage, stack, table, file, expected, is_sorted is not False)
 
     def remove(self) -> None:
         """The manifests first: killed in the midst of it, nothing that is half there passes for finished."""

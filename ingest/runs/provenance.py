@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-import uuid
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,15 +15,13 @@ LIBRARIES = ("torch", "transformers", "numpy", "polars", "duckdb", "gguf", "safe
 PACKAGE = Path(__file__).parent.parent
 
 
-def run_row(
+def run_columns(
     options: dict[str, object], started_at: datetime, finished_at: datetime, costs: dict[str, dict[str, float]]
 ) -> dict[str, object]:
-    """The columns of `ingest_runs`, but for the model's key, of a run that wrote what it set out to."""
+    """The columns of `ingest_runs`, but for the model's key, the load's own and the status."""
     return {
-        "run_id": str(uuid.uuid4()),
         "started_at": started_at,
         "finished_at": finished_at,
-        "status": "done",
         "seconds": (finished_at - started_at).total_seconds(),
         "peak_rss_mb": max([peak_rss_mb() or 0, *(cost["peak_rss_mb"] for cost in costs.values())]) or None,
         "options": json.dumps(options, default=str),

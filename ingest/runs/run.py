@@ -1,28 +1,31 @@
-"""One ingest from MODEL to committed rows: the stages that are due, staged one after the other, one transaction."""
+"""One ingest from MODEL to a pack of measurements, and on to committed rows: what is due, staged stage by stage."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest import console
+from eigenhouse.ingest.packs import travel
+from eigenhouse.ingest.packs.pack import Pack
 from eigenhouse.ingest.runs.engines import engine
 from eigenhouse.ingest.runs.plan import Plan
-from eigenhouse.ingest.runs.provenance import run_row
+from eigenhouse.ingest.runs.provenance import run_columns
 from eigenhouse.ingest.sources.catalog import cache_dir
 from eigenhouse.ingest.sources.locate import resolve
 from eigenhouse.ingest.sources.prompts import STANDARD, read_prompts
 from eigenhouse.ingest.sources.source import revision_order, weights_sha256
 from eigenhouse.ingest.stages.declaration import GATE, Stage, declared
 from eigenhouse.ingest.warehouse import backend, store
-from eigenhouse.ingest.warehouse.loads import StackLoad
 from eigenhouse.options import Ingest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from eigenhouse.ingest.capture.workbench import Workbench
     from eigenhouse.ingest.runs.folder import RunFolder
     from eigenhouse.ingest.stages.writer import Manifest
@@ -35,6 +38,39 @@ def ingest(options: Ingest) -> dict[str, int]:
     backend.of(options.warehouse).want_place(options.warehouse)
     if not options.force:
         store.want_whole(options.warehouse)
+    plan = planned(options)
+    if options.force:
+        store.want_whole(options.warehouse, plan.source.model_id, wait_seconds=options.wait)
+    due = plan.due()
+    if not due:
+        console.say(f"{plan.source.model_id} is already ingested: same weights and options. FORCE=1 measures it again")
+        return {}
+    with measured(plan, due, started_at) as run:
+        return run.load(due)
+
+
+def pack(options: Ingest, folder: Path, is_due_alone: bool = False) -> Path | None:
+    """The pack of these measurements in the folder, made where there is none.
+
+    is_due_alone: of what the warehouse lacks, None where that is nothing; else no warehouse is looked at.
+    """
+    started_at = datetime.now(UTC)
+    options.check()
+    plan = planned(options)
+    stages = plan.due() if is_due_alone else plan.wanted
+    if not stages:
+        return None
+    path = folder / travel.name(plan.source.model_id, plan.weights, [plan.mark(stage) for stage in stages])
+    if travel.is_there(path) and not options.force:
+        console.say(f"{path} is there already: same weights and options. FORCE=1 measures them again")
+        return path
+    travel.want_place(folder)
+    with measured(plan, stages, started_at) as run:
+        run.write(stages, path)
+    return path
+
+
+def planned(options: Ingest) -> Plan:
     if options.operator:
         raise EigenhouseError(f"OPERATOR goes with a measurement .json; got OPERATOR={options.operator} for a model")
     prompts = read_prompts(options.prompts or STANDARD)
@@ -45,22 +81,21 @@ def ingest(options: Ingest) -> dict[str, int]:
         trust_remote_code=options.trust_remote_code,
         say=console.say,
     )
-    if options.force:
-        store.want_whole(options.warehouse, source.model_id, wait_seconds=options.wait)
-    plan = Plan(options, source, weights_sha256(source, anew=options.force), prompts)
-    due = plan.due()
-    if not due:
-        console.say(f"{source.model_id} is already ingested: same weights and options. FORCE=1 measures it again")
-        return {}
+    return Plan(options, source, weights_sha256(source, anew=options.force), prompts)
+
+
+@contextmanager
+def measured(plan: Plan, stages: list[Stage], started_at: datetime) -> Iterator[Run]:
+    """The run with these stages staged; its folder goes once the block has made something of them."""
     from eigenhouse.ingest.runs.folder import RunFolder  # late, with polars: nothing of it is needed to say "already"
 
     marks = {name: plan.mark(stage) for name, stage in declared().items()}
-    with RunFolder(cache_dir() / "runs" / plan.weights[:16], marks) as folder:
+    wait_seconds = plan.options.wait if plan.options.pack else 0
+    with RunFolder(cache_dir() / "runs" / plan.weights[:16], marks, wait_seconds) as folder:
         run = Run(plan, folder, started_at)
-        run.measure(due)
-        written = run.load(due)
+        run.measure(stages)
+        yield run
         folder.remove()
-    return written
 
 
 @dataclass
@@ -101,37 +136,49 @@ class Run:
 
         return Workbench(self.plan.source, self.plan.options, needs_forward=needs_text)
 
+    def pack(self, stages: list[Stage]) -> Pack:
+        """What these stages staged, with all that a warehouse notes of it."""
+        costs = {stage.name: self.folder.manifest(stage.name).cost for stage in stages}
+        return Pack(
+            root=self.folder.root,
+            model=self._identity,
+            stacks={stack.name: stack.model for stack in self.folder.manifest(GATE).stacks},
+            stages={stage.name: self.plan.entry(stage) for stage in stages},
+            parts=list(self.folder.parts(stages)),
+            parameters=self.plan.parameters,
+            run=run_columns(asdict(self.plan.options), self.started_at, datetime.now(UTC), costs),
+        )
+
     def load(self, due: list[Stage]) -> dict[str, int]:
         """Hand the staged stages to the warehouse and say what was written."""
-        options = self.plan.options
-        stacks = self.folder.manifest(GATE).stacks
-        costs = {stage.name: self.folder.manifest(stage.name).cost for stage in due}
-        finished_at = datetime.now(UTC)
-        loads = [
-            StackLoad(
-                model_id=self.plan.source.model_id + (f"#{suffix}" if (suffix := stack.model["stack"]) else ""),
-                model=self._identity | stack.model,
-                run=run_row(asdict(options), self.started_at, finished_at, costs),
-                stages={stage.entry(self.plan.parameters): self.plan.entry(stage) for stage in due},
-                tables=self.folder.tables(due, stack.name),
-                parameters=self.plan.parameters,
-            )
-            for stack in stacks
-        ]
+        options, brought = self.plan.options, self.pack(due)
         written = store.load(
             options.warehouse,
-            loads,
-            self.folder.shared(due),
+            brought.loads(),
+            brought.shared(),
             force=options.force,
             wait_seconds=options.wait,
             say=console.say,
         )
-        seconds = (datetime.now(UTC) - self.started_at).total_seconds()
-        worst = max((stack.worst_error for stack in stacks), default=None)
-        names = ", ".join(load.model_id for load in loads)
-        title, house = f"{names} is in the warehouse", store.size(options.warehouse)
-        console.summary(title, written, seconds, worst, house, _left_out(self.folder.manifest(GATE)))
+        names = ", ".join(brought.model_ids.values())
+        self.tell(f"{names} is in the warehouse", written, store.size(options.warehouse))
         return written
+
+    def write(self, stages: list[Stage], path: Path) -> None:
+        """The same as a folder that travels."""
+        brought = travel.write(self.pack(stages), path)
+        rows: Counter[str] = Counter()
+        for part in brought.parts:
+            rows[part.table] += part.summed.n_rows if part.summed else 0
+        size = sum(part.n_bytes for part in brought.parts)
+        self.tell(f"{', '.join(brought.model_ids.values())} is packed", rows, f"{path} is {size / 2**20:.1f} MB")
+
+    def tell(self, title: str, rows: dict[str, int], where: str) -> None:
+        """The closing summary."""
+        gate = self.folder.manifest(GATE)
+        seconds = (datetime.now(UTC) - self.started_at).total_seconds()
+        worst = max((stack.worst_error for stack in gate.stacks), default=None)
+        console.summary(title, rows, seconds, worst, where, _left_out(gate))
 
     @property
     def _identity(self) -> dict[str, object]:

@@ -7,6 +7,8 @@ checksum, and a checksum under another mark is unknown.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 
 import duckdb
 
@@ -17,6 +19,27 @@ TABLE = "table_checksums"
 NOBODYS = 0  # the model_key of tables that belong to no model
 # what is no content: the checksums themselves, and the row that every bringing up to date writes anew
 LEFT_OUT = (TABLE, "warehouse_info")
+
+
+@dataclass(frozen=True)
+class Summed:
+    """What stands for some rows, as `table_checksums` has it."""
+
+    n_rows: int = 0
+    checksum: int = 0
+    hash_mark: int = 0
+
+    def __add__(self, other: Summed) -> Summed | None:
+        """For the rows of both; None where they were hashed in two ways."""
+        marks = {each.hash_mark for each in (self, other) if each.n_rows}
+        if len(marks) > 1:
+            return None
+        return Summed(self.n_rows + other.n_rows, (self.checksum + other.checksum) % 2**64, max(marks, default=0))
+
+    def contradicts(self, other: Summed) -> bool:
+        """Whether as many rows, hashed in the same way, are not the same rows."""
+        is_comparable = (self.n_rows, self.hash_mark) == (other.n_rows, other.hash_mark)
+        return is_comparable and self.checksum != other.checksum
 
 
 def covered() -> dict[str, bool]:
@@ -30,11 +53,16 @@ def record(con: Connection, model_key: int, tables: Iterable[str] | None = None)
     A table in which the model has no row has no checksum.
     """
     wanted = covered()
-    for table in wanted if tables is None else tables:
-        key = model_key if wanted[table] else NOBODYS
-        con.execute(f"delete from {TABLE} where model_key = ? and table_name = ?", [key, table])
-        scope = f"model_key = {key}" if wanted[table] else "true"
-        con.execute(f"insert into {TABLE} {statement(table, scope)}")
+    named = sorted(wanted if tables is None else tables)
+    scopes = {table: f"model_key = {model_key}" if wanted[table] else "true" for table in named}
+    keys = [model_key if wanted[table] else NOBODYS for table in named]
+    # few statements: where a model is small, planning them is most of what its load takes
+    con.execute(
+        f"delete from {TABLE} where (model_key, table_name) in (select unnest(?::bigint[]), unnest(?::varchar[]))",
+        [keys, named],
+    )
+    rows = " union all ".join(f"({statement(table, scope)})" for table, scope in scopes.items())
+    con.execute(f"insert into {TABLE} {rows}")
 
 
 def record_all(con: Connection) -> None:
@@ -47,11 +75,36 @@ def record_all(con: Connection) -> None:
 
 def statement(table: str, scope: str = "true") -> str:
     """What gives the rows of `table_checksums` for those of a table in the scope, an SQL condition."""
-    columns = [column for column in sqlfiles.tables()[table]["columns"] if column != "model_key"]
-    return sqlfiles.statement(
-        "load/checksums",
-        table=table,
-        columns=", ".join(columns),
-        model_key="model_key" if covered()[table] else f"{NOBODYS}::bigint",
-        scope=scope,
-    )
+    model_key = "model_key" if covered()[table] else f"{NOBODYS}::bigint"
+    return _statement(table, table, ", ".join(_columns(table)), model_key, scope)
+
+
+def _statement(table: str, rows: str, columns: str, model_key: str, scope: str) -> str:
+    parts = {"table": table, "rows": rows, "columns": columns, "model_key": model_key, "scope": scope}
+    return sqlfiles.statement("load/checksums", **parts)
+
+
+def _columns(table: str) -> list[str]:
+    return [column for column in sqlfiles.tables()[table]["columns"] if column != "model_key"]
+
+
+def of_files(files: list[tuple[str, Path]]) -> list[Summed]:
+    """What the load of each file, Parquet with rows of the table named beside it, would note of its rows."""
+    with duckdb.connect() as con:
+        for path in sqlfiles.files("tables"):
+            con.execute(path.read_text(encoding="utf-8"))
+        return [_of_file(con, table, file) for table, file in files]
+
+
+def _of_file(con: Connection, table: str, file: Path) -> Summed:
+    kinds = {name: kind for name, kind, *_ in con.execute(f"describe {table}").fetchall()}
+    columns = ", ".join(f"{column}::{kinds[column]}" for column in _columns(table))
+    summed = _statement(table, "read_parquet($files)", columns, f"{NOBODYS}::bigint", "true")
+    found = con.execute(summed, {"files": [str(file)]}).fetchone()
+    return Summed(*found[2:]) if found else Summed()
+
+
+def noted(con: Connection, model_key: int) -> dict[str, Summed]:
+    """Table → what the last load noted of a model's rows."""
+    rows = con.execute(f"select table_name, n_rows, checksum, hash_mark from {TABLE} where model_key = {model_key}")
+    return {table: Summed(*found) for table, *found in rows.fetchall()}

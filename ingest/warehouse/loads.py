@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from eigenhouse.ingest.warehouse.checksums import Summed
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -29,13 +31,15 @@ class StagedTable:
     """Rows to replace those of a table that pass `scope`, an SQL condition; all of the stack's where it is empty.
 
     files: Parquet with the table's columns except model_key; none leave the table without such rows · expected: rows
-    that the model's shape predicts; None for any number · is_sorted: whether each file is in the order of the key.
+    that the model's shape predicts; None for any number · is_sorted: whether each file is in the order of the key ·
+    summed: what stands for the rows, where that was kept; they are to give the same.
     """
 
     files: list[Path]
     expected: int | None = None
     scope: str = ""
     is_sorted: bool = True
+    summed: Summed | None = None
 
     def __add__(self, other: StagedTable) -> StagedTable:
         """The rows of two stages of one table."""
@@ -45,6 +49,7 @@ class StagedTable:
             None if self.expected is None or other.expected is None else self.expected + other.expected,
             "" if "()" in scopes else " or ".join(scopes),
             self.is_sorted and other.is_sorted,
+            self.summed + other.summed if self.summed and other.summed else None,
         )
 
 
@@ -59,3 +64,4 @@ class StackLoad:
     tables: dict[str, StagedTable]
     parameters: dict[str, str] = field(default_factory=dict)  # what scopes name
     replaces_all: bool = False  # nothing that the name holds stays, whatever weights it is bound to
+    keeps_model: bool = False  # the row in models stays, and so do stacks that this load lacks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NoReturn
 
 import duckdb
@@ -12,6 +13,8 @@ from eigenhouse.ingest.warehouse.building import Connection
 from eigenhouse.ingest.warehouse.loads import StackLoad
 from eigenhouse.ingest.warehouse.rows import Found, Rows
 from eigenhouse.ingest.warehouse.sqlfiles import statement
+
+WHOLE, REAL = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?\b"), re.compile(r"(FLOAT|DOUBLE)\b")
 
 
 class Replacement:
@@ -71,9 +74,25 @@ def n_written(con: Connection) -> int:
 
 
 def want_columns(con: Connection, table: str, files: list[str]) -> None:
-    wanted = sqlfiles.tables()[table]["columns"].keys() - {"model_key"}
+    """Refuse staged files that have others than the table, or some of another kind, which an insert would turn."""
+    described = con.execute(f"describe {table}").fetchall() if files else []
+    wanted = {name: kind for name, kind, *_ in described if name != "model_key"}
     for file in files:
-        staged = con.execute("select * from read_parquet($files) limit 0", {"files": [file]}).description
-        came = {column[0] for column in staged}
-        if came != wanted:
+        staged = con.execute("describe select * from read_parquet($files)", {"files": [file]}).fetchall()
+        came = {name: kind for name, kind, *_ in staged}
+        if came.keys() != wanted.keys():
             raise EigenhouseError(f"{table}: wanted the columns {sorted(wanted)}, {file} has {sorted(came)}")
+        for name, kind in came.items():
+            if _family(kind) != _family(wanted[name]) and _holds_a_value(con, file, name):
+                raise EigenhouseError(f"{table}: wanted {wanted[name]} as {name}, {file} has {kind}")
+
+
+def _holds_a_value(con: Connection, file: str, column: str) -> bool:
+    """A column of nulls alone may be of any type, and has none where polars wrote it."""
+    [[n_values]] = con.execute(f"select count({column}) from read_parquet($files)", {"files": [file]}).fetchall()
+    return n_values > 0
+
+
+def _family(kind: str) -> str:
+    """Types of one family differ in width alone, and a value that doesn't fit is refused."""
+    return WHOLE.sub("integer", REAL.sub("float", "VARCHAR" if kind.startswith("ENUM") else kind))

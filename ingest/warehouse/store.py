@@ -10,8 +10,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+import duckdb
+
 from eigenhouse import stopping
-from eigenhouse.errors import EigenhouseError
+from eigenhouse.errors import EigenhouseError, first_line
 from eigenhouse.ingest.warehouse import blocks, checksums, damage, rollups, sqlfiles
 from eigenhouse.ingest.warehouse.backend import WAIT_SECONDS, Say, of, say_on_stderr
 from eigenhouse.ingest.warehouse.building import SCHEMA_VERSION, Connection, refusals, transaction
@@ -25,6 +27,7 @@ LOADED = "stopped; all of the new rows are in the warehouse"
 __all__ = [
     "SCHEMA_VERSION",
     "Connection",
+    "bring",
     "bring_up_to_date",
     "check_name",
     "connect",
@@ -32,6 +35,7 @@ __all__ = [
     "load",
     "reading",
     "say_on_stderr",
+    "settle",
     "size",
     "stack_ids",
     "up_to_date",
@@ -128,6 +132,25 @@ def stack_ids(con: Connection, checkpoint: str) -> list[str]:
     return [row[0] for row in rows.fetchall()]
 
 
+def other_name(con: Connection, checkpoint: str, name: str, weights_sha256: str) -> str | None:
+    """A model of another name with the same weights, where the checkpoint itself isn't there.
+
+    Revisions of one name stand beside one another, whatever they hold.
+    """
+    rows = con.execute(
+        "select checkpoint, name from models where weights_sha256 = ? or checkpoint = ? order by checkpoint",
+        [weights_sha256, checkpoint],
+    ).fetchall()
+    if checkpoint in {there for there, _ in rows}:
+        return None
+    return next((there for there, its_name in rows if its_name != name), None)
+
+
+def source_of(con: Connection, model_id: str) -> str | None:
+    row = con.execute("select source from models where model_id = ?", [model_id]).fetchone()
+    return row[0] if row else None
+
+
 def check_name(con: Connection, model_id: str, weights_sha256: str | None, force: bool) -> None:
     """Refuse a model_id that is bound to other weights, unless forced."""
     bound = con.execute("select weights_sha256 from models where model_id = ?", [model_id]).fetchone()
@@ -155,20 +178,71 @@ def load(
 
     shared: tables that belong to no model (prompts, null_spectra) → files; rows that are there already are kept.
     """
-    written: Counter[str] = Counter()
     with of(path).writing(path, wait_seconds, say) as con:
-        with refusals(path), transaction(con):
-            for table, files in shared.items():
-                written[table] = _insert_shared(con, table, files)
+        written = bring(con, path, stacks, shared, force=force, kept=LOADED)
+        settle(con, path)
+    return written
+
+
+def bring(
+    con: Connection,
+    path: Path,
+    stacks: list[StackLoad],
+    shared: dict[str, list[Path]],
+    *,
+    force: bool,
+    kept: str,
+) -> dict[str, int]:
+    """The transaction of `load`, in a warehouse that is open for writing; kept: what is said from its commit on."""
+    written: Counter[str] = Counter()
+    with refusals(path), transaction(con):
+        for table, files in shared.items():
+            written[table] = _insert_shared(con, table, files)
+            if written[table] or force:
                 checksums.record(con, checksums.NOBODYS, [table])
-            for stack in stacks:
-                written.update(_load_stack(con, stack, force))
+        for stack in stacks:
+            written.update(_load_stack(con, stack, force))
+        if not any(stack.keeps_model for stack in stacks):
             _drop_other_stacks(con, stacks)
-        stopping.kept(LOADED)
-        _want_committed(con, path, stacks)
-        with refusals(path, f"the new rows wait in {path.name}.wal beside it: keep both files and make room"):
-            con.execute("checkpoint")  # close would do it too, and be silent about a full disk
+    stopping.kept(kept)
+    _want_committed(con, path, stacks)
     return dict(written)
+
+
+@contextmanager
+def loading(path: Path, wait_seconds: float = WAIT_SECONDS, say: Say = say_on_stderr) -> Iterator[Connection]:
+    """The warehouse open for any number of loads, made where there is none; a damaged one is refused."""
+    of(path).want_place(path)
+    want_whole(path)
+    with of(path).writing(path, wait_seconds, say) as con:
+        yield con
+
+
+@contextmanager
+def refusing(path: Path) -> Iterator[None]:
+    """Whatever DuckDB refuses of files that others made is a line; of an ingest's own it would be a bug."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise EigenhouseError(f"{first_line(error)}. Nothing of it was written") from error
+
+
+def want_sound(con: Connection, error: EigenhouseError) -> None:
+    """Raise the error of a load anew where the next can't do better: for a full disk, or a damaged warehouse."""
+    cause = error.__cause__
+    is_hopeless = isinstance(cause, duckdb.Error) and ("No space left" in str(cause) or damage.is_damage(cause))
+    try:
+        con.execute("select 1").fetchall()
+    except duckdb.Error:
+        is_hopeless = True
+    if is_hopeless:
+        raise error
+
+
+def settle(con: Connection, path: Path) -> None:
+    """Bring what was committed into the file itself; close would do it too, and be silent about a full disk."""
+    with refusals(path, f"the new rows wait in {path.name}.wal beside it: keep both files and make room"):
+        con.execute("checkpoint")
 
 
 def _want_committed(con: Connection, path: Path, stacks: list[StackLoad]) -> None:
@@ -182,23 +256,40 @@ def _load_stack(con: Connection, stack: StackLoad, force: bool) -> dict[str, int
     """Replace the staged tables of one stack, check them, and bring its rollups up to date."""
     check_name(con, stack.model_id, _weights(stack), force)
     model_key = _bind(con, stack)
-    con.execute("delete from models where model_id = ?", [stack.model_id])
-    _insert_row(con, "models", {"model_id": stack.model_id, "model_key": model_key, **stack.model})
+    if not stack.keeps_model:
+        con.execute("delete from models where model_id = ?", [stack.model_id])
+        _insert_rows(con, "models", [{"model_id": stack.model_id, "model_key": model_key, **stack.model}])
     _record_run(con, stack, model_key)
     written = {}
     for table in stack.tables:
         written[table] = Replacement(con, stack, model_key, table).write()
     written |= rollups.fill(con, model_key, set(written))
     checksums.record(con, model_key, {"models", "ingest_runs", "ingested_stages", *written})
+    _want_as_measured(con, stack, model_key)
     return written
 
 
+def _want_as_measured(con: Connection, stack: StackLoad, model_key: int) -> None:
+    """Where it is known what stands for the rows that were staged, those in the tables must have it too."""
+    measured = {table: staged.summed for table, staged in stack.tables.items() if staged.summed}
+    found = checksums.noted(con, model_key) if measured else {}
+    for table, summed in measured.items():
+        if table in found and summed.contradicts(found[table]):
+            raise EigenhouseError(
+                f"{table} of {stack.model_id}: the rows that were measured are not those that came (their checksum is "
+                "another). Nothing was written"
+            )
+
+
 def _record_run(con: Connection, stack: StackLoad, model_key: int) -> None:
-    _insert_row(con, "ingest_runs", {"model_key": model_key, **stack.run})
-    for stage, entry in stack.stages.items():
-        con.execute("delete from ingested_stages where model_key = ? and stage = ?", [model_key, stage])
-        row = {"model_key": model_key, "stage": stage, "run_id": stack.run["run_id"]}
-        _insert_row(con, "ingested_stages", {**row, **asdict(entry)})
+    _insert_rows(con, "ingest_runs", [{"model_key": model_key, **stack.run}])
+    con.execute(
+        f"delete from ingested_stages where model_key = {model_key} and list_contains(?::varchar[], stage)",
+        [list(stack.stages)],
+    )
+    common = {"model_key": model_key, "run_id": stack.run["run_id"]}
+    entries = [{"stage": stage, **common, **asdict(entry)} for stage, entry in stack.stages.items()]
+    _insert_rows(con, "ingested_stages", entries)
 
 
 def _weights(stack: StackLoad) -> str | None:
@@ -238,12 +329,17 @@ def _new_model_key(con: Connection) -> int:
     return max(time.time_ns() // 1000, int(newest) + 1)
 
 
-def _insert_row(con: Connection, table: str, row: dict[str, object]) -> None:
+def _insert_rows(con: Connection, table: str, rows: list[dict[str, object]]) -> None:
     wanted = set(sqlfiles.tables()[table]["columns"])
-    if row.keys() != wanted:
-        raise ValueError(f"{table} wants exactly its columns; not both here and there: {sorted(row.keys() ^ wanted)}")
-    marks = ", ".join("?" * len(row))
-    con.execute(f"insert into {table} ({', '.join(row)}) values ({marks})", [_in_utc(value) for value in row.values()])
+    for row in rows:
+        if row.keys() != wanted:
+            other = sorted(row.keys() ^ wanted)
+            raise ValueError(f"{table} wants exactly its columns; not both here and there: {other}")
+    names = sorted(wanted)
+    marks = ", ".join([f"({', '.join('?' * len(names))})"] * len(rows))
+    if rows:
+        values = [_in_utc(row[name]) for row in rows for name in names]
+        con.execute(f"insert into {table} ({', '.join(names)}) values {marks}", values)
 
 
 def _in_utc(value: object) -> object:

@@ -9,7 +9,7 @@ select
         1::bigint, 2::smallint, 3::integer, 4.5::float, 6.75::double, [8.125::float], true, 'nine',
         'a text of more than twelve bytes', null::integer, timestamp '2010-10-10 10:10:10', 11::ubigint
     ) as hash_mark
-from {table}
+from {rows}
 where {scope}
 group by all
 having n_rows > 0

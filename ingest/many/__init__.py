@@ -1,0 +1,1 @@
+"""Many models at once: a list, a process each, one loader."""
