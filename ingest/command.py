@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,12 +26,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 def ingest(options: Ingest) -> None:
     """Every revision asked for. Raises EigenhouseError where the disk is full."""
-    # before torch is imported: threads that spin for long as they wait for one another take four times the CPU seconds
-    # of a tiny ingest where another program has the cores; ones that never spin make prompts take a tenth longer
-    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     options = replace(options, model=options.model or catalog.default())
-    engine(options.engine)  # refused, if there is none of that name, before anything is fetched
-    try:
+    with _prepared(options):
         for number, revision in enumerate(_revisions(options)):
             if number:
                 stopping.kept(BETWEEN_REVISIONS)
@@ -42,6 +40,30 @@ def ingest(options: Ingest) -> None:
                 import_file(one)
             else:
                 run.ingest(one)
+
+
+def packed_for(options: Ingest, folder: Path) -> Path | None:
+    """The pack of what the options' warehouse lacks of a model; None where that is nothing."""
+    with _prepared(options):
+        return run.pack(options, folder, is_due_alone=True)
+
+
+def is_in(options: Ingest) -> bool:
+    """Whether nothing is due. For models that were read before, as a damaged one may take long to refuse."""
+    try:
+        return not run.planned(options).due()
+    except (EigenhouseError, OSError):
+        return False
+
+
+@contextmanager
+def _prepared(options: Ingest) -> Iterator[None]:
+    # before torch is imported: threads that spin for long as they wait for one another take four times the CPU seconds
+    # of a tiny ingest where another program has the cores; ones that never spin make prompts take a tenth longer
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    engine(options.engine)  # refused, if there is none of that name, before anything is fetched
+    try:
+        yield
     except OSError as error:
         raise _of_a_file(error) from error
     except MemoryError as error:

@@ -11,9 +11,9 @@ from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.packs import choice, travel
 from eigenhouse.ingest.packs.pack import Pack
 from eigenhouse.ingest.warehouse import store
+from eigenhouse.options import STOPPED_LOAD
 
 IN, PART, THERE, REFUSED = "in", "in part", "not needed", "refused"
-KEPT = "stopped; the packs before this one are in the warehouse, and the same command goes on"
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,17 @@ def load(
     wait_seconds: float,
     say: store.Say,
     done: Callable[[Outcome], None],
+    kept: str = STOPPED_LOAD,
 ) -> None:
-    """done: is told of each. Raises EigenhouseError where none went in, and where the warehouse itself is at fault.
+    """done: is told of each · kept: what is said where it is stopped.
 
-    What went in before stays in; a warehouse that is made here and gets no row goes again.
+    Raises EigenhouseError where none went in, and where the warehouse itself is at fault: what went in before stays in.
+    A warehouse that is made here and gets no row goes again.
     """
     outcomes = set()
     with store.loading(path, wait_seconds, say) as con:
         for folder in packs:
-            outcome = _brought(con, path, folder, force)
+            outcome = _brought(con, path, folder, force, kept)
             outcomes.add(outcome.outcome)
             done(outcome)
         if outcomes == {REFUSED}:
@@ -61,25 +63,27 @@ def load(
         store.settle(con, path)
 
 
-def _brought(con: store.Connection, path: Path, folder: Path, force: bool) -> Outcome:
+def _brought(con: store.Connection, path: Path, folder: Path, force: bool, kept: str) -> Outcome:
     """Refused is what is wrong with the pack. Raises where the warehouse can't be written any more."""
     what, models = folder.name, ""
     try:
         pack = travel.read(folder)
         models = ", ".join(pack.model_ids.values())
-        return _chosen_stages(con, path, pack, force, what, models)
+        return _chosen_stages(con, path, pack, what, models, force=force, kept=kept)
     except EigenhouseError as error:
         store.want_sound(con, error)
         return Outcome(what, REFUSED, models, why=str(error))
 
 
-def _chosen_stages(con: store.Connection, path: Path, pack: Pack, force: bool, what: str, models: str) -> Outcome:
+def _chosen_stages(
+    con: store.Connection, path: Path, pack: Pack, what: str, models: str, *, force: bool, kept: str
+) -> Outcome:
     found = choice.chosen(con, pack, force)
     if not found.stages:
         return Outcome(what, THERE, models, why=_summed_up(con, pack, found))
     part = pack.with_stages(found.stages)
     with store.refusing(path):
-        written = store.bring(con, path, part.loads(found.keeps_model), part.shared(), force=force, kept=KEPT)
+        written = store.bring(con, path, part.loads(found.keeps_model), part.shared(), force=force, kept=kept)
     return Outcome(what, PART if found.left else IN, models, sum(written.values()), found.why)
 
 

@@ -8,7 +8,7 @@ import re
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from eigenhouse import __version__
 from eigenhouse.errors import EigenhouseError, first_line
@@ -99,6 +99,15 @@ def _pack(folder: Path, held: dict[str, Any]) -> Pack:
 
 def _want_meant(pack: Pack) -> None:
     """Refuse what no run writes: names that aren't known here, and paths that lead out of the pack."""
+    sums = [part.summed for part in pack.parts if part.summed]
+    for made in (*pack.stages.values(), *pack.parts, *sums):
+        for name, kind in get_type_hints(type(made)).items():
+            _want_kind(name, getattr(made, name), kind)
+    for values in (pack.model, pack.run, *pack.stacks.values()):
+        for name, value in values.items():
+            _want_kind(name, value, None | bool | int | float | str | datetime)
+    for name, value in pack.parameters.items():
+        _want_kind(name, value, str)
     name, revision = pack.model["name"], pack.model["revision"]
     refuse_bad_key("NAME", name)
     if revision is not None:
@@ -120,6 +129,11 @@ def _want_meant(pack: Pack) -> None:
         _want_part(pack, part)
     if twins := len(pack.parts) - len({(part.stage, part.stack, part.table) for part in pack.parts}):
         raise ValueError(f"{twins} parts are there twice")
+
+
+def _want_kind(name: str, value: object, kind: Any) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} is {value!r}")
 
 
 def _want_part(pack: Pack, part: Part) -> None:

@@ -65,7 +65,7 @@ def pack(options: Ingest, folder: Path, is_due_alone: bool = False) -> Path | No
         console.say(f"{path} is there already: same weights and options. FORCE=1 measures them again")
         return path
     travel.want_place(folder)
-    with measured(plan, stages, started_at) as run:
+    with measured(plan, stages, started_at, options.wait) as run:
         run.write(stages, path)
     return path
 
@@ -85,12 +85,14 @@ def planned(options: Ingest) -> Plan:
 
 
 @contextmanager
-def measured(plan: Plan, stages: list[Stage], started_at: datetime) -> Iterator[Run]:
-    """The run with these stages staged; its folder goes once the block has made something of them."""
+def measured(plan: Plan, stages: list[Stage], started_at: datetime, wait_seconds: float = 0) -> Iterator[Run]:
+    """The run with these stages staged; its folder goes once the block has made something of them.
+
+    wait_seconds: for another run of the same weights.
+    """
     from eigenhouse.ingest.runs.folder import RunFolder  # late, with polars: nothing of it is needed to say "already"
 
     marks = {name: plan.mark(stage) for name, stage in declared().items()}
-    wait_seconds = plan.options.wait if plan.options.pack else 0
     with RunFolder(cache_dir() / "runs" / plan.weights[:16], marks, wait_seconds) as folder:
         run = Run(plan, folder, started_at)
         run.measure(stages)
