@@ -22,6 +22,7 @@ from bench.tiny_warehouse import copy_empty
 from eigenhouse import __main__ as command_line
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.packs import choice, command, manifest, travel
+from eigenhouse.ingest.runs.folder import RunFolder
 from eigenhouse.ingest.runs.run import Run
 from eigenhouse.ingest.warehouse import store
 
@@ -35,18 +36,20 @@ def told(*words):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A model of three stacks ingested, and packed by another run; its folder, and what both were told."""
+    """A model of three stacks ingested, and packed of what the same run staged; the folder of both."""
     folder = tmp_path_factory.mktemp("packs")
     model = tiny_models.save("encoder-decoder", folder / "tiny")
     options = ("--prompts", tiny_models.prompts(folder, 11, 1), "--variants", "metric_folded")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EIGENHOUSE_CACHE", str(folder / "cache"))
-        Warehouse(folder).ingest(model, *options)
+        with patch.context() as kept:
+            kept.setattr(RunFolder, "remove", lambda _: None)
+            Warehouse(folder).ingest(model, *options)
         before = (folder / "warehouse.duckdb").read_bytes()
         words = ("ingest", "--model", model, *options, "--pack", folder / "packs", "--warehouse")
         status, said = told(*words, folder / "warehouse.duckdb")
         assert status == 0 and "is packed" in said
-        assert (folder / "warehouse.duckdb").read_bytes() == before
+        assert (folder / "warehouse.duckdb").read_bytes() == before and not os.listdir(folder / "cache" / "runs")
         patch.setattr(Run, "measure", lambda *_: pytest.fail("measured again"))
         assert "is there already" in told(*words, folder / "none.duckdb")[1]
         assert not (folder / "none.duckdb").exists()

@@ -45,6 +45,7 @@ class Job:
         self.process = opened.enter_context(stopping.child(_started(self.out, self.err, threads)))
         self.opened = opened
         assert self.process.stdin
+        opened.callback(_shut, self.process.stdin)
         with contextlib.suppress(BrokenPipeError):  # it is gone, and how it ended is told below
             self.process.stdin.write(one.line(line.options, folder))
             self.process.stdin.flush()
@@ -62,8 +63,7 @@ class Job:
         said = self._said(self.out)
         why = _why(status, self._said(self.err), timeout)
         pack = Path(said.removeprefix(one.PACKED).strip()) if said.startswith(one.PACKED) else None
-        with contextlib.suppress(BrokenPipeError):
-            self.opened.close()
+        self.opened.close()
         return End(self.line, None if why else pack, why, seconds)
 
     def _said(self, file: IO[bytes]) -> str:
@@ -86,6 +86,11 @@ def run(lines: list[Line], folder: Path, n_jobs: int, timeout: float) -> Iterato
                 yield list(ended.values())
             else:
                 time.sleep(LOOK_SECONDS)
+
+
+def _shut(stream: IO[bytes]) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        stream.close()
 
 
 @contextlib.contextmanager
