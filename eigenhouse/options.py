@@ -233,7 +233,7 @@ class Compact(House):
 
 @dataclass(frozen=True, kw_only=True)
 class CleanCache:
-    """Remove stopped runs, fetched catalog models and notes of files that are gone, each with its size."""
+    """Remove stopped runs, packs, fetched catalog models and notes of files that are gone, each with its size."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,9 +48,8 @@ def newer(pack: Pack, stage, version):
 def resealed(path, change):
     """What the manifest says is changed, and sealed again: nothing but the checks of its content can tell."""
     held = json.loads((path / manifest.NAME).read_text())
-    held.pop("seal")
     change(held)
-    (path / manifest.NAME).write_text(json.dumps({"seal": manifest._seal(held), **held}))
+    (path / manifest.NAME).write_text(manifest.sealed(held))
 
 
 def part(held, table):

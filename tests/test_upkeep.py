@@ -235,6 +235,7 @@ def cache(own_cache, tmp_path):
     write(own_cache / "runs" / "aaaa" / "grams-1" / "grams.parquet", 3 << 20)
     write(own_cache / "runs" / "bbbb" / "lock", 0)
     write(own_cache / "runs" / "bbbb" / "factors.partial" / "w.npy", 2 << 20)
+    write(own_cache / "packs" / "cccc" / "one.pack" / "grams.parquet", 4 << 20)
     write(own_cache / "catalog" / "minilm-l6" / "model.safetensors", 5 << 20)
     stale = write(own_cache / "catalog" / ".minilm-l6-x1" / "wheel", 1 << 20)
     write(own_cache / "catalog" / ".minilm-l6-x2" / "wheel", 1 << 20)
@@ -259,7 +260,8 @@ def test_what_nobody_needs_goes_with_its_size(cache):
     assert "removed catalog/minilm-l6, unpacked, is fetched again when it is asked for: 5.0 MB" in lines
     assert "removed catalog/.minilm-l6-x1, a fetch that was stopped: 1.0 MB" in lines
     assert any(line.startswith("removed hashes of 3 files that are gone") for line in lines)
-    assert lines[-1].startswith("11.0 MB of ")
+    assert "removed packs/cccc, packs of a list that was stopped: 4.0 MB" in lines
+    assert lines[-1].startswith("15.0 MB of ")
     assert left(cache) == ["catalog/.minilm-l6-x2/wheel", "hashes/here.json"]
     assert run("clean-cache") == (0, ["nothing was left to remove"])
 

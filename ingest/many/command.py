@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest import command, console
@@ -34,21 +37,31 @@ def ingest_many(options: IngestMany) -> None:
     lines = [_meant(line, house) for line in listed.read(options.list)]
     backend.of(house).want_place(house)
     store.want_whole(house)
-    folder = cache_dir() / "packs"
-    table = Table(options.list)
-    try:
-        with console.stage(options.list.name, len(lines)) as advance:
-            for ends in _ended(lines, folder, options, table.done_before()):
-                for end, outcome in _brought(ends, options):
-                    table.add(end, outcome)
-                    advance(1)
-    finally:
-        where = table.write()
+    with _folder(options.list) as folder, console.stage(options.list.name, len(lines)) as advance:
+        table = Table(options.list, {line.words for line in lines})
+        for ends in _ended(lines, folder, options, table.done_before):
+            for end, outcome in _brought(ends, options):
+                table.add(end, outcome)
+                advance(1)
+            where = table.write()
     console.table(HEADS, table.rows)
     counted = loading.counted(table.outcomes)
     if failed := [each for each in table.outcomes if each.outcome in (FAILED, REFUSED, LEFT)]:
         raise EigenhouseError(f"{len(failed)} of {len(lines)} models are not in the warehouse ({counted}); see {where}")
     console.say(f"{counted} · {store.size(house)} · {where}")
+
+
+@contextlib.contextmanager
+def _folder(path: Path) -> Iterator[Path]:
+    """Where the list's packs are until they are loaded; one process at a time holds it."""
+    name = hashlib.sha256(str(path.expanduser().resolve()).encode()).hexdigest()[:16]
+    folder = cache_dir() / "packs" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / "lock", timeout=0):
+            yield folder
+    except Timeout:
+        raise EigenhouseError(f"{path} is being ingested by another process; wait for it, or stop it first") from None
 
 
 def _ended(lines: list[Line], folder: Path, options: IngestMany, done: set[str]) -> Iterator[list[End]]:
@@ -107,40 +120,46 @@ def _loaded(packs: dict[Path, End], options: IngestMany, force: bool) -> dict[En
 
 
 class Table:
-    """What became of each line so far, also as a file beside the list; in the cache where that can't be written."""
+    """What became of each line, also as a file beside the list; in the cache where that can't be written.
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.rows, self.outcomes = path, list[tuple[str, ...]](), list[Outcome]()
+    The file holds what an earlier run told of lines that this one hasn't come to.
+    """
+
+    def __init__(self, path: Path, words: set[str]) -> None:
+        self.rows, self.outcomes = list[tuple[str, ...]](), list[Outcome]()
+        name = f"{path.name}.outcomes.csv"
+        self._targets = [path.expanduser().absolute().parent / name, cache_dir() / name]
+        self._before = [row for row in self._read() if row[1] in words]
+
+    @property
+    def done_before(self) -> set[str]:
+        """The words of the lines that an earlier run brought in, or found to be there."""
+        return {row[1] for row in self._before if row[2] not in (FAILED, REFUSED, LEFT)}
 
     def add(self, end: End, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
         n_rows = str(outcome.n_rows or "")
         shown = end.line.words, outcome.outcome, outcome.models, n_rows, str(end.seconds), outcome.why
         self.rows.append((str(end.line.number), *shown))
+        self.rows.sort(key=lambda row: int(row[0]))
         if outcome.outcome in (FAILED, REFUSED, LEFT):
             console.say(f"line {end.line.number}, {end.line.words}: {outcome.outcome}: {outcome.why}")
 
-    @property
-    def _targets(self) -> list[Path]:
-        name = f"{self.path.name}.outcomes.csv"
-        return [self.path.expanduser().absolute().parent / name, cache_dir() / name]
-
-    def done_before(self) -> set[str]:
-        """The words of the lines that the last run of this list brought in, or found to be there."""
-        for target in self._targets:
-            with contextlib.suppress(OSError, ValueError, csv.Error), target.open(newline="", encoding="utf-8") as file:
-                rows = [row for row in csv.reader(file) if len(row) == len(HEADS)]
-                return {row[1] for row in rows if row[2] not in (FAILED, REFUSED, LEFT)}
-        return set()
-
     def write(self) -> Path:
-        """What isn't told again since this run was stopped before stays told."""
-        self.rows.sort(key=lambda row: int(row[0]))
+        """After every model, so that a kill leaves what the next run can skip."""
+        told = {row[1] for row in self.rows}
+        rows = [HEADS, *self.rows, *(row for row in self._before if row[1] not in told)]
         for target in self._targets:
             with contextlib.suppress(OSError):
                 partial = target.with_name(f".{target.name}.{os.getpid()}")
                 with partial.open("w", newline="", encoding="utf-8") as file:
-                    csv.writer(file).writerows([HEADS, *self.rows])
+                    csv.writer(file).writerows(rows)
                 partial.replace(target)
                 return target
-        return self.path
+        return self._targets[0]
+
+    def _read(self) -> list[tuple[str, ...]]:
+        for target in self._targets:
+            with contextlib.suppress(OSError, ValueError, csv.Error), target.open(newline="", encoding="utf-8") as file:
+                return [tuple(row) for row in csv.reader(file) if len(row) == len(HEADS)][1:]
+        return []

@@ -41,6 +41,12 @@ def text(pack: Pack) -> str:
         "run": pack.run | {name: pack.run[name].isoformat() for name in TIMES},
         "parts": [asdict(part) for part in pack.parts],
     }
+    return sealed(held)
+
+
+def sealed(held: dict[str, Any]) -> str:
+    """The text of a manifest that holds this; a seal that it has already doesn't count."""
+    held = {name: value for name, value in held.items() if name != "seal"}
     return json.dumps({"seal": _seal(held), **held}, indent=1)
 
 

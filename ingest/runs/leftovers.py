@@ -1,4 +1,4 @@
-"""What the cache holds that nobody needs: stopped runs, models to be fetched again, notes of files that are gone."""
+"""What the cache holds that nobody needs: stopped runs, models to be fetched again, packs, notes of lost files."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from eigenhouse.ingest.sources.catalog import cache_dir
 
 FETCHED_SECONDS = 3600.0  # a fetch that has written nothing for so long was killed
+STAGED = {"runs": "staged by a run that was stopped", "packs": "packs of a list that was stopped"}
 Removed = tuple[str, int]  # what, and its bytes
 
 
@@ -20,13 +21,14 @@ def removed(say: Callable[[str], None]) -> Iterator[Removed]:
     """Each thing as it is removed. Nothing of an ingest that runs is touched; `say` tells what was left for it."""
     root = cache_dir()
     live = []
-    for folder in sorted((root / "runs").glob("*")):
-        if size := _remove_run(folder):
-            yield f"{folder.relative_to(root)}, staged by a run that was stopped", size
-        elif folder.exists():
-            live.append(folder.name)
+    for kind, what in STAGED.items():
+        for folder in sorted((root / kind).glob("*")):
+            if size := _remove_run(folder):
+                yield f"{folder.relative_to(root)}, {what}", size
+            elif folder.exists():
+                live.append(str(folder.relative_to(root)))
     if live:
-        say(f"left for ingests that are running: runs/{', runs/'.join(live)} and the fetched models")
+        say(f"left for ingests that are running: {', '.join(live)} and the fetched models")
     else:
         yield from _remove_models(root)
     yield from _remove_notes(root)

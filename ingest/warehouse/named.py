@@ -13,7 +13,7 @@ from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.warehouse.building import Connection
 from eigenhouse.options import Ingest, variable
 
-NO_PART_OF_IT = ("warehouse", "force", "wait", "revision", "revisions")
+NO_PART_OF_IT = ("warehouse", "force", "wait", "revision", "revisions", "pack")
 
 
 def stacks(con: Connection, name: str) -> dict[int, str]:
