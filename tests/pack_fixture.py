@@ -135,6 +135,7 @@ DAMAGES = {  # what is done to a whole pack → what is said of it
     "no manifest": (lambda path: (path / manifest.NAME).unlink(), "there is none"),
     "manifest cut": (lambda path: _truncate(path / manifest.NAME), "is damaged"),
     "manifest flipped": (lambda path: _flip(path / manifest.NAME, 400), "is damaged"),
+    "manifest changed": (lambda path: _say_other(path / manifest.NAME), "doesn't fit its own seal"),
     "manifest a link": (lambda path: _link(path / manifest.NAME), "is a link"),
     "manifest a fifo": (lambda path: _fifo(path / manifest.NAME), "wanted a regular file"),
     "a key twice": (lambda path: _double(path / manifest.NAME), "twice"),
@@ -161,6 +162,11 @@ DAMAGES = {  # what is done to a whole pack → what is said of it
     "size of text": (_set("stacks", "stack0", "n_layers", value="many"), "Nothing of it was written"),
     "list of lists": (lambda path: (path / manifest.NAME).write_text("[" * 100_000), "nested too deep"),
 }
+
+
+def _say_other(file):
+    """A number that could be meant."""
+    file.write_text(file.read_text().replace('"ffn_size": 40', '"ffn_size": 41'))
 
 
 def _double(file):
