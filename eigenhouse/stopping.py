@@ -126,7 +126,7 @@ def _wait(reader: int) -> None:
 
 
 def _be_over() -> None:
-    """All is done and said: what comes while Python takes itself apart, without handlers, must not look like a fault."""
+    """All is done and said: a signal while Python takes itself apart, without handlers, must not look like a fault."""
     for number in SIGNALS:
         if signal.getsignal(number) is _raise:
             signal.signal(number, signal.SIG_IGN)
