@@ -5,6 +5,7 @@ in this process, on a connection that is locked in the same way.
 """
 
 import itertools
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -44,19 +45,20 @@ def chart(options: Chart) -> None:
     """Draw a saved query, as its header says."""
     from eigenhouse.analyses.answers import lockdown
     from eigenhouse.analyses.charts import charts as drawing
-    from eigenhouse.analyses.charts import pictures
+    from eigenhouse.analyses.charts.renderer import Renderers
 
     known = drawing.find(options.q)
     paths = drawing.targets(options.q, options.out)
     want_no_warehouse(*paths)
     with lockdown.asking(options.warehouse) as con:
-        picture = drawing.draw(con, known, options.given)
+        picture = json.dumps(drawing.draw(con, known, options.given), allow_nan=False)
+    with Renderers() as renderers:
+        files = renderers.rendered(picture, [path.suffix.lower() for path in paths])
     for path in paths:
-        drawn = pictures.render(picture, path.suffix)
         if options.out is None:
             path.parent.mkdir(exist_ok=True)
         with destination(path) as file:
-            file.write(drawn)
+            file.write(files[path.suffix.lower()])
         _say(str(path))
 
 

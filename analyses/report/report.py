@@ -21,6 +21,7 @@ from eigenhouse.analyses.answers import formats, saved
 from eigenhouse.analyses.answers.destinations import want_no_warehouse
 from eigenhouse.analyses.charts import gallery, pictures
 from eigenhouse.analyses.charts.pictures import Rows
+from eigenhouse.analyses.charts.renderer import Renderers
 from eigenhouse.analyses.report import facts, pages, sections
 from eigenhouse.analyses.report.sections import Section
 from eigenhouse.errors import EigenhouseError
@@ -39,8 +40,8 @@ def write(con: duckdb.DuckDBPyConnection, warehouse: str, out: Path, model: str 
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as made:
-            with ThreadPoolExecutor(gallery.workers()) as pool:
-                Report(con, warehouse, Path(made), pool, say).write(model)
+            with Renderers(gallery.workers()) as renderers, ThreadPoolExecutor(gallery.workers()) as pool:
+                Report(con, warehouse, Path(made), renderers, pool, say).write(model)
             out.mkdir(exist_ok=True)
             for name in OURS:
                 _remove(out / name)
@@ -77,6 +78,7 @@ class Report:
     con: duckdb.DuckDBPyConnection
     warehouse: str
     folder: Path
+    renderers: Renderers
     pool: ThreadPoolExecutor
     say: Say
     drawn: dict[bytes, tuple[Path, Future[None]]] = field(default_factory=dict)  # a chart's hash → its PNG
@@ -159,9 +161,12 @@ class Report:
         if known in self.drawn:  # a lone model's charts stand on the first page too
             done = self.pool.submit(_copy, *self.drawn[known], path)
         else:
-            done = self.pool.submit(_draw, text, path)
+            done = self.pool.submit(self._draw, text, path)
             self.drawn[known] = path, done
         self.under_way.append(done)
+
+    def _draw(self, text: str, path: Path) -> None:
+        path.write_bytes(self.renderers.rendered(text, [".png"])[".png"])
 
     def _put(self, place: str, data: bytes) -> None:
         self._place(place).write_bytes(data)
@@ -170,10 +175,6 @@ class Report:
         path = self.folder / place
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
-
-
-def _draw(text: str, path: Path) -> None:
-    path.write_bytes(pictures.rendered(text, [".png"])[".png"])
 
 
 def _copy(source: Path, drawn: Future[None], path: Path) -> None:
