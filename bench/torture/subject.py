@@ -9,7 +9,9 @@ import shutil
 import time
 from collections.abc import Callable
 from copy import copy
+from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import duckdb
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
@@ -64,11 +66,11 @@ class Subject:
             *("--prompts", self.folder / "prompts.txt", "--warehouse", self.warehouse),
         ]
 
-    def started(self, seed: int, name: str = "tortured", patch: Callable[[], object] = lambda: None) -> Child:
+    def started(self, seed: int, name: str = "tortured", before: Callable[[], object] = lambda: None) -> Child:
         """An ingest under way, once signals are looked after."""
 
         def work(ready: Callable[[bytes], object]) -> None:
-            patch()
+            before()
             _use_one_thread()
             _tell_of_the_load(ready)
             self._program(seed, name)(ready)
@@ -95,7 +97,7 @@ class Subject:
     def stage(self, seed: int) -> None:
         """All stages measured and none loaded, as a run that was killed just then leaves them; made once, and kept."""
         if seed not in self.staged:
-            self.started(seed, patch=lambda: setattr(Run, "load", lambda *_: os._exit(0))).wait()
+            self.started(seed, before=lambda: setattr(Run, "load", lambda *_: os._exit(0))).wait()
             self.staged[seed] = self.folder / f"staged{seed}"
             shutil.copytree(self.cache / "runs", self.staged[seed])
         else:
@@ -126,8 +128,7 @@ class Subject:
 
 def _use_one_thread() -> None:
     """DuckDB's own threads cost a tiny ingest a quarter of its time; cold processes keep them."""
-    connect = duckdb.connect
-    duckdb.connect = lambda *given, **named: connect(*given, **named, config={"threads": 1})
+    patch.object(duckdb, "connect", partial(duckdb.connect, config={"threads": 1})).start()
 
 
 def _tell_of_the_load(ready: Callable[[bytes], object]) -> None:
