@@ -3,6 +3,7 @@
 import io
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import polars as pl
 import pytest
 import report_fixture
 import warehouse_fixture as fixture
+from filelock import FileLock
 from tiny_ingests import Warehouse
 
+from bench import tiny_warehouse
 from eigenhouse import __main__ as command_line
 from eigenhouse.analyses.answers import answering, apart
 from eigenhouse.analyses.charts import pictures, renderer
@@ -107,11 +110,38 @@ def warehouse(tmp_path_factory):
     return path
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder for all workers of a run, which the first to come here fills; all others read it only."""
+    run = factory.getbasetemp()
+    folder = (run.parent if "PYTEST_XDIST_WORKER" in os.environ else run) / name
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            half = folder.with_suffix(".half")
+            half.mkdir()  # one that failed before fails here
+            make(half)
+            half.rename(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def spectra(tmp_path_factory):
+    """A warehouse with a model whose files hold no tensors, so that nothing of them needs torch."""
+    folder = tmp_path_factory.mktemp("spectra")
+    frames = experiment_fixture.frames(experiment_fixture.make("org/spectra", 1, (3, 5, 7, 11), attends=False))
+    staged = fixture.staged(folder, **{name: frames[name] for name in ("layers", "singular_values")})
+    path = tiny_warehouse.copy_empty(folder / "spectra.duckdb")
+    store.load(path, [fixture.stack("org/spectra", staged)], {}, force=False)
+    return path
+
+
 @pytest.fixture(scope="session")
 def experiments(tmp_path_factory):
     """The warehouse of experiment_fixture.MODELS, open for reading."""
-    folder = tmp_path_factory.mktemp("experiments")
-    experiment_fixture.build(folder / "warehouse.duckdb", folder / "staged")
+
+    def make(folder: Path) -> None:
+        experiment_fixture.build(folder / "warehouse.duckdb", folder / "staged")
+
+    folder = made_once(tmp_path_factory, "experiments", make)
     con = store.connect(folder / "warehouse.duckdb", read_only=True)
     yield con
     con.close()
@@ -123,12 +153,15 @@ def reported(tmp_path_factory):
 
     The Markdown's pictures are one pixel each: that charts are drawn is test_charts.py's.
     """
-    folder = tmp_path_factory.mktemp("reported")
-    report_fixture.build(folder / "warehouse.duckdb", folder / "staged")
+
+    def make(folder: Path) -> None:
+        report_fixture.build(folder / "warehouse.duckdb", folder / "staged")
+        with store.connect(folder / "warehouse.duckdb", read_only=True) as con, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(pictures, "rendered", lambda text, suffixes: dict.fromkeys(suffixes, report_fixture.PIXEL))
+            report.write(con, "warehouse.duckdb", folder / "report", None, lambda line: None)
+
+    folder = made_once(tmp_path_factory, "reported", make)
     con = store.connect(folder / "warehouse.duckdb", read_only=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pictures, "rendered", lambda text, suffixes: dict.fromkeys(suffixes, report_fixture.PIXEL))
-        report.write(con, "warehouse.duckdb", folder / "report", None, lambda line: None)
     yield folder / "report", con
     con.close()
 
