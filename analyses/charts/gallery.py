@@ -17,11 +17,12 @@ from eigenhouse.analyses.charts import charts, pictures
 from eigenhouse.analyses.charts.charts import NothingToDraw
 from eigenhouse.analyses.charts.renderer import Renderers
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.warehouse.selection import Bound
 
 Started = tuple[SavedQuery, Future[float] | EigenhouseError]
 
 
-def draw_all(con: duckdb.DuckDBPyConnection, model: str | None, folder: Path, say: Callable[[str], None]) -> None:
+def draw_all(con: duckdb.DuckDBPyConnection, model: Bound | None, folder: Path, say: Callable[[str], None]) -> None:
     """A line for each query, in order; an answer without a point has its line too, mistakes come at the end."""
     queries = [query for query in saved.every() if query.chart]
     mistakes = []
@@ -57,7 +58,7 @@ def workers() -> int:
 def _start(
     con: duckdb.DuckDBPyConnection,
     query: SavedQuery,
-    model: str | None,
+    model: Bound | None,
     folder: Path,
     begin: Callable[[Path, str], Future[float]],
 ) -> Started:
