@@ -109,7 +109,9 @@ def export(options: Export) -> None:
     from eigenhouse.ingest.warehouse.store import say_on_stderr
 
     if not options.model or options.out is None:
-        raise EigenhouseError("wanted MODEL=<models of the warehouse> and OUT=<folder>; `make models` lists the models")
+        raise EigenhouseError(
+            "wanted MODEL=<a model of the warehouse> and OUT=<folder>; `make models` lists the models"
+        )
     with lockdown.asking(options.warehouse) as con:
         models = list(selection.chosen(con, options.model).values())
         for path in files.export(con, models, options.out, options.operator, options.prompt_set, say_on_stderr):

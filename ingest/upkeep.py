@@ -48,7 +48,7 @@ def _way_out(commands: list[str]) -> str:
 def remove(options: Remove) -> None:
     """Take models out, with their runs and what no other uses."""
     if not options.model:
-        raise EigenhouseError("wanted MODEL=<models of the warehouse>; `make models` lists them")
+        raise EigenhouseError("wanted MODEL=<a model of the warehouse>; `make models` lists them")
     path = options.warehouse
     with store.reading(path) as con:
         asked = selection.chosen(con, options.model)  # refused before anybody else has to wait

@@ -32,6 +32,8 @@ def test_saved_query_keeps_its_promises(name, rows):
         one = rows("--q", name, "--model", "org/two", *limit)
         own = [row for row in every if row["model_id"] == "org/two"]
         assert one == [rounded(row) for row in own] != []
+        several = rows("--q", name, "--model", "org/two,org/one", *limit)
+        assert several == [rounded(row) for row in every if row["model_id"] in ("org/one", "org/two")]
 
 
 def rounded(row):

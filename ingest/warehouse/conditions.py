@@ -54,7 +54,7 @@ def _alone(con: Connection) -> Iterator[Connection]:
         for table in TABLES:
             kinds = json.dumps([{row[0]: row[1] for row in con.execute(f"describe {table}").fetchall()}])
             # as one text: DuckDB looks for pandas anew at every value that it is handed, 0.2 ms each
-            [[rows]] = con.execute(f"select json_group_array({table})::varchar from {table}").fetchall()
+            [[rows]] = con.execute(f"select to_json(coalesce(list({table}), []))::varchar from {table}").fetchall()
             copied = "select unnest(from_json($rows, $kinds), recursive := true)"
             copy.execute(f"create table {table} as {copied}", {"rows": rows, "kinds": kinds})
         copy.execute("set lock_configuration = true")
@@ -83,6 +83,8 @@ def _tree(copy: Connection, condition: str) -> dict[str, Any]:
     if _depth(text) > MOST_DEPTH:
         raise EigenhouseError(f"{WANTED}; {_shown(condition)} is nested too deeply")
     tree = json.loads(text)
+    if tree.get("error_type") == "not implemented":  # a statement that is no select
+        return {}
     if tree["error"]:
         raise duckdb.ParserException(tree["error_message"])
     statements: list[dict[str, Any]] = tree["statements"]

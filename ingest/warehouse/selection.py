@@ -63,10 +63,13 @@ def _held(con: Connection) -> list[Held]:
 def _meant(con: Connection, text: str, held: list[Held]) -> list[Held]:
     if found := _named(text, held):
         return found
-    if text.startswith(CONDITION):
+    parts = _parts(text, held)
+    if text.startswith(CONDITION) and not _named(parts[0], held):
         keys = conditions.meeting(con, text.removeprefix(CONDITION))
         return [each for each in held if each.model_key in keys] or _refuse_condition(text, held)
-    return [each for part in _parts(text, held) for each in _of_part(part, held)]
+    if len(parts) > 1 and not all(map(str.strip, parts)):
+        raise EigenhouseError(f"want a name on both sides of each comma, got MODEL={shortened(text)}")
+    return [each for part in parts for each in _of_part(part, held)]
 
 
 def _named(text: str, held: list[Held]) -> list[Held]:
@@ -84,8 +87,6 @@ def _parts(text: str, held: list[Held]) -> list[str]:
         part = next((run for run in runs if _named(run, held)), pieces[0])
         del pieces[: part.count(",") + 1]
         found.append(part)
-    if len(found) > 1 and not all(map(str.strip, found)):
-        raise EigenhouseError(f"want a name on both sides of each comma, got MODEL={shortened(text)}")
     return found
 
 
@@ -123,7 +124,7 @@ def _hint(name: str, held: list[Held]) -> str:
     known = dict.fromkeys(known for each in held for known in each[:2])
     stem = WILD.sub("", name)
     cuts = {cut: whole for whole in known for cut in ([whole] if stem == name else _ends(whole, len(stem)))}
-    near = dict.fromkeys(cuts[cut] for cut in difflib.get_close_matches(stem, cuts, 3))
+    near = dict.fromkeys(cuts[cut] for cut in difflib.get_close_matches(stem, cuts, 3, 0.5 if stem != name else 0.6))
     return f"did you mean {' or '.join(near)}?" if near else "`make models` lists them"
 
 
