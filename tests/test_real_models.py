@@ -171,7 +171,7 @@ def test_encoder_exported_and_imported_answers_alike(warehouse, tmp_path, monkey
     monkeypatch.setenv("EIGENHOUSE_CACHE", str(tmp_path / "cache"))
     path = shutil.copy(warehouse, tmp_path / "copy.duckdb")
     con = store.connect(path, read_only=True)
-    files = export(con, "minilm-l6", tmp_path, None, None, print)
+    files = list(export(con, ["minilm-l6"], tmp_path, None, None, print))
     con.close()
     assert [file.name.removeprefix("minilm-l6.") for file in files] == [
         "spectra.json", "gram.json", "eigdirs.pt", "effective_ranks.csv",

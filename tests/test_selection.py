@@ -97,6 +97,11 @@ def test_a_list_is_several_texts(plain):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("text", [[], 5, ["org/one", 5], {"org/one": 1}])
+def test_what_is_no_text_is_refused(plain, text):
+    assert "want the name of a model, or a list of such, got" in refused(plain, text)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

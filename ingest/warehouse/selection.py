@@ -29,8 +29,21 @@ class Held(NamedTuple):
     checkpoint: str
     model_key: int
 
-    def is_named(self, name: str) -> bool:
-        return name in (self.model_id, self.checkpoint)
+
+class Names:
+    """What a warehouse holds: its models by id, and those of each name, which is an id or a checkpoint's."""
+
+    def __init__(self, con: Connection) -> None:
+        rows = con.execute("select model_id, checkpoint, model_key from models order by model_id").fetchall()
+        self.held = [Held(*row) for row in rows]
+        self.of: dict[str, list[Held]] = {}
+        for each in self.held:
+            for name in {each.model_id, each.checkpoint}:
+                self.of.setdefault(name, []).append(each)
+
+    def named(self, text: str) -> list[Held]:
+        """Those of this name; a space about it is no part of a name that has none."""
+        return self.of.get(text) or self.of.get(text.strip(), [])
 
 
 def chosen(con: Connection, text: str | Sequence[str]) -> dict[int, str]:
@@ -39,14 +52,16 @@ def chosen(con: Connection, text: str | Sequence[str]) -> dict[int, str]:
     text: a list is several of what a text is, for callers that need not write commas. Raises EigenhouseError where any
     part of it means no model.
     """
-    held = _held(con)
-    texts = [text] if isinstance(text, str) else text
-    return {each.model_key: each.model_id for one in texts for each in _meant(con, one, held)}
+    texts = [text] if isinstance(text, str) or not isinstance(text, Sequence) else list(text)
+    if not texts or not all(isinstance(each, str) for each in texts):
+        raise EigenhouseError(f"want the name of a model, or a list of such, got {shortened(repr(text))}")
+    names = Names(con)
+    return {each.model_key: each.model_id for one in texts for each in _meant(con, one, names)}
 
 
 def every(con: Connection) -> dict[int, str]:
     """model_key → model_id of all models, by name."""
-    return {each.model_key: each.model_id for each in _held(con)}
+    return {each.model_key: each.model_id for each in Names(con).held}
 
 
 def bound(model_ids: Iterable[str]) -> Bound:
@@ -55,75 +70,64 @@ def bound(model_ids: Iterable[str]) -> Bound:
     return found[0] if len(found) == 1 else found
 
 
-def _held(con: Connection) -> list[Held]:
-    rows = con.execute("select model_id, checkpoint, model_key from models order by model_id").fetchall()
-    return [Held(*row) for row in rows]
-
-
-def _meant(con: Connection, text: str, held: list[Held]) -> list[Held]:
-    if found := _named(text, held):
+def _meant(con: Connection, text: str, names: Names) -> list[Held]:
+    if found := names.named(text):
         return found
-    parts = _parts(text, held)
-    if text.startswith(CONDITION) and not _named(parts[0], held):
+    parts = _parts(text, names)
+    if text.startswith(CONDITION) and not names.named(parts[0]):
         keys = conditions.meeting(con, text.removeprefix(CONDITION))
-        return [each for each in held if each.model_key in keys] or _refuse_condition(text, held)
+        return [each for each in names.held if each.model_key in keys] or _refuse_condition(text, names)
     if len(parts) > 1 and not all(map(str.strip, parts)):
         raise EigenhouseError(f"want a name on both sides of each comma, got MODEL={shortened(text)}")
-    return [each for part in parts for each in _of_part(part, held)]
+    return [each for part in parts for each in _of_part(part, names)]
 
 
-def _named(text: str, held: list[Held]) -> list[Held]:
-    """The model of this id, or a checkpoint's stacks; a space about it is no part of a name that has none."""
-    exact = [each for each in held if each.is_named(text)]
-    return exact or [each for each in held if each.is_named(text.strip())]
-
-
-def _parts(text: str, held: list[Held]) -> list[str]:
+def _parts(text: str, names: Names) -> list[str]:
     """The list's elements: cut at the commas, but for those of the longest name that begins at an element."""
     pieces, found = text.split(","), []
-    most = 1 + max((name.count(",") for each in held for name in each[:2]), default=0)
+    most = 1 + max((name.count(",") for name in names.of), default=0)
     while pieces:
         runs = [",".join(pieces[:n]) for n in range(min(most, len(pieces)), 1, -1)]
-        part = next((run for run in runs if _named(run, held)), pieces[0])
+        part = next((run for run in runs if names.named(run)), pieces[0])
         del pieces[: part.count(",") + 1]
         found.append(part)
     return found
 
 
-def _of_part(part: str, held: list[Held]) -> list[Held]:
-    if found := _named(part, held):
+def _of_part(part: str, names: Names) -> list[Held]:
+    if found := names.named(part):
         return found
     name = part.strip()
     if name.startswith(CONDITION):
         raise EigenhouseError(f"a condition stands alone, not in a list of models; got {shortened(name)}")
     if not WILD.search(name):
-        _refuse_name(name, held)
+        _refuse_name(name, names)
     matches = re.compile(fnmatch.translate(name)).match
-    return [each for each in held if matches(each.model_id) or matches(each.checkpoint)] or _refuse_pattern(name, held)
+    fitting = [each for each in names.held if matches(each.model_id) or matches(each.checkpoint)]
+    return fitting or _refuse_pattern(name, names)
 
 
 # --- what means no model ---
 
 
-def _refuse_name(name: str, held: list[Held]) -> NoReturn:
-    raise EigenhouseError(f"no model {shortened(name)} in the warehouse; {_hint(name, held)}")
+def _refuse_name(name: str, names: Names) -> NoReturn:
+    raise EigenhouseError(f"no model {shortened(name)} in the warehouse; {_hint(name, names)}")
 
 
-def _refuse_pattern(pattern: str, held: list[Held]) -> NoReturn:
-    raise EigenhouseError(f"no model in the warehouse matches {shortened(pattern)}; {_hint(pattern, held)}")
+def _refuse_pattern(pattern: str, names: Names) -> NoReturn:
+    raise EigenhouseError(f"no model in the warehouse matches {shortened(pattern)}; {_hint(pattern, names)}")
 
 
-def _refuse_condition(text: str, held: list[Held]) -> NoReturn:
-    raise EigenhouseError(f"none of the {len(held)} models in the warehouse meets {shortened(text)}")
+def _refuse_condition(text: str, names: Names) -> NoReturn:
+    raise EigenhouseError(f"none of the {len(names.held)} models in the warehouse meets {shortened(text)}")
 
 
-def _hint(name: str, held: list[Held]) -> str:
+def _hint(name: str, names: Names) -> str:
     """The names nearest to it; of a pattern those that begin or end as it does, nearly."""
-    if not held:
+    if not names.held:
         return "it holds no model: `make ingest`"
-    known = dict.fromkeys(known for each in held for known in each[:2])
     stem = WILD.sub("", name)
-    cuts = {cut: whole for whole in known for cut in ([whole] if stem == name else _ends(whole, len(stem)))}
+    cuts = {cut: whole for whole in names.of for cut in ([whole] if stem == name else _ends(whole, len(stem)))}
     near = dict.fromkeys(cuts[cut] for cut in difflib.get_close_matches(stem, cuts, 3, 0.5 if stem != name else 0.6))
     return f"did you mean {' or '.join(near)}?" if near else "`make models` lists them"
 
