@@ -5,45 +5,65 @@ No load and no checksum touches a tag; `remove` takes those of its model with it
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from pathlib import Path
 
-from eigenhouse.ingest.warehouse.building import Connection
+from eigenhouse.ingest.warehouse.building import Connection, refusals, transaction
+from eigenhouse.visible import STEERING
 
 TABLE = "model_tags"
+Tags = dict[int, dict[str, str]]  # model_key → tag → value; an empty value takes the tag away
 
 
-@dataclass
-class Tags:
-    """model_key → tag → value; an empty value takes the tag away."""
-
-    of: dict[int, dict[str, str]] = field(default_factory=dict)
-
-    def write(self, con: Connection) -> tuple[int, int]:
-        """Within the caller's transaction: how many tags were set, and how many taken away."""
-        rows = [(key, tag, value) for key, tags in self.of.items() for tag, value in tags.items()]
-        kept = [row for row in rows if row[2]]
-        gone = _columns([row for row in rows if not row[2]])
-        pairs = "select unnest($keys::bigint[]), unnest($tags::varchar[])"
-        [[n_gone]] = con.execute(
-            f"delete from {TABLE} where (model_key, tag) in ({pairs})", {"keys": gone[0], "tags": gone[1]}
-        ).fetchall()
-        keys, tags, values = _columns(kept)
-        con.execute(
-            f"insert or replace into {TABLE} {pairs}, unnest($values::varchar[])",
-            {"keys": keys, "tags": tags, "values": values},
-        )
-        return len(kept), int(n_gone)
+def write(con: Connection, path: Path, tags: Tags) -> tuple[int, int]:
+    """In one transaction: how many tags were set, and how many taken away."""
+    rows = [(key, tag, value) for key, of_model in tags.items() for tag, value in of_model.items()]
+    with refusals(path), transaction(con):
+        n_gone = _delete(con, [row for row in rows if not row[2]])
+        _insert(con, [row for row in rows if row[2]])
+    with refusals(path, f"what is new waits in {path.name}.wal beside it: keep both files and make room"):
+        con.execute("checkpoint")
+    return sum(bool(value) for *_, value in rows), n_gone
 
 
-def _columns(rows: list[tuple[int, str, str]]) -> tuple[list[int], list[str], list[str]]:
-    return [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
+def _delete(con: Connection, rows: list[tuple[int, str, str]]) -> int:
+    pairs = "select unnest($keys::bigint[]), unnest($tags::varchar[])"
+    given = {"keys": [row[0] for row in rows], "tags": [row[1] for row in rows]}
+    return int(con.execute(f"delete from {TABLE} where (model_key, tag) in ({pairs})", given).fetchall()[0][0])
+
+
+def _insert(con: Connection, rows: list[tuple[int, str, str]]) -> None:
+    columns = "select unnest($keys::bigint[]), unnest($tags::varchar[]), unnest($values::varchar[])"
+    keys, tags, values = ([row[place] for row in rows] for place in range(3))
+    con.execute(f"insert or replace into {TABLE} {columns}", {"keys": keys, "tags": tags, "values": values})
+
+
+def fault_of_name(tag: str) -> str:
+    """Why a tag can't be called so; '' where it can."""
+    if not tag or tag != tag.strip():
+        return "it is empty, or has a space at an end"
+    return "it holds =" if "=" in tag else fault_of_value(tag)
+
+
+def fault_of_value(value: str) -> str:
+    """Why it is no text of one line; '' where it is."""
+    bad = STEERING.search(value.replace("\n", "\0").replace("\t", "\0"))
+    return f"it holds {value[bad.start()]!a}, which isn't text" if bad else ""
+
+
+def by_name(con: Connection) -> dict[str, dict[int, str]]:
+    """model_id, and checkpoint → the model_key and model_id of each stack that it names."""
+    found: dict[str, dict[int, str]] = {}
+    for key, model_id, checkpoint in con.execute("select model_key, model_id, checkpoint from models").fetchall():
+        for name in {model_id, checkpoint}:
+            found.setdefault(name, {})[key] = model_id
+    return found
 
 
 def moved(con: Connection, model_id: str, old_key: int, new_key: int) -> list[str]:
     """Keep the tags of a name whose weights are replaced, and say so: they were set for other weights."""
     con.execute(f"update {TABLE} set model_key = ? where model_key = ?", [new_key, old_key])
     tags = _names(con, new_key)
-    said = f"its tags stay, which were set for other weights: {', '.join(tags)}; `make tag` changes them"
+    said = f"its tags stay, which were set for what it held before: {', '.join(tags)}; `make tag` changes them"
     return [f"{model_id}: {said}"] if tags else []
 
 
