@@ -118,6 +118,8 @@ class _Parameters(House):
     operator: str | None = option(None, "Parameter of the query: metric, head_product or a variant.")
     head: int | None = option(None, "Parameter of the query: a head, counted from 0.")
     k: int | None = option(None, "Parameter of the query: how many.")
+    tag: str | None = option(None, "Parameter of the query: one of the tags that `tags` lists.")
+    by: str | None = option(None, "Parameter of the query: what groups models, as family, architecture or tag:licence.")
 
     @property
     def given(self) -> dict[str, Any]:

@@ -27,7 +27,13 @@ NAMES = {  # family → (name, model type), of models that belong together and o
     "olmo2": [("allenai/OLMo-2-1124-7B", "olmo2")],
     "mixtral": [("mistralai/Mixtral-8x7B-v0.1", "mixtral")],
     "t5": [("t5-small", "t5"), ("google-t5/t5-base", "t5")],
-    "llama": [("7b", "llama"), ("org/model", "llama"), ("checkpoint-1000", "llama"), ("llama-7b", "llama")],
+    "llama": [
+        ("7b", "llama"),
+        ("llama-12x768", "llama"),
+        ("org/model", "llama"),
+        ("checkpoint-1000", "llama"),
+        ("llama-7b", "llama"),
+    ],
     "tiny": [("tiny", "llama"), ("tiny", None)],
     "3b": [("3B", None)],
 }

@@ -30,8 +30,7 @@ def loaded(tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole(loaded, tmp_path_factory):
     path = tmp_path_factory.mktemp("whole") / "warehouse.duckdb"
-    for load in loaded:  # each is a checkpoint
-        store.load(path, [load], {}, force=False)
+    store.load(path, loaded, {}, force=False)
     return path
 
 

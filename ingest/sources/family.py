@@ -18,9 +18,10 @@ TUNINGS = {
     "rlhf", "sft", "uncased",
 }  # fmt: skip
 FORMATS = {"awq", "bf16", "bnb", "fp16", "fp32", "fp8", "gguf", "gptq", "hf", "int4", "int8", "mlx", "onnx"}
-# 135m, 1.1b, 8x7b, a3b, 128k · layers or dimensions, l6 · a release, v0.1 · a date, 1124 · codes, q4 and 4bit · a step
+# 135m, 1.1b, 8x7b, a3b, 128k · layers or dimensions, l6, 12x768 · a release, v0.1 · a date, 1124 · codes, q4, 4bit ·
+# a step
 NUMBERED = re.compile(
-    r"(\d+x)?[ae]?\d+(\.\d+)?[kmbt]|[lhd]\d+|v\d+(\.\d+)*|\d{4,}|i?q\d\w*|\d+bit|(step|iter|checkpoint|ckpt)\d*"
+    r"(\d+x)?[ae]?\d+(\.\d+)?[kmbt]|[lhd]\d+|\d+x\d+|v\d+(\.\d+)*|\d{4,}|i?q\d\w*|\d+bit|(step|iter|checkpoint|ckpt)\d*"
 )
 
 
