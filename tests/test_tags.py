@@ -164,6 +164,7 @@ SHEETS = {  # of one model m and its tags a and b → what they say
     "tabs": (b"model_id\ta\tb\nm\t2024-05-01\t \xc3\xa9 \n", {"a": "2024-05-01", "b": "\u00e9"}),
     "quotes": (b'"model","a","b"\n"m","1,5","say ""x"""\n', {"a": "1,5", "b": 'say "x"'}),
     "empty cells": (b"model,a,b\nm,,\n", {}),
+    "formulas": (b"model,'@a,b\nm,'=1+1,'it\n", {"@a": "=1+1", "b": "'it"}),
     "old macs": (b"model,a\rm,1\r", {"a": "1"}),
 }
 

@@ -1,7 +1,8 @@
 """A table of what is said of models, as CSV: a line a model, a column a tag. What is malformed is refused by its line.
 
 Excel's forms are read too: a mark in front of UTF-8, semicolons (then 63,4 is a number and becomes 63.4), a first line
-`sep=;`, and empty columns at the end. An empty cell says nothing.
+`sep=;`, empty columns at the end, and an apostrophe before what would be a formula, which is dropped as Excel drops it.
+An empty cell says nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ HEADER = re.compile(r'\s*"?(model|model_id)"?\s*([,;\t])', re.IGNORECASE)
 MODEL = ("model", "model_id")
 SEPARATOR = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
+APOSTROPHE = re.compile("^'(?=[=+@＝＋－＠-])")
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -76,7 +78,7 @@ def _rows(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str
     try:
         for cells in reader:
             if cells:
-                yield begins, [cell.strip() for cell in cells]
+                yield begins, [APOSTROPHE.sub("", cell.strip()) for cell in cells]
             begins = reader.line_num + 1
     except csv.Error as error:
         _refuse(path, begins, f"cells with quotes in pairs; got what is none: {error} (a quote that never ends?)")

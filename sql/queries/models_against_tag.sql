@@ -3,8 +3,9 @@
 --| reading = """
 --| Each dot is Pearson's r over the models that have the tag, its bar a 95% interval from 1,000 draws of whole \
 --| families, as models of one aren't independent; the tick is Spearman's. TAG is one of `make tags`, all without it; \
---| BY groups models in place of the family, as BY=tag:lineage. Under three families nothing is said, and with few the bars are too short. Of the two dozen \
---| quantities one in twenty leaves out 0 by chance alone; log10_parameters says what size does by itself."""
+--| BY groups models in place of the family, as BY=tag:lineage. Under three families nothing is said, and with few the \
+--| bars are too short. Of the two dozen quantities one in twenty leaves out 0 by chance alone; log10_parameters says \
+--| what size does by itself."""
 --| routine = "models_against_tag"
 --| [chart]
 --| mark = {type = "point", filled = true, size = 50, opacity = 1}
