@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from bench.tiny_configs import small_config
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.models import loading
-from eigenhouse.ingest.models.checkpoint import require_finite
+from eigenhouse.ingest.models.checkpoint import Checkpoint, require_finite
 
 
 def attention_weights(loaded, path):
@@ -191,3 +191,13 @@ def test_codes_count_as_the_weights_that_they_stand_for(stored, tmp_path):
     path = stored(tmp_path / "it")
     source = tiny_models.local_source(path / "model.safetensors" if path.is_dir() else path)
     assert loading.load_skeleton(source, False).checkpoint.n_parameters == 2 * layer + 48 + 2 * 97 * 48
+
+
+def test_a_module_with_two_names_is_counted_once():
+    """Whichever of them the stored weights go by; what isn't stored isn't counted."""
+    model = torch.nn.Module()
+    model.first = model.second = torch.nn.Linear(3, 5)
+    model.third = torch.nn.Linear(2, 7)
+    checkpoint = Checkpoint.__new__(Checkpoint)
+    checkpoint.model, checkpoint._placed = model, dict.fromkeys(["second.weight", "second.bias", "first.weight"])
+    assert checkpoint.n_parameters == 3 * 5 + 5

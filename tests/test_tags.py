@@ -188,6 +188,7 @@ BAD_SHEETS = {
     "a cell too many": (b'model,a\n"x,y",1\nm,1,5\n', 3, "2 cells, as the header has; got 3 (a comma"),
     "a cell too few": (b"model,a,b\nm,1\n", 2, "cut short?"),
     "no model": (b"model,a\n\n,1\n", 3, "a model in the first cell"),
+    "a model of two lines": (b'model,a\n"m\nn",1\n', 2, "a model in the first cell; got 'm"),
     "a quote without an end": (b'model,a\nm,1\nn,"2\no,3\n', 3, "quotes in pairs"),
     "text after a quote": (b'model,a\nm,"1"x\n', 2, "quotes in pairs"),
     "a value of two lines": (b'model,a\nn,1\nm,"1\n2"\n', 3, "one line of text"),

@@ -106,8 +106,8 @@ def _line(path: Path, number: int, columns: list[str], cells: list[str], delimit
     if len(values) < len(columns) or any(values[len(columns) :]):
         hint = "a comma that is not in quotes?" if len(values) > len(columns) else "cut short?"
         _refuse(path, number, f"{len(columns) + 1} cells, as the header has; got {len(cells)} ({hint})")
-    if not model:
-        _refuse(path, number, "a model in the first cell; got none")
+    if not model or (fault := fault_of_value(model)):
+        _refuse(path, number, f"a model in the first cell; got {f'{model[:80]!r}: {fault}' if model else 'none'}")
     tags = {tag: _value(value, delimiter) for tag, value in zip(columns, values, strict=False) if value}
     for tag, value in tags.items():
         if fault := fault_of_value(value):
