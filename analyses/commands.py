@@ -96,7 +96,7 @@ def tags(options: TagSheet) -> None:
     from eigenhouse.ingest import tagging
 
     if options.out or options.format is not Format.table:
-        raise EigenhouseError("OUT and FORMAT are of the list that `tags` writes without FROM; got both")
+        raise EigenhouseError("FROM takes tags in, OUT and FORMAT are for the list of them without it; got both")
     tagging.tags_from(options)
 
 

@@ -190,7 +190,7 @@ def _load_stack(con: Connection, stack: StackLoad, force: bool, notes: list[str]
     check_name(con, stack.model_id, _weights(stack), force)
     model_key = _bind(con, stack, notes)
     con.execute("delete from models where model_id = ?", [stack.model_id])
-    _insert_row(con, "models", {"model_id": stack.model_id, "model_key": model_key, **_derived(stack), **stack.model})
+    _insert_row(con, "models", {"model_id": stack.model_id, "model_key": model_key, **_described(stack)})
     _record_run(con, stack, model_key)
     written = {}
     for table in stack.tables:
@@ -200,10 +200,10 @@ def _load_stack(con: Connection, stack: StackLoad, force: bool, notes: list[str]
     return written
 
 
-def _derived(stack: StackLoad) -> dict[str, object]:
-    """The columns of `models` that follow from others, or that a program before schema 8 staged no value for."""
+def _described(stack: StackLoad) -> dict[str, object]:
+    """The columns of `models`: what was staged, by a program before schema 8 without a size, and what follows of it."""
     name, model_type = stack.model["name"], stack.model["architecture"]
-    return {"family": family(str(name), str(model_type) if model_type else None), "n_parameters": None}
+    return {"n_parameters": None, **stack.model, "family": family(str(name), str(model_type) if model_type else None)}
 
 
 def _record_run(con: Connection, stack: StackLoad, model_key: int) -> None:
