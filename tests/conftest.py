@@ -107,6 +107,9 @@ def warehouse(tmp_path_factory):
     stacks.append(fixture.stack("org/static", static))
     path = folder / "warehouse.duckdb"
     store.load(path, stacks, {}, force=False)
+    with store.writing(path) as con:
+        con.execute("insert into model_tags select model_key, 'mmlu', 7 * length(model_id) from models")
+        con.execute("update model_tags set value = '50' where model_key = (select max(model_key) from models)")
     return path
 
 

@@ -213,7 +213,7 @@ def test_a_variable_that_would_do_nothing_is_refused(warehouse, target, given):
 def test_what_one_of_several_targets_takes_is_taken(warehouse):
     done = test_makefile.make("queries", "models", f"VENV={sys.prefix}", "FORMAT=csv", f"WAREHOUSE={warehouse}")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "model_id,architecture," in done.stdout
+    assert "model_id,family,architecture," in done.stdout
 
 
 def test_a_parameter_that_the_sql_lacks_is_refused(run):

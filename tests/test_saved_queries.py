@@ -14,7 +14,7 @@ from macro_fixture import make_macros
 from eigenhouse import __main__ as command_line
 from eigenhouse.analyses.answers import saved
 
-SAVED = [query.name for query in saved.every()]
+SAVED = [query.name for query in saved.every() if query.name != "models_against_tag"]  # whose rows are of no model
 REL = 1e-12  # double arithmetic on the same float32 values
 
 
