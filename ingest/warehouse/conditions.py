@@ -18,9 +18,16 @@ from typing import Any, NoReturn
 import duckdb
 
 from eigenhouse.errors import EigenhouseError, first_line, shortened
+from eigenhouse.ingest.warehouse import sqlfiles
 from eigenhouse.ingest.warehouse.building import Connection
 
-TABLES = ("models",)  # what a condition may name; a further one (tags) goes in here, with a macro to read it in _alone
+TABLES = ("models", "model_tags")
+# what the user said of each model, as tags['mmlu'], null where it is not said
+WITH_TAGS = """
+create or replace table models as
+from models
+left join (select model_key, map(list(tag), list(value)) as tags from model_tags group by all) using (model_key)
+"""
 SETTINGS = {
     "threads": 1, "memory_limit": "1GB", "max_temp_directory_size": "0B", "python_enable_replacements": False,
     "enable_external_access": False,
@@ -57,6 +64,8 @@ def _alone(con: Connection) -> Iterator[Connection]:
             [[rows]] = con.execute(f"select to_json(coalesce(list({table}), []))::varchar from {table}").fetchall()
             copied = "select unnest(from_json($rows, $kinds), recursive := true)"
             copy.execute(f"create table {table} as {copied}", {"rows": rows, "kinds": kinds})
+        copy.execute((sqlfiles.SQL_DIR / "macros" / "number_of.sql").read_text(encoding="utf-8"))
+        copy.execute(WITH_TAGS)
         copy.execute("set lock_configuration = true")
         timer = threading.Timer(SECONDS, copy.interrupt)
         timer.start()
