@@ -5,6 +5,7 @@ in this process, on a connection that is locked in the same way.
 """
 
 import itertools
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from eigenhouse.analyses.answers import apart, saved
 from eigenhouse.analyses.answers.destinations import destination, want_no_warehouse
 from eigenhouse.analyses.answers.question import Question
 from eigenhouse.errors import EigenhouseError
-from eigenhouse.options import Chart, Charts, Export, Format, Models, Query, Report, Views
+from eigenhouse.options import Chart, Charts, Export, Format, Models, Query, Report, TagSheet, Views
 from eigenhouse.visible import visible
 
 BINARY = (Format.parquet, Format.npy)
+TAGS = "pivot tags on tag using any_value(value) group by model_id order by model_id"
 UNSAFE = "UNSAFE: this SQL may read and write every file that you may"
 
 
@@ -42,21 +44,22 @@ def query(options: Query) -> None:
 
 def chart(options: Chart) -> None:
     """Draw a saved query, as its header says."""
-    from eigenhouse.analyses.answers import lockdown
+    from eigenhouse.analyses.answers import asking, lockdown
     from eigenhouse.analyses.charts import charts as drawing
-    from eigenhouse.analyses.charts import pictures
+    from eigenhouse.analyses.charts.renderer import Renderers
 
     known = drawing.find(options.q)
     paths = drawing.targets(options.q, options.out)
     want_no_warehouse(*paths)
     with lockdown.asking(options.warehouse) as con:
-        picture = drawing.draw(con, known, options.given)
+        picture = json.dumps(drawing.draw(con, known, asking.with_models(con, options.given)), allow_nan=False)
+    with Renderers() as renderers:
+        files = renderers.rendered(picture, [path.suffix.lower() for path in paths])
     for path in paths:
-        drawn = pictures.render(picture, path.suffix)
         if options.out is None:
             path.parent.mkdir(exist_ok=True)
         with destination(path) as file:
-            file.write(drawn)
+            file.write(files[path.suffix.lower()])
         _say(str(path))
 
 
@@ -66,7 +69,8 @@ def charts(options: Charts) -> None:
     from eigenhouse.analyses.charts import gallery
 
     with lockdown.asking(options.warehouse) as con:
-        gallery.draw_all(con, asking.known_model(con, options.model), options.out, _say)
+        asking.want_models(con)
+        gallery.draw_all(con, asking.with_models(con, {"model": options.model})["model"], options.out, _say)
 
 
 def report(options: Report) -> None:
@@ -75,7 +79,9 @@ def report(options: Report) -> None:
     from eigenhouse.analyses.report import report as pages
 
     with lockdown.asking(options.warehouse) as con:
-        pages.write(con, options.warehouse.name, options.out, asking.known_model(con, options.model), _say)
+        asking.want_models(con)
+        model = asking.with_models(con, {"model": options.model})["model"]
+        pages.write(con, options.warehouse.name, options.out, model, _say)
 
 
 def models(options: Models) -> None:
@@ -84,7 +90,19 @@ def models(options: Models) -> None:
     sql = known.sql
     if options.format is Format.table:  # a time as text needs no Arrow, which takes a quarter of a second to import
         sql = f"select * replace (ingested_at::varchar as ingested_at) from ({sql})"
-    answer(_question(options, sql, known.bind({})), options.out)
+    answer(_question(options, sql, known.bind({"model": options.model})), options.out)
+
+
+def tags(options: TagSheet) -> None:
+    """List the tags, a line a model and a column a tag, or take those of a CSV."""
+    if options.from_ is None:
+        answer(_question(options, TAGS, {}), options.out)
+        return
+    from eigenhouse.ingest import tagging
+
+    if options.out or options.format is not Format.table:
+        raise EigenhouseError("FROM takes tags in, OUT and FORMAT are for the list of them without it; got both")
+    tagging.tags_from(options)
 
 
 def queries(_: object) -> None:
@@ -97,9 +115,10 @@ def queries(_: object) -> None:
 
 
 def export(options: Export) -> None:
-    """Write a model's measurements as files for other tools: spectra, grams, effective ranks."""
+    """Write models' measurements as files for other tools: spectra, grams, effective ranks."""
     from eigenhouse.analyses import export as files
     from eigenhouse.analyses.answers import lockdown
+    from eigenhouse.ingest.warehouse import selection
     from eigenhouse.ingest.warehouse.store import say_on_stderr
 
     if not options.model or options.out is None:
@@ -107,7 +126,8 @@ def export(options: Export) -> None:
             "wanted MODEL=<a model of the warehouse> and OUT=<folder>; `make models` lists the models"
         )
     with lockdown.asking(options.warehouse) as con:
-        for path in files.export(con, options.model, options.out, options.operator, options.prompt_set, say_on_stderr):
+        models = list(selection.chosen(con, options.model).values())
+        for path in files.export(con, models, options.out, options.operator, options.prompt_set, say_on_stderr):
             _say(str(path))
 
 
@@ -125,7 +145,7 @@ def _say(line: str) -> None:
     print(visible(line), flush=True)
 
 
-def _question(options: Query | Models, sql: str, parameters: dict[str, Any], **settings: Any) -> Question:
+def _question(options: Query | Models | TagSheet, sql: str, parameters: dict[str, Any], **settings: Any) -> Question:
     if options.out is None and options.format in BINARY and sys.stdout.isatty():
         raise EigenhouseError(f"{options.format} is not for a terminal; give OUT=<file>, or send it on with > or |")
     is_terminal = options.out is None and sys.stdout.isatty()

@@ -51,8 +51,7 @@ TOO_LARGE = f"takes over {SECONDS} s or {BYTES / 2**30:.0f} GB"
 WAREHOUSE = "warehouse.duckdb"
 TOLERANCE = 1e-3  # of a head's largest σ: the reading by basis vectors is float32
 NAMED = """
-    bert bloom deepseek_v3 falcon+new_decoder gemma3_text gpt2 llama phi3 qwen3_next t5 whisper longcat_flash
-    qwen3_vl
+    bert bloom deepseek_v3 falcon+new_decoder gemma3_text gpt2 phi3 qwen3_next t5 longcat_flash qwen3_vl
 """
 TYPES = NAMED.split()
 Head = tuple[str, str, int, int]  # stack, operator, layer, head

@@ -7,6 +7,7 @@ as by `kill -9`, which a warehouse survives.
 
 from __future__ import annotations
 
+import atexit
 import os
 import select
 import signal
@@ -55,6 +56,7 @@ def watch() -> None:
     tell = sys.excepthook
     sys.excepthook = lambda *error: end() if is_asked() else tell(*error)
     os.register_at_fork(after_in_child=_forget)
+    atexit.register(_be_over)
     threading.Thread(target=_wait, args=(reader,), name="stopping", daemon=True).start()
 
 
@@ -121,6 +123,13 @@ def _wait(reader: int) -> None:
         if is_another and time.monotonic() > asked_at + AGAIN:
             break
     end()
+
+
+def _be_over() -> None:
+    """All is done and said: a signal while Python takes itself apart, without handlers, must not look like a fault."""
+    for number in SIGNALS:
+        if signal.getsignal(number) is _raise:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _forget() -> None:

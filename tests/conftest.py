@@ -3,6 +3,7 @@
 import io
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +12,13 @@ import polars as pl
 import pytest
 import report_fixture
 import warehouse_fixture as fixture
+from filelock import FileLock
 from tiny_ingests import Warehouse
 
+from bench import tiny_warehouse
 from eigenhouse import __main__ as command_line
 from eigenhouse.analyses.answers import answering, apart
-from eigenhouse.analyses.charts import pictures
+from eigenhouse.analyses.charts import pictures, renderer
 from eigenhouse.analyses.report import report
 from eigenhouse.ingest.warehouse import store
 
@@ -35,9 +38,9 @@ def no_options_from_outside(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def asked_here(request, monkeypatch):
-    """Questions are answered in the test's own process, by the same function, which spares 0.3 s each.
+    """Questions are answered, and charts rendered, in the test's own process, by the same functions: seconds less.
 
-    A test that is marked `apart` asks as a user does.
+    A test that is marked `apart` does both as a user does.
     """
     if request.node.get_closest_marker("apart"):
         return
@@ -48,6 +51,7 @@ def asked_here(request, monkeypatch):
             yield file.getvalue()
 
     monkeypatch.setattr(apart, "parts", parts)
+    monkeypatch.setattr(renderer.Renderers, "rendered", lambda _, *chart: pictures.rendered(*chart))
 
 
 @pytest.fixture
@@ -103,14 +107,44 @@ def warehouse(tmp_path_factory):
     stacks.append(fixture.stack("org/static", static))
     path = folder / "warehouse.duckdb"
     store.load(path, stacks, {}, force=False)
+    with store.writing(path) as con:
+        con.execute("insert into model_tags select model_key, 'mmlu', 7 * length(model_id) from models")
+        con.execute("update model_tags set value = '50' where model_key = (select max(model_key) from models)")
+    return path
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder for all workers of a run, which the first to come here fills; all others read it only."""
+    run = factory.getbasetemp()
+    folder = (run.parent if "PYTEST_XDIST_WORKER" in os.environ else run) / name
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            half = folder.with_suffix(".half")
+            half.mkdir()  # one that failed before fails here
+            make(half)
+            half.rename(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def spectra(tmp_path_factory):
+    """A warehouse with a model whose files hold no tensors, so that nothing of them needs torch."""
+    folder = tmp_path_factory.mktemp("spectra")
+    frames = experiment_fixture.frames(experiment_fixture.make("org/spectra", 1, (3, 5, 7, 11), attends=False))
+    staged = fixture.staged(folder, **{name: frames[name] for name in ("layers", "singular_values")})
+    path = tiny_warehouse.copy_empty(folder / "spectra.duckdb")
+    store.load(path, [fixture.stack("org/spectra", staged)], {}, force=False)
     return path
 
 
 @pytest.fixture(scope="session")
 def experiments(tmp_path_factory):
     """The warehouse of experiment_fixture.MODELS, open for reading."""
-    folder = tmp_path_factory.mktemp("experiments")
-    experiment_fixture.build(folder / "warehouse.duckdb", folder / "staged")
+
+    def make(folder: Path) -> None:
+        experiment_fixture.build(folder / "warehouse.duckdb", folder / "staged")
+
+    folder = made_once(tmp_path_factory, "experiments", make)
     con = store.connect(folder / "warehouse.duckdb", read_only=True)
     yield con
     con.close()
@@ -122,12 +156,15 @@ def reported(tmp_path_factory):
 
     The Markdown's pictures are one pixel each: that charts are drawn is test_charts.py's.
     """
-    folder = tmp_path_factory.mktemp("reported")
-    report_fixture.build(folder / "warehouse.duckdb", folder / "staged")
+
+    def make(folder: Path) -> None:
+        report_fixture.build(folder / "warehouse.duckdb", folder / "staged")
+        with store.connect(folder / "warehouse.duckdb", read_only=True) as con, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(pictures, "rendered", lambda text, suffixes: dict.fromkeys(suffixes, report_fixture.PIXEL))
+            report.write(con, "warehouse.duckdb", folder / "report", None, lambda line: None)
+
+    folder = made_once(tmp_path_factory, "reported", make)
     con = store.connect(folder / "warehouse.duckdb", read_only=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pictures, "rendered", lambda text, suffixes: dict.fromkeys(suffixes, report_fixture.PIXEL))
-        report.write(con, "warehouse.duckdb", folder / "report", None, lambda line: None)
     yield folder / "report", con
     con.close()
 

@@ -38,7 +38,7 @@ def measured(folder: Path) -> dict[str, dict]:
     options = Ingest(model=model, warehouse=warehouse, name=MODEL, prompts=prompts, variants="all")
     ingest(options)
     with store.reading(warehouse) as con:
-        files = export(con, MODEL, folder / "files", "metric", None, lambda line: None)
+        files = list(export(con, [MODEL], folder / "files", "metric", None, lambda line: None))
     for path in sorted(file for file in files if file.suffix == ".json"):
         import_file(Ingest(model=str(path), warehouse=warehouse, name=FILE))
     parameters = {"prompt_set": read_prompts(prompts).name, "operator": "metric"}

@@ -3,6 +3,7 @@
 import gguf
 import numpy as np
 import pytest
+import schema3_fixture
 import tiny_ggufs
 import tiny_models
 import torch
@@ -12,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from bench.tiny_configs import small_config
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.models import loading
-from eigenhouse.ingest.models.checkpoint import require_finite
+from eigenhouse.ingest.models.checkpoint import Checkpoint, require_finite
 
 
 def attention_weights(loaded, path):
@@ -172,3 +173,31 @@ def test_one_value_that_is_not_finite_is_seen(value, at):
     weight.view(-1)[at] = value
     with pytest.raises(EigenhouseError, match=r"1 NaN or infinite value\(s\) in w"):
         require_finite("w", weight)
+
+
+@pytest.mark.parametrize("kind", ["grouped heads", "fused Conv1D", "encoder", "shared layers", "encoder-decoder"])
+def test_parameters_are_counted_once_each(kind, tmp_path):
+    """As torch counts those of the model itself: an embedding that is the output head too, a layer for all layers."""
+    model = tiny_models.build(kind, causal=True)
+    path = tiny_models.save(kind, tmp_path)
+    loaded = loading.load_skeleton(tiny_models.local_source(path), False)
+    assert loaded.checkpoint.n_parameters == sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("stored", [schema3_fixture.fp8, schema3_fixture.rope_gguf])
+def test_codes_count_as_the_weights_that_they_stand_for(stored, tmp_path):
+    """And what else is stored, scales and factors, is no parameter. The embedding is 97 x 48, so is the output head."""
+    layer = 2 * 48 * 48 + 2 * 16 * 48 + 3 * 40 * 48 + 2 * 48
+    path = stored(tmp_path / "it")
+    source = tiny_models.local_source(path / "model.safetensors" if path.is_dir() else path)
+    assert loading.load_skeleton(source, False).checkpoint.n_parameters == 2 * layer + 48 + 2 * 97 * 48
+
+
+def test_a_module_with_two_names_is_counted_once():
+    """Whichever of them the stored weights go by; what isn't stored isn't counted."""
+    model = torch.nn.Module()
+    model.first = model.second = torch.nn.Linear(3, 5)
+    model.third = torch.nn.Linear(2, 7)
+    checkpoint = Checkpoint.__new__(Checkpoint)
+    checkpoint.model, checkpoint._placed = model, dict.fromkeys(["second.weight", "second.bias", "first.weight"])
+    assert checkpoint.n_parameters == 3 * 5 + 5

@@ -105,6 +105,15 @@ def test_out_of_memory_halves_blocks_and_then_takes_the_cpu():
         devices.in_blocks(lambda block, device: with_room_for(0)(block, CUDA), 1, 1, devices.CPU, said.append)
 
 
+def test_a_batch_is_solved_in_parts(threads):
+    """Of more blocks than threads, the last one shorter; one tensor or a named tuple, in the batch's order."""
+    matrices = torch.randn(11, 5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    matrices = matrices + matrices.mT
+    assert (devices._in_parts(torch.linalg.eigvalsh, matrices) == torch.linalg.eigvalsh(matrices)).all()
+    got, want = devices._in_parts(torch.linalg.svd, matrices), torch.linalg.svd(matrices)
+    assert [*map(torch.equal, got, want)] == [True] * 3 and (got.S == want.S).all()
+
+
 def test_one_task_moves_to_the_cpu_when_memory_runs_out():
     said = []
 

@@ -642,7 +642,7 @@ def test_shapes_at_the_edge(ingest, ask, export, tmp_path, shape, n_values):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("org/mian",), "org/mian is not in the warehouse; there is org/main"),
+        (("org/mian",), "no model org/mian in the warehouse; did you mean org/main"),
         (("org/main",), "2 prompt sets; give PROMPT_SET=one of odd@ffffffff, std@0a1b2c3d"),
         (("org/main", "--prompt-set", "std"), "no prompt set std; it has odd@ffffffff, std@0a1b2c3d"),
         (("org/silent", "--operator", "metric_folded"), "no singular values of metric_folded; it has head_product"),

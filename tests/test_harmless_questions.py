@@ -284,10 +284,11 @@ HOSTILE_VALUES = (
 
 @pytest.mark.parametrize("value", HOSTILE_VALUES, ids=range(len(HOSTILE_VALUES)))
 def test_a_hostile_value_is_a_value(asked, value):
-    """No model has this name: no row comes, and nothing else happens."""
-    for name in ("effective_rank_by_layer", "conformance_worst"):
-        status, out, err = asked("--q", name, "--model", value, "--format", "json")
-        assert (status, out, err) == (0, "[]\n", "")
+    """No model has this name, and no operator: that is said, or no row comes, and nothing else happens."""
+    status, out, err = asked("--q", "effective_rank_by_layer", "--model", value, "--format", "json")
+    assert (status, out) == (1, "") and "no model" in err and len(err.splitlines()) == 1
+    status, out, err = asked("--q", "operator_cosine_matrix", "--operator", value, "--format", "json")
+    assert (status, out, err) == (0, "[]\n", "")
     status, out, err = asked(
         "--sql", "select $model = $anchor as same", "--model", value, "--anchor", value, "--format", "csv"
     )

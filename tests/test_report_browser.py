@@ -100,12 +100,21 @@ def logged(driver):
 
 
 @pytest.mark.parametrize("kind", PLACES)
-def test_a_page_draws_every_chart_and_says_no_error(visit, kind):
-    driver = visit(kind)
+@pytest.mark.parametrize(("theme", "size"), [("light", DESK), ("dark", PHONE)])
+def test_a_page_is_whole_and_readable(visit, kind, theme, size):
+    """Every chart drawn without an error, a contrast of 4.5 at least, in charts too, and no scrolling sideways."""
+    driver = visit(kind, theme, size)
     n_charts = driver.execute_async_script(DRAW_ALL)
     assert n_charts == driver.execute_script("return document.querySelectorAll('figure').length")
     assert (n_charts > 0) == (kind != "dictionary")
     assert driver.execute_script(EMPTY) == []
+    driver.execute_script("document.querySelectorAll('details').forEach(details => { details.open = true; })")
+    assert driver.execute_script(PALE_TEXTS) == []
+    paper = driver.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert (int(paper.removeprefix("rgb(").split(",")[0]) < 60) == (theme == "dark")
+    widths = "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+    scrolled, seen = driver.execute_script(widths)
+    assert scrolled <= seen <= size[0]
     assert logged(driver) == []
 
 
@@ -139,25 +148,13 @@ def test_charts_wait_until_they_come_near(visit):
 
 
 def test_paper_gets_every_chart_in_light(visit):
-    driver = visit("first", "dark")
+    driver = visit("static", "dark")
     driver.execute_script("addEventListener('afterprint', () => { window.printed = charts.size; })")
     driver.execute_cdp_cmd("Page.printToPDF", {})
     assert driver.execute_script("return window.printed") == driver.execute_script(
         "return document.querySelectorAll('figure').length"
     )
     assert logged(driver) == []
-
-
-@pytest.mark.parametrize("kind", PLACES)
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_text_stands_out(visit, kind, theme):
-    """Contrast of 4.5 at least, in charts too, and dark pages are dark."""
-    driver = visit(kind, theme)
-    driver.execute_async_script(DRAW_ALL)
-    driver.execute_script("document.querySelectorAll('details').forEach(details => { details.open = true; })")
-    assert driver.execute_script(PALE_TEXTS) == []
-    paper = driver.execute_script("return getComputedStyle(document.body).backgroundColor")
-    assert (int(paper.removeprefix("rgb(").split(",")[0]) < 60) == (theme == "dark")
 
 
 def test_a_change_of_theme_draws_again(visit):
@@ -168,16 +165,6 @@ def test_a_change_of_theme_draws_again(visit):
     features = [{"name": "prefers-color-scheme", "value": "dark"}]
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     WebDriverWait(driver, 20).until(lambda driver: driver.execute_script(PALE_TEXTS) == [])
-
-
-@pytest.mark.parametrize("kind", PLACES)
-def test_a_phone_never_scrolls_sideways(visit, kind):
-    driver = visit(kind, size=PHONE)
-    driver.execute_async_script(DRAW_ALL)
-    driver.execute_script("document.querySelectorAll('details').forEach(details => { details.open = true; })")
-    widths = "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
-    scrolled, seen = driver.execute_script(widths)
-    assert scrolled <= seen <= PHONE[0]
 
 
 def test_models_are_sorted_by_any_column(visit):

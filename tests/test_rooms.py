@@ -19,7 +19,7 @@ ORDER = (  # a module may import of its own room and of those below; the longest
     ("eigenhouse.analyses.routines",),
     ("eigenhouse.analyses",),
     ("eigenhouse.ingest.many",),
-    ("eigenhouse.ingest.command", "eigenhouse.ingest.upkeep"),
+    ("eigenhouse.ingest.command", "eigenhouse.ingest.tagging", "eigenhouse.ingest.upkeep"),
     ("eigenhouse.ingest.exchange",),
     ("eigenhouse.ingest.runs",),
     ("eigenhouse.ingest.packs",),

@@ -14,9 +14,10 @@ from test_prediction_views import DESCRIPTORS
 from eigenhouse.analyses.answers import asking, saved
 from eigenhouse.analyses.charts import charts
 from eigenhouse.analyses.routines.eigenvector_angles import eigenvector_angles
-from eigenhouse.analyses.routines.entropy_predictors import N_PERMUTATIONS, N_RESAMPLES, SEED, entropy_predictors
+from eigenhouse.analyses.routines.entropy_predictors import N_PERMUTATIONS, entropy_predictors
 from eigenhouse.analyses.routines.entropy_regression import DESCRIPTORS as FOUR
 from eigenhouse.analyses.routines.entropy_regression import entropy_regression
+from eigenhouse.analyses.routines.group_bootstrap import N_RESAMPLES, SEED
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.warehouse import sqlfiles
 
@@ -58,7 +59,7 @@ def test_a_routine_stands_between_the_first_statement_and_the_rest(monkeypatch):
 
 def test_every_routine_is_named_by_a_query():
     named = {sqlfiles.header_of(query.sql).get("routine") for query in saved.every()}
-    assert named == {None, "entropy_regression", "entropy_predictors", "eigenvector_angles"}
+    assert named == {None, "entropy_regression", "entropy_predictors", "eigenvector_angles", "models_against_tag"}
 
 
 @pytest.mark.parametrize("fmt", ["csv", "json", "parquet", "npy", "table"])

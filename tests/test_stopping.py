@@ -141,6 +141,13 @@ def test_a_forked_child_has_signals_of_its_own():
     assert process.returncode == 0
 
 
+@pytest.mark.parametrize("number", STATUS)
+def test_what_is_over_stays_so(number):
+    """A signal that comes while Python takes itself apart changes nothing: no handler of Python's runs any more."""
+    late = ["class Late:", "  def __del__(self, write=os.write, sleep=time.sleep): write(1, b'here\\n'); sleep(0.5)"]
+    assert ended(program(*late, "late = Late()"), number)[1:] == (0, "")
+
+
 def test_what_is_ignored_stays_ignored():
     """nohup and a shell's `&` have SIGINT ignored."""
     lines = ['print("here", flush=True)', "time.sleep(0.5)"]

@@ -171,6 +171,13 @@ def test_opening_an_up_to_date_warehouse_writes_nothing(loaded):
     assert loaded.read_bytes() == before
 
 
+def test_a_long_statement_draws_no_bar(loaded):
+    """DuckDB's own would stand on standard output, among the lines of a command."""
+    with store.reading(loaded) as con, con.cursor() as cursor:
+        for each in (con, cursor):
+            assert each.execute("select current_setting('enable_progress_bar')").fetchall() == [(False,)]
+
+
 def test_whether_there_is_a_warehouse(loaded, tmp_path):
     assert store.bring_up_to_date(loaded)
     assert not store.bring_up_to_date(tmp_path / "none.duckdb")

@@ -184,6 +184,16 @@ def test_weight_sigmas_against_a_full_svd(shape, smallest):
         assert got[-1] == pytest.approx(dense[-1], rel=1e-3)
 
 
+@pytest.mark.parametrize("smallest", [1e-1, 1e-9, 0])
+def test_sigmas_by_eigenvalues(smallest):
+    """1e-13 of the largest, where the roots of the Gram's eigenvalues are off by 1e-9."""
+    for shape in ((61, 37), (41, 41), (7, 1)):
+        matrix = conditioned(*shape, smallest)
+        dense = np.linalg.svd(matrix, compute_uv=False)
+        got = weight_spectra.sigmas_by_eigenvalues(torch.from_numpy(matrix)).numpy()
+        assert np.abs(got - dense).max() <= 1e-13 * dense[0] and got.min() >= 0
+
+
 def test_the_gram_serves_ordinary_matrices_alone():
     """Well-conditioned, σ are the roots of the Gram's eigenvalues to the bit; ill-conditioned, those of a full SVD."""
     ordinary, ill = conditioned(61, 37, 1e-4), conditioned(61, 37, 0.5 * np.sqrt(MARGIN * gram_rounding(37)))

@@ -5,11 +5,18 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
 
 from bench.torture import page
 from bench.torture.disks import UNSHARED
-from bench.torture.kills import Kill, summed_up
+from bench.torture.kills import Kill, Killer, summed_up
+from bench.torture.subject import Failed
+from eigenhouse.ingest.warehouse.store import LOADED
+from eigenhouse.options import STOPPED_INGEST
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -46,3 +53,23 @@ def test_the_figures_say_what_was_tried():
     assert "3 ingests ended from outside" in text and "the old rows 2 times, all of the new ones 1 times" in text
     assert "| spectra | 0.70 |" in text and "not run: there is no bench.fuzz" in text
     assert result["signals"] == Counter(SIGKILL=1, SIGINT=1, SIGTERM=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "said", "left", "fault"),
+    [
+        ("SIGKILL", -9, "", 1, ""),
+        ("SIGKILL", -9, "", None, "neither the old rows nor the new ones"),
+        ("SIGKILL", 0, "", 1, "its rows aren't there"),
+        ("SIGKILL", 1, "error", 1, "status 1"),
+        ("SIGINT", 130, STOPPED_INGEST, 1, ""),
+        ("SIGINT", 130, STOPPED_INGEST, 2, "left the rows of 2"),
+        ("SIGTERM", 143, LOADED, 1, "left the rows of 1"),
+        ("SIGTERM", 143, f"Traceback\n{LOADED}", 2, "took 0.10 s"),
+    ],
+)
+def test_a_kill_that_breaks_the_promise_is_seen(name, status, said, left, fault):
+    """Seed 1 stands in the warehouse, 2 is under way."""
+    killer = Killer(SimpleNamespace(holds=1, other=2), 0)
+    with pytest.raises(Failed, match=fault) if fault else nullcontext():
+        killer._want_kept(name, status, 0.1, said, left, "load")

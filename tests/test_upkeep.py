@@ -16,7 +16,9 @@ from filelock import FileLock
 from typer.testing import CliRunner
 
 from eigenhouse import __main__ as command_line
-from eigenhouse.ingest.warehouse import checksums, compaction, sqlfiles, store, verification
+from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest import upkeep
+from eigenhouse.ingest.warehouse import checksums, compaction, removal, sqlfiles, store, verification
 
 TABLES = [name for name in sqlfiles.tables() if name not in ("warehouse_info", checksums.TABLE)]
 
@@ -81,6 +83,55 @@ def test_a_checkpoint_goes_with_all_its_stacks_and_alone(path):
     assert {row[0] for row in after["prompts"]} == {"std@0a1b2c3d"}
     n_rows = sum(len(rows) for rows in before.values()) - sum(len(rows) for rows in after.values())
     assert f": {n_rows:,} rows; " in line
+    checked(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["org/decoy,org/main#encoder", "org/decoy,*encoder,org/decoy", "where:stack = 'encoder'"]
+)
+def test_several_go_together(path, text):
+    """What is left is the other stack, with the prompts that it alone was measured on; the sum is of all that went."""
+    before = contents(path)
+    gone = ["org/decoy"] * text.startswith("org") + ["org/main#encoder"]
+    status, [line] = run("remove", "--model", text, "--warehouse", path)
+    after = contents(path)
+    assert status == 0 and line.startswith(f"removed {', '.join(gone)}: ")
+    assert {row[0] for row in before["models"]} - {row[0] for row in after["models"]} == set(gone)
+    n_rows = sum(len(rows) for rows in before.values()) - sum(len(rows) for rows in after.values())
+    assert f": {n_rows:,} rows; " in line
+    checked(path)
+
+
+def test_many_have_a_line_each(path, monkeypatch):
+    monkeypatch.setattr(upkeep, "MOST_NAMED", 2)
+    before = contents(path)
+    status, lines = run("remove", "--model", "org/*", "--warehouse", path)
+    assert status == 0 and lines[0].startswith("removed 3 models: ") and contents(path)["models"] == []
+    assert [line.split(": ")[0] for line in lines[1:]] == ["  org/decoy", "  org/main#decoder", "  org/main#encoder"]
+    own = [int(line.split(": ")[1].removesuffix(" rows").replace(",", "")) for line in lines[1:]]
+    n_shared = len(before["prompts"]) + len(before["null_spectra"])
+    assert sum(own) == sum(len(rows) for rows in before.values()) - n_shared
+
+
+def test_several_go_in_one_transaction_or_not_at_all(path, monkeypatch):
+    """A name that isn't there, one that went meanwhile, and an error at the second leave everything."""
+    before, deleted = contents(path), removal.delete_rows
+    status, [line] = run("remove", "--model", "org/decoy,org/mian", "--warehouse", path)
+    assert status == 1 and "no model org/mian in the warehouse; did you mean org/main" in line
+
+    def fails(con, model_key):
+        if con.execute("select 1 from models where model_id = 'org/decoy'").fetchone():
+            return deleted(con, model_key)
+        raise EigenhouseError("in the middle of it")
+
+    monkeypatch.setattr(removal, "delete_rows", fails)
+    status, [line] = run("remove", "--model", "org/decoy,org/main", "--warehouse", path)
+    assert status == 1 and "in the middle of it" in line
+    monkeypatch.setattr(upkeep.selection, "every", lambda con: {})
+    status, [line] = run("remove", "--model", "org/decoy,org/main", "--warehouse", path)
+    assert status == 1 and "org/main#encoder has gone or was replaced meanwhile; nothing was removed" in line
+    monkeypatch.undo()
+    assert contents(path) == before
     checked(path)
 
 

@@ -6,6 +6,7 @@ import duckdb
 import experiment_fixture as fixture
 import pytest
 
+from eigenhouse.analyses.answers import saved
 from eigenhouse.ingest.warehouse import sqlfiles
 
 VIEWS = sqlfiles.files("views")
@@ -73,14 +74,14 @@ def crowd(tmp_path_factory):
         yield con
 
 
-def scanned(con, question):
+def scanned(con, question, parameters=None):
     """Rows that each table's scans read, the most of any scan."""
     con.execute("pragma enable_profiling = 'no_output'")
-    con.execute(question).fetchall()
+    con.execute(question, parameters).fetchall()
     rows: dict[str, int] = {}
 
     def walk(operator):
-        if operator.get("operator_type") == "TABLE_SCAN":
+        if operator.get("operator_type") == "TABLE_SCAN" and "Table" in operator["extra_info"]:  # no table function
             table = operator["extra_info"]["Table"].rpartition(".")[2]
             rows[table] = max(rows.get(table, 0), operator["operator_rows_scanned"])
         for child in operator["children"]:
@@ -109,11 +110,26 @@ QUESTIONS = {
 @pytest.mark.parametrize("where", ["model_id = 'org/copy7'", "model_id in ('org/copy7', 'org/copy31')"])
 def test_a_filter_on_the_model_reaches_the_scans(crowd, question, where):
     """A scan reads the row groups of the models asked for, and no others: of views, and through macros."""
-    n_models = where.count("org/")
     scans = scanned(crowd, f"{question}{'' if question.endswith(' having') else ' where'} {where}")
     assert scans
+    want_few(crowd, scans, where.count("org/"))
+
+
+def want_few(con, scans, n_models):
+    """The row groups that so many models lie in."""
     for table, n_rows in scans.items():
         if "model_key" in sqlfiles.tables()[table]["columns"]:
-            [[all_rows]] = crowd.execute(f"select count(*) from {table}").fetchall()
+            [[all_rows]] = con.execute(f"select count(*) from {table}").fetchall()
             groups = n_models * (2 + all_rows // N_COPIES // ROW_GROUP)
             assert n_rows <= groups * ROW_GROUP, table
+
+
+ASKED_BY_MODEL = [query for query in saved.every() if "model" in query.parameters and query.name != "models"]
+
+
+@pytest.mark.parametrize("query", ASKED_BY_MODEL, ids=lambda query: query.name)
+def test_several_models_reach_the_scans_of_a_saved_query(crowd, query):
+    """Both sides of each join, to which DuckDB passes `=` on, but no list."""
+    names = ["org/copy31", "org/copy7"]
+    given = {name: value for name, value in query.bind({"model": names}).items() if f"${name}" in query.sql}
+    want_few(crowd, scanned(crowd, query.sql, given), len(names))

@@ -1,7 +1,7 @@
 """The program as an installer leaves it: the wheel alone, outside the checkout, with what it declares and no more."""
 
-import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -150,14 +150,11 @@ def test_the_read_side_needs_nothing_of_what_reads_models(reader, house):
     assert {path.suffix for path in (house / "charts").iterdir()} == {".html", ".png", ".svg"}
 
 
-def test_a_report_is_written_by_the_read_side(whole, reader, tmp_path):
-    static = [{"metric_singvals_per_head": [[2.0, 1.0], [3.0, 1.0]]}] * 3
-    (tmp_path / "spectra.json").write_text(json.dumps({"num_layers": 3, "num_heads": 2, "static": static}))
-    done = whole("ingest", "--model", "spectra.json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+def test_a_report_is_written_by_the_read_side(reader, spectra, tmp_path):
+    shutil.copy(spectra, tmp_path / "warehouse.duckdb")
     done = reader("report", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "spectra" in (tmp_path / "report" / "index.html").read_text()
+    assert "org/spectra" in (tmp_path / "report" / "index.html").read_text()
     assert list((tmp_path / "report").rglob("*.md")) and list((tmp_path / "report").rglob("*.html"))
 
 

@@ -11,11 +11,10 @@ import sys
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection, Pipe
-from pathlib import Path
 from typing import BinaryIO
 
-import eigenhouse
 from eigenhouse import stopping
+from eigenhouse.analyses import processes
 from eigenhouse.analyses.answers import question
 from eigenhouse.analyses.answers.question import Question
 from eigenhouse.errors import EigenhouseError
@@ -60,16 +59,8 @@ def parts(asked: Question, seconds: float) -> Iterator[bytes]:
 
 
 def _started(theirs: Connection) -> "subprocess.Popen[bytes]":
-    """-P: a file of the working folder that is named as a library is not taken for it."""
-    number = theirs.fileno()
-    root = str(Path(eigenhouse.__file__).parent.parent)
-    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     size = {} if os.environ.get("COLUMNS") or not sys.stdout.isatty() else {"COLUMNS": str(_columns())}
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "eigenhouse.analyses.answers.answering", str(number)],
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, pass_fds=[number],
-        env=os.environ | {"PYTHONPATH": path} | size,
-    )  # fmt: skip
+    return processes.started("eigenhouse.analyses.answers.answering", theirs.fileno(), subprocess.PIPE, **size)
 
 
 def _columns() -> int:

@@ -15,20 +15,26 @@ from eigenhouse.analyses.answers.destinations import destination, want_no_wareho
 from eigenhouse.analyses.answers.saved import SavedQuery
 from eigenhouse.analyses.charts import charts, pictures
 from eigenhouse.analyses.charts.charts import NothingToDraw
+from eigenhouse.analyses.charts.renderer import Renderers
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.warehouse.selection import Bound
 
 Started = tuple[SavedQuery, Future[float] | EigenhouseError]
 
 
-def draw_all(con: duckdb.DuckDBPyConnection, model: str | None, folder: Path, say: Callable[[str], None]) -> None:
+def draw_all(con: duckdb.DuckDBPyConnection, model: Bound | None, folder: Path, say: Callable[[str], None]) -> None:
     """A line for each query, in order; an answer without a point has its line too, mistakes come at the end."""
     queries = [query for query in saved.every() if query.chart]
     mistakes = []
     try:
         want_no_warehouse(*(folder / f"{query.name}{suffix}" for query in queries for suffix in pictures.SUFFIXES))
         folder.mkdir(parents=True, exist_ok=True)
-        with ThreadPoolExecutor(workers()) as pool:
-            started = (_start(con, query, model, folder, pool) for query in queries)
+        with Renderers(workers()) as renderers, ThreadPoolExecutor(workers()) as pool:
+
+            def begin(path: Path, text: str) -> Future[float]:
+                return pool.submit(_written, renderers, path, text)
+
+            started = (_start(con, query, model, folder, begin) for query in queries)
             for place, (query, outcome) in enumerate(_some_ahead(started, workers()), 1):
                 if isinstance(outcome, Future):
                     line = f"{folder / query.name}.html .png .svg, {outcome.result():.1f} s"
@@ -45,25 +51,29 @@ def draw_all(con: duckdb.DuckDBPyConnection, model: str | None, folder: Path, sa
 
 
 def workers() -> int:
-    """Threads that draw: vl-convert lays out one chart at a time, but the packing of a PNG runs beside it."""
+    """Charts that are drawn at a time, each by a process of its own."""
     return min(os.cpu_count() or 1, 4)
 
 
 def _start(
-    con: duckdb.DuckDBPyConnection, query: SavedQuery, model: str | None, folder: Path, pool: ThreadPoolExecutor
+    con: duckdb.DuckDBPyConnection,
+    query: SavedQuery,
+    model: Bound | None,
+    folder: Path,
+    begin: Callable[[Path, str], Future[float]],
 ) -> Started:
     given = {"model": model} if model is not None and "model" in query.parameters else {}
     try:
         spec = charts.draw(con, query, given)
     except EigenhouseError as error:
         return query, error
-    return query, pool.submit(_written, folder / query.name, json.dumps(spec, allow_nan=False))
+    return query, begin(folder / query.name, json.dumps(spec, allow_nan=False))
 
 
-def _written(path: Path, text: str) -> float:
+def _written(renderers: Renderers, path: Path, text: str) -> float:
     """Seconds to write a chart's files."""
     start = time.monotonic()
-    for suffix, data in pictures.rendered(text).items():
+    for suffix, data in renderers.rendered(text).items():
         with destination(path.with_name(f"{path.name}{suffix}")) as file:
             file.write(data)
     return time.monotonic() - start

@@ -142,15 +142,18 @@ def render(spec: Spec, suffix: str) -> bytes:
     return rendered(json.dumps(spec, allow_nan=False), [suffix.lower()])[suffix.lower()]
 
 
-def rendered(text: str, suffixes: Sequence[str] = SUFFIXES) -> dict[str, bytes]:
-    """The chart of a specification's JSON as files, by suffix; PNG and SVG share the layout, half of the time."""
+def rendered(text: str, suffixes: Sequence[str] = SUFFIXES, version: str = "") -> dict[str, bytes]:
+    """The chart of a specification's JSON as files, by suffix; PNG and SVG share the layout, half of the time.
+
+    version: as `vega_lite_version` says it, by which altair need not be imported.
+    """
     import vl_convert
 
-    files = {}
+    files, version = {}, version or vega_lite_version()
     if ".html" in suffixes:
-        files[".html"] = _page(text)
+        files[".html"] = _page(text, version)
     if ".svg" in suffixes or ".png" in suffixes:
-        svg = vl_convert.vegalite_to_svg(text, vl_version=vega_lite_version())
+        svg = vl_convert.vegalite_to_svg(text, vl_version=version)
         files[".svg"] = svg.encode()
         if ".png" in suffixes:
             files[".png"] = packed(vl_convert.svg_to_png(svg, scale=2))
@@ -164,11 +167,11 @@ def vega_lite_version() -> str:
     return ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 
 
-def _page(text: str) -> bytes:
+def _page(text: str, version: str) -> bytes:
     import vl_convert
 
     # vl-convert puts the rows into a script as they are, where a model named </script> would end it
-    page = vl_convert.vegalite_to_html(text.replace("<", LESS_THAN), vl_version=vega_lite_version(), bundle=True)
+    page = vl_convert.vegalite_to_html(text.replace("<", LESS_THAN), vl_version=version, bundle=True)
     return page.replace(LESS_THAN, "\\u003c").encode()
 
 

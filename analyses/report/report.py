@@ -21,9 +21,11 @@ from eigenhouse.analyses.answers import formats, saved
 from eigenhouse.analyses.answers.destinations import want_no_warehouse
 from eigenhouse.analyses.charts import gallery, pictures
 from eigenhouse.analyses.charts.pictures import Rows
+from eigenhouse.analyses.charts.renderer import Renderers
 from eigenhouse.analyses.report import facts, pages, sections
 from eigenhouse.analyses.report.sections import Section
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.warehouse.selection import Bound
 
 OURS = ("index.html", "dictionary.html", "assets", "data", "images", "markdown", "models")
 GENERATOR = b'<meta name="generator" content="Eigenhouse'
@@ -32,15 +34,15 @@ SCRIPTS = ("style.css", "report.js")
 Say = Callable[[str], None]
 
 
-def write(con: duckdb.DuckDBPyConnection, warehouse: str, out: Path, model: str | None, say: Say) -> None:
+def write(con: duckdb.DuckDBPyConnection, warehouse: str, out: Path, model: Bound | None, say: Say) -> None:
     """Write the whole report beside its place, then put it there: a report is never half old."""
     _refuse_others(out)
     want_no_warehouse(out, *(path for name in OURS for path in _files(out / name)))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as made:
-            with ThreadPoolExecutor(gallery.workers()) as pool:
-                Report(con, warehouse, Path(made), pool, say).write(model)
+            with Renderers(gallery.workers()) as renderers, ThreadPoolExecutor(gallery.workers()) as pool:
+                Report(con, warehouse, Path(made), renderers, pool, say).write(model)
             out.mkdir(exist_ok=True)
             for name in OURS:
                 _remove(out / name)
@@ -77,13 +79,14 @@ class Report:
     con: duckdb.DuckDBPyConnection
     warehouse: str
     folder: Path
+    renderers: Renderers
     pool: ThreadPoolExecutor
     say: Say
     drawn: dict[bytes, tuple[Path, Future[None]]] = field(default_factory=dict)  # a chart's hash → its PNG
     under_way: list[Future[None]] = field(default_factory=list)
     shown: dict[str, set[str]] = field(default_factory=dict)  # model_id → the queries on its page
 
-    def write(self, model: str | None) -> None:
+    def write(self, model: Bound | None) -> None:
         """All pages; the PNGs of the charts are drawn meanwhile."""
         for name in SCRIPTS:
             self._put(f"assets/{name}", (pages.ASSETS / name).read_bytes())
@@ -104,7 +107,7 @@ class Report:
         known = facts.of_model(self.con, row)
         self._both("model", place, "../", title=model_id, model=row, facts=known, themes=themes, drawn=True)
 
-    def _first_page(self, models: Rows, model: str | None, verdicts: sections.Verdicts, page: str) -> None:
+    def _first_page(self, models: Rows, model: Bound | None, verdicts: sections.Verdicts, page: str) -> None:
         slugs = {row["model_id"]: pages.slug(row["model_id"]) for row in models}
         links = {name: f"models/{slug}.html" for name, slug in slugs.items()}
         in_markdown = {name: f"models/{slug}.md" for name, slug in slugs.items()}
@@ -159,9 +162,12 @@ class Report:
         if known in self.drawn:  # a lone model's charts stand on the first page too
             done = self.pool.submit(_copy, *self.drawn[known], path)
         else:
-            done = self.pool.submit(_draw, text, path)
+            done = self.pool.submit(self._draw, text, path)
             self.drawn[known] = path, done
         self.under_way.append(done)
+
+    def _draw(self, text: str, path: Path) -> None:
+        path.write_bytes(self.renderers.rendered(text, [".png"])[".png"])
 
     def _put(self, place: str, data: bytes) -> None:
         self._place(place).write_bytes(data)
@@ -170,10 +176,6 @@ class Report:
         path = self.folder / place
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
-
-
-def _draw(text: str, path: Path) -> None:
-    path.write_bytes(pictures.rendered(text, [".png"])[".png"])
 
 
 def _copy(source: Path, drawn: Future[None], path: Path) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from eigenhouse.analyses.routines.group_bootstrap import ROUNDING, SEED, correlations, with_intervals
+
 KEYS = ("model_id", "operator", "prompt_set", "target")
 PLACES = ("layer", "head")
 NUMBERS = ("pearson_r", "pearson_low", "pearson_high", "spearman_r", "spearman_low", "spearman_high", "permutation_p")
-SEED, N_RESAMPLES, N_PERMUTATIONS = 20, 1000, 1000
-LEAST_LAYERS = 3
-ROUNDING = 1e-12  # of correlations that should be equal; of a spread, against the numbers' own size
+N_PERMUTATIONS = 1000
 
 
 def entropy_predictors(heads: pl.DataFrame) -> pl.DataFrame:
@@ -38,54 +38,10 @@ def entropy_predictors(heads: pl.DataFrame) -> pl.DataFrame:
         p_values = _permutation_p(table, outcome)
         for place, name in enumerate(descriptors):
             kept = np.isfinite(table[:, place]) & np.isfinite(outcome)
-            found = _correlations(table[kept, place], outcome[kept], layers[kept])
+            found = with_intervals(table[kept, place], outcome[kept], layers[kept])
             numbers_of = [float(value) if np.isfinite(value) else None for value in (*found, p_values[place])]
             rows.append((*key, name, int(kept.sum()), len(set(layers[kept])), *numbers_of))
     return pl.DataFrame(rows, schema=schema, orient="row")
-
-
-def _correlations(x: np.ndarray, y: np.ndarray, layers: np.ndarray) -> list[float]:
-    """Pearson r and its interval, Spearman r and its interval; NaN where there is none."""
-    resamples = _layer_weights(layers)
-    once = np.ones((1, len(x)))
-    found: list[float] = []
-    for transformed in (lambda values, _: values[None], _weighted_ranks):
-        drawn = correlations(transformed(x, resamples), transformed(y, resamples), resamples)
-        drawn = drawn[np.isfinite(drawn)]
-        whole = correlations(transformed(x, once), transformed(y, once), once)[0]
-        found += [whole, *(np.quantile(drawn, [0.025, 0.975]) if len(drawn) else [np.nan] * 2)]
-    return found
-
-
-def _layer_weights(layers: np.ndarray) -> np.ndarray:
-    """(N_RESAMPLES, heads): how often each head's layer was drawn; no resample under three layers."""
-    own, of_head = np.unique(layers, return_inverse=True)
-    if len(own) < LEAST_LAYERS:
-        return np.ones((0, len(layers)))
-    drawn = np.random.default_rng(SEED).multinomial(len(own), np.full(len(own), 1 / len(own)), size=N_RESAMPLES)
-    return drawn[:, of_head].astype(np.float64)
-
-
-def _weighted_ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Ranks, the mean rank for ties, in each resample as though head i stood there weights[:, i] times."""
-    distinct, group = np.unique(values, return_inverse=True)
-    totals = np.zeros((len(weights), len(distinct)))
-    order = np.argsort(group, kind="stable")
-    if len(distinct):
-        totals = np.add.reduceat(weights[:, order], np.searchsorted(group[order], np.arange(len(distinct))), axis=1)
-    return (np.cumsum(totals, axis=1) - totals / 2 + 0.5)[:, group]
-
-
-def correlations(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Pearson r of each row of weights (rows, n) between x and y, each (rows, n) or (1, n); NaN for a constant."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        total = weights.sum(axis=1, keepdims=True)
-        centred = [values - (weights * values).sum(axis=1, keepdims=True) / total for values in (x, y)]
-        squares = [(weights * np.square(values)).sum(axis=1) for values in centred]
-        least = [np.square(ROUNDING * values).max(axis=1, initial=0) * total[:, 0] for values in (x, y)]
-        r = (weights * centred[0] * centred[1]).sum(axis=1) / np.sqrt(squares[0] * squares[1])
-    varies = (squares[0] > least[0]) & (squares[1] > least[1])
-    return np.where(varies, np.clip(r, -1, 1), np.nan)
 
 
 def _permutation_p(table: np.ndarray, outcome: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Full disks: an ingest with less and less room, on a small disk of its own, first for all of it, then for its load.
+"""Full disks: ingests with too little room, on a small disk of their own, so that it ends in every stage and the load.
 
 The disk is a tmpfs in namespaces of this process, which needs no root: `unshare` makes them.
 """
@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ UNSHARED = ("unshare", "--user", "--map-root-user", "--mount")
 
 
 def run(n: int) -> dict[str, Any]:
-    """n rooms for a whole ingest and n for a load, each filled up; {"not_run": why} where there is no small disk."""
+    """n full disks in a whole ingest, and n in a load; {"not_run": why} where there is no small disk."""
     command = [*UNSHARED, sys.executable, "-m", "bench.torture.disks", str(n)]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -62,24 +63,31 @@ def small_disk() -> Iterator[Path]:
 
 
 def filled(subject: Subject, disk: Path, place: str, n: int) -> Iterator[tuple[str, str]]:
-    """With room for nothing, and for more of it each time: where it was, and "full" or "ended"."""
-    needed = _needed(subject, disk, place)
+    """As much room as is taken up at n moments, of every stage as many: where it was full, and "full" or "ended"."""
+    grown = _grown(subject, disk, place)
     for step in range(n):
-        yield _with_room_for(subject, disk, place, needed * step // n)
+        least, most = [*grown.values()][step % len(grown)]
+        n_bytes = least + (most - least) * (step // len(grown)) * len(grown) // n
+        where, status = _with_room_for(subject, disk, place, n_bytes)
+        if status == "ended":  # an ingest now and then takes up less than the one that was measured
+            where, status = _with_room_for(subject, disk, place, n_bytes // 2)
+        yield where, status
 
 
-def _needed(subject: Subject, disk: Path, place: str) -> int:
-    """The bytes that an ingest, or its load, adds to the disk: the staged files, the log, the new rows."""
+def _grown(subject: Subject, disk: Path, place: str) -> dict[str, tuple[int, int]]:
+    """Stage → the least and the most bytes that an ingest, or its load, had added to the disk while it was there."""
     _prepare(subject, place)
-    before = _used(disk)
-    most = before
+    before, found = _used(disk), dict[str, tuple[int, int]]()
     child = subject.started(subject.other)
     while not (ended := os.waitpid(child.pid, os.WNOHANG))[0]:
-        most = max(most, _used(disk))
+        where, added = subject.under_way(), max(_used(disk) - before, 0)
+        least, most = found.get(where, (added, added))
+        found[where] = min(least, added), max(most, added)
+        time.sleep(0.002)
     if ended[1]:
         raise Failed(child.text)
     subject.holds = subject.other
-    return most - before + (1 << 16)
+    return {"load": found["load"]} if place == "load" else found
 
 
 def _with_room_for(subject: Subject, disk: Path, place: str, n_bytes: int) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """Ingests killed at any moment: spread over all of it, crowded on the load, as cold processes; and asked to stop.
 
-After each the warehouse must open and hold exactly the old rows or the new ones, and the next ingest must end well.
+After each the warehouse must open and hold exactly the old rows or the new ones. The next ingest is killed too, or left
+alone, by the toss of a coin: then it must end well, after however many kills in a row.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from eigenhouse.options import STOPPED_INGEST
 ROOT = Path(__file__).resolve().parent.parent.parent
 SIGNALS = {"SIGKILL": 0.8, "SIGINT": 0.1, "SIGTERM": 0.1}
 STATUS = {"SIGKILL": -9, "SIGINT": 130, "SIGTERM": 143}
-KINDS = {"whole": 0.4, "load": 0.55, "cold": 0.05}
+KINDS = {"whole": 0.35, "load": 0.6, "cold": 0.05}
+LEFT_ALONE = 0.5  # of the ingests after a kill
 KEPT = {STOPPED_INGEST: {"old"}, IN_COMMIT: {"old", "new"}, LOADED: {"new"}}
 TWO_SECONDS = 2.0
 
@@ -47,20 +49,19 @@ class Kill:
 
 
 class Killer:
-    """Kills one subject's ingests, one after the other."""
+    """Kills one subject's ingests, one after the other. seed: whose ingest is under way until one was left alone."""
 
     def __init__(self, subject: Subject, seed: int) -> None:
         self.subject, self.draw = subject, random.Random(seed)
         self.lasts = cache(self._lasts)
+        self.seed, self.goes_on = subject.other, False
 
     def kill(self, kind: str, name: str) -> Kill | None:
-        """One kill, what it left, and the ingest after it; None where the ingest was quicker."""
+        """One kill, and what it left; None where the ingest was quicker."""
         subject, lasts = self.subject, self.lasts(kind)
-        if kind == "load":
-            subject.stage(subject.other)
-        child = self._cold() if kind == "cold" else subject.started(subject.other)
-        if kind == "load" and isinstance(child, Child):
-            child.waits_for(b"l")
+        if kind == "load" and not self.goes_on:
+            subject.stage(self.seed)
+        child = self._started(kind)
         time.sleep(self.draw.uniform(0, lasts))
         at = time.monotonic()
         with suppress(ProcessLookupError):
@@ -68,45 +69,65 @@ class Killer:
         status, seconds = child.wait(), time.monotonic() - at
         said = child.text if isinstance(child, Child) else (subject.folder / "cold.said").read_text(errors="replace")
         where, found = subject.under_way(), subject.found()
-        left = "old" if found == subject.rows[subject.holds] else "new" if found == subject.rows[subject.other] else ""
+        left = next((seed for seed in (self.seed, subject.holds) if found == subject.rows[seed]), None)
         self._want_kept(name, status, seconds, said, left, where)
-        subject.ingest(subject.other)
-        subject.holds = subject.other
-        if subject.found() != subject.rows[subject.holds]:
-            raise Failed(f"after {name} in {where} the next ingest left other rows than it should")
-        return Kill(kind, name, where, left, seconds) if status == STATUS[name] else None
+        subject.holds, self.goes_on = left or subject.holds, True
+        if status == 0:
+            self._begin_anew()
+        return Kill(kind, name, where, "new" if left == self.seed else "old", seconds) if status else None
 
-    def _want_kept(self, name: str, status: int, seconds: float, said: str, left: str, where: str) -> None:
-        if not left:
+    def leave_alone(self) -> None:
+        """The next ingest must end well."""
+        subject = self.subject
+        subject.ingest(self.seed)
+        if subject.found() != subject.rows[self.seed]:
+            raise Failed("the ingest after a kill left other rows than it should")
+        subject.holds = self.seed
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self.seed, self.goes_on = self.subject.other, False
+
+    def _started(self, kind: str) -> Child | subprocess.Popen[Any]:
+        """An ingest under way; that of the load, once it loads."""
+        child = self._cold() if kind == "cold" else self.subject.started(self.seed)
+        if kind == "load" and isinstance(child, Child):
+            child.waits_for(b"l")
+        return child
+
+    def _want_kept(self, name: str, status: int, seconds: float, said: str, left: int | None, where: str) -> None:
+        if left is None:
             raise Failed(f"{name} in {where}: the warehouse holds neither the old rows nor the new ones")
         if status not in (0, STATUS[name]):
             raise Failed(f"{name} in {where}: status {status}\n{said[-2000:]}")
+        if status == 0 and left != self.seed:
+            raise Failed(f"{name} in {where}: the ingest ended well, and its rows aren't there\n{said[-2000:]}")
         if name == "SIGKILL" or status == 0:
             return
         last = said.splitlines()[-1] if said else ""
         if seconds > TWO_SECONDS or "Traceback" in said:
             raise Failed(f"{name} in {where} took {seconds:.2f} s\n{said[-2000:]}")
-        if last != "stopped" and left not in KEPT.get(last, ()):
-            raise Failed(f"{name} in {where} left the {left} rows and said {last!r}")
+        kept = {"old": self.subject.holds, "new": self.seed}  # after a kill that left the new rows, one and the same
+        if last != "stopped" and left not in [kept[rows] for rows in KEPT.get(last, ())]:
+            raise Failed(f"{name} in {where} left the rows of {left} in place of {kept} and said {last!r}")
 
     def _cold(self) -> subprocess.Popen[Any]:
-        words = [sys.executable, "-m", "eigenhouse", *map(str, self.subject.words(self.subject.other))]
+        words = [sys.executable, "-m", "eigenhouse", *map(str, self.subject.words(self.seed))]
         with (self.subject.folder / "cold.said").open("wb") as said:
             env = os.environ | {"EIGENHOUSE_CACHE": str(self.subject.cache)}
             return subprocess.Popen(words, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
 
     def _lasts(self, kind: str) -> float:
         """Seconds of an ingest that is left alone, or of its load."""
-        self.subject.stage(self.subject.other)
-        if kind == "whole":
+        self.subject.stage(self.seed)
+        if kind != "load":
             shutil.rmtree(self.subject.cache / "runs")
-        child = self._cold() if kind == "cold" else self.subject.started(self.subject.other)
-        if kind == "load" and isinstance(child, Child):
-            child.waits_for(b"l")
+        child = self._started(kind)
         started = time.monotonic()
         if child.wait():
             raise Failed(f"an ingest that is left alone fails: {child}")
-        self.subject.holds = self.subject.other
+        self.subject.holds = self.seed
+        self._begin_anew()
         return time.monotonic() - started
 
 
@@ -118,6 +139,10 @@ def killed(killer: Killer, n: int, until: float, kinds: Mapping[str, float] = KI
         if kill := killer.kill(kind, name):
             n_hits += 1
             yield kill
+        if killer.goes_on and killer.draw.random() < LEFT_ALONE:
+            killer.leave_alone()
+    if killer.goes_on:
+        killer.leave_alone()
 
 
 def run(folder: Path, n: int, seconds: float, n_workers: int) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def _kills(result: Result) -> str:
     return (
         f"{result['n']} ingests ended from outside ({ended}; {kinds.get('load', 0)} of them in the load, "
         f"{kinds.get('cold', 0)} cold processes): the old rows {left.get('old', 0)} times, all of the new ones "
-        f"{left.get('new', 0)} times, and every next ingest completed"
+        f"{left.get('new', 0)} times, and every next ingest that was left alone completed"
     )
 
 

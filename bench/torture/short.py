@@ -21,7 +21,8 @@ def main(has_disk: bool) -> None:
         subject = Subject(folder / "subject", disk)
         full = [*disks.filled(subject, disk, "load", 1)] if disk else []
         killer = kills.Killer(subject, 7)
-        hits = [killer.kill("load", name) for name in ("SIGKILL",)]
+        hits = [killer.kill("load", "SIGKILL")]
+        killer.leave_alone()
         crowded = crowd.run(subject, 1, 1)
     left = [hit and hit.left for hit in hits]
     print(json.dumps({"full": [status for _, status in full], "left": left, "crowd": crowded}))

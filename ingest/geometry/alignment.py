@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 
-from eigenhouse.ingest.devices import CPU, mapped
+from eigenhouse.ingest.devices import CPU, free_bytes, mapped
 from eigenhouse.ingest.geometry.heads import Array
 
 BLOCK_BYTES = 2**30  # of the rows of all Grams and span sums that are held at a time
-MOST_ROWS = 256
+DEVICE_SHARE = 4  # of a GPU's free memory to them
+MOST_ROWS = 256  # but for a GPU, which reads each head's bases once if it can
 ROWS_AT_ONCE = 16  # that a thread takes
 BLOCK = 256  # rows of bases that a thread takes at a time
 
@@ -43,11 +44,12 @@ def summed_fractions(
 
     grams: Wᵀ W (hidden, hidden) of each weight · bases: what gives each head's, (layer, vector, hidden), since
     together they may be larger than memory. The Grams may be mapped from disk, and are passed over once. Memory:
-    BLOCK_BYTES. Identity: Σ_l ‖W U_l‖² = ⟨Wᵀ W, Σ_l U_lᵀ U_l⟩, so that the cost of a weight does not grow with the
-    number of layers. float32 costs 2e-6 of a fraction a layer.
+    BLOCK_BYTES, or a share of the GPU's. Identity: Σ_l ‖W U_l‖² = ⟨Wᵀ W, Σ_l U_lᵀ U_l⟩, so that the cost of a weight
+    does not grow with the number of layers. float32 costs 2e-6 of a fraction a layer.
     """
     hidden_size, n_both = grams[0].shape[0], len(grams) + len(bases)
-    n_rows = min(MOST_ROWS, max(1, BLOCK_BYTES // (8 * hidden_size * n_both)))
+    most, n_bytes = (MOST_ROWS, BLOCK_BYTES) if device == CPU else (hidden_size, free_bytes(device) // DEVICE_SHARE)
+    n_rows = min(most, max(1, n_bytes // (8 * hidden_size * n_both)))
     energies = torch.zeros(len(grams), len(bases), dtype=torch.float64, device=device)
     for start in range(0, hidden_size, n_rows):
         own = slice(start, min(start + n_rows, hidden_size))

@@ -221,7 +221,7 @@ def keys_of(queries: slice, group: int) -> slice:
 
 def to_device(array: Array, device: torch.device) -> torch.Tensor:
     """In float64; copied to the device in the type that it has, so that little passes the bus."""
-    tensor = array if isinstance(array, torch.Tensor) else torch.from_numpy(np.array(array))
+    tensor = array if isinstance(array, torch.Tensor) else torch.from_numpy(np.require(array, requirements=["C", "W"]))
     return tensor.to(device).double()
 
 

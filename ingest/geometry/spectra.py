@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 
 import torch
 
+from eigenhouse.ingest.devices import solved
 from eigenhouse.ingest.geometry.heads import LayerHeads
 
 N_EIGENVECTORS = 16
@@ -65,8 +66,9 @@ def decompose(heads: LayerHeads, with_vectors: bool = True, n_eigen: int = N_EIG
     rank = min(heads.n_features, heads.hidden_size, heads.key_hidden_size)
     eigenvalues, eigen = (None, None) if heads.is_cross else _eigen(heads, n_eigen if with_vectors else 0)
     if not with_vectors:
-        return Decomposition(torch.linalg.svdvals(core)[:, :rank], None, None, eigenvalues, None)
-    left, sigma, right = (factor[..., :rank] for factor in _svd(core))
+        return Decomposition(solved(torch.linalg.svdvals, core)[:, :rank], None, None, eigenvalues, None)
+    u, sigma, vh = solved(torch.linalg.svd, core)
+    left, sigma, right = (factor[..., :rank] for factor in (u, sigma, vh.mT))
     # the heads of a group stand side by side, since their key head has one R
     side_by_side = left.unflatten(0, (-1, heads.group)).transpose(1, 2).flatten(2)
     of_keys = key.coefficients(side_by_side).unflatten(2, (heads.group, -1)).transpose(1, 2).flatten(0, 1)
@@ -121,22 +123,6 @@ def triangles(gram: torch.Tensor, rows: Callable[[int], torch.Tensor]) -> Triang
     return Triangles(r, inverse, by_qr)
 
 
-def _svd(core: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """U, σ, V of square matrices; on CUDA by the batched driver, whose result is only taken where it is right."""
-    if core.device.type != "cuda":
-        u, sigma, vh = torch.linalg.svd(core)
-        return u, sigma, vh.mT
-    u, sigma, vh = torch.linalg.svd(core, driver="gesvda")
-    scale = torch.linalg.matrix_norm(core) * core.shape[-1] * torch.finfo(core.dtype).eps * 16
-    off = torch.linalg.matrix_norm(core @ vh.mT - u * sigma[:, None, :])
-    for factor in (u, vh.mT):
-        eye = torch.eye(core.shape[-1], dtype=core.dtype, device=core.device)
-        off = torch.maximum(off, torch.linalg.matrix_norm(factor.mT @ factor - eye) * torch.linalg.matrix_norm(core))
-    for head in torch.nonzero(~(off <= scale)).flatten().tolist():
-        u[head], sigma[head], vh[head] = torch.linalg.svd(core[head])
-    return u, sigma, vh.mT
-
-
 def _eigen(heads: LayerHeads, n_vectors: int) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Signed eigenvalues by falling |λ|, and the coefficients of the leading vectors, if any are asked for."""
     n_features = heads.n_features
@@ -144,9 +130,9 @@ def _eigen(heads: LayerHeads, n_vectors: int) -> tuple[torch.Tensor, torch.Tenso
     core = joint.r @ torch.roll(joint.r.mT, n_features, dims=-2) / 2  # R J Rᵀ
     core = (core + core.mT) / 2
     if n_vectors:
-        values, vectors = torch.linalg.eigh(core)
+        values, vectors = solved(torch.linalg.eigh, core, threads=4)
     else:
-        values = torch.linalg.eigvalsh(core)
+        values = solved(torch.linalg.eigvalsh, core, threads=2)
     order = values.abs().argsort(dim=-1, descending=True, stable=True)[:, : min(2 * n_features, heads.hidden_size)]
     values = values.gather(-1, order)
     if not n_vectors:
@@ -190,7 +176,7 @@ def completed(rows: torch.Tensor, magnitudes: torch.Tensor) -> torch.Tensor:
 def head_product_sigma(heads: LayerHeads) -> torch.Tensor:
     """σ of the head_dim × head_dim product W_K W_Qᵀ, (head, k) descending. Not the metric's: see definitions."""
     assert heads.grams.product is not None, "the sides of a cross stack have no product"
-    return torch.linalg.svdvals(heads.grams.product)
+    return solved(torch.linalg.svdvals, heads.grams.product)
 
 
 def head_norms(heads: LayerHeads) -> dict[str, torch.Tensor]:

@@ -55,7 +55,7 @@ def load(
     outcomes = set()
     with store.loading(path, wait_seconds, say) as con:
         for folder in packs:
-            outcome = _brought(con, path, folder, force, kept)
+            outcome = _brought(con, path, folder, force, kept, say)
             outcomes.add(outcome.outcome)
             done(outcome)
         if outcomes == {REFUSED}:
@@ -63,27 +63,27 @@ def load(
         store.settle(con, path)
 
 
-def _brought(con: store.Connection, path: Path, folder: Path, force: bool, kept: str) -> Outcome:
+def _brought(con: store.Connection, path: Path, folder: Path, force: bool, kept: str, say: store.Say) -> Outcome:
     """Refused is what is wrong with the pack. Raises where the warehouse can't be written any more."""
     what, models = folder.name, ""
     try:
         pack = travel.read(folder)
         models = ", ".join(pack.model_ids.values())
-        return _chosen_stages(con, path, pack, what, models, force=force, kept=kept)
+        return _chosen_stages(con, path, pack, what, models, force=force, kept=kept, say=say)
     except EigenhouseError as error:
         store.want_sound(con, error)
         return Outcome(what, REFUSED, models, why=str(error))
 
 
 def _chosen_stages(
-    con: store.Connection, path: Path, pack: Pack, what: str, models: str, *, force: bool, kept: str
+    con: store.Connection, path: Path, pack: Pack, what: str, models: str, *, force: bool, kept: str, say: store.Say
 ) -> Outcome:
     found = choice.chosen(con, pack, force)
     if not found.stages:
         return Outcome(what, THERE, models, why=_summed_up(con, pack, found))
     part = pack.with_stages(found.stages)
     with store.refusing(path):
-        written = store.bring(con, path, part.loads(found.keeps_model), part.shared(), force=force, kept=kept)
+        written = store.bring(con, path, part.loads(found.keeps_model), part.shared(), force=force, kept=kept, say=say)
     return Outcome(what, PART if found.left else IN, models, sum(written.values()), found.why)
 
 

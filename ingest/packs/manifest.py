@@ -25,6 +25,7 @@ NAME = "pack.json"
 FORMAT = 1
 TIMES = ("started_at", "finished_at")
 RUN = {"started_at", "finished_at", "seconds", "peak_rss_mb", "options", "versions", "stages"}
+FILLED = {"n_parameters"}  # that a load leaves null where a pack of an older schema has none
 STEP = re.compile(r"\w[\w.-]*", re.ASCII)  # of a path within the pack
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -82,13 +83,13 @@ def _want_readable(held: Any) -> None:
             f"it is of a newer program (format {held['format']}, schema {schema}; this one reads up to {FORMAT} and "
             f"{newest}): update the program"
         )
-    if set(_columns()) != {*held["model"], *(name for own in held["stacks"].values() for name in own)}:
+    if _columns() != {*held["model"], *(name for own in held["stacks"].values() for name in own)} | FILLED:
         older = "measure it anew, or load it with the program that made it and bring that warehouse up to date"
         raise EigenhouseError(f"its models have other columns (schema {schema}; this program's is {newest}): {older}")
 
 
 def _columns() -> set[str]:
-    return sqlfiles.tables()["models"]["columns"].keys() - {"model_id", "model_key"}
+    return sqlfiles.tables()["models"]["columns"].keys() - {"model_id", "model_key", "family"}
 
 
 def _pack(folder: Path, held: dict[str, Any]) -> Pack:

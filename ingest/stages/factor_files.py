@@ -36,26 +36,28 @@ class FactorFiles:
 
     def load(self, layer: int) -> Pair:
         """The factors that a layer has of its own, mapped, not read; those that its recipe changes, if it has one."""
-        if self.recipe(layer) is not PLAIN:
+        if self._recipe(layer).exists():
             return self.plain.load(layer)
         w_q, w_k = (np.load(self.folder / f"{side}_{layer:04d}.npy", mmap_mode="c") for side in ("w_q", "w_k"))
         return w_q, w_k
 
     def recipe(self, layer: int) -> Recipe:
         """What makes a layer's factors of those that `load` gives."""
-        path = self.folder / f"recipe_{layer:04d}.npz"
-        if not path.exists():
+        if not self._recipe(layer).exists():
             return PLAIN
-        with np.load(path) as held:
+        with np.load(self._recipe(layer)) as held:
             sides = [{field.name: held.get(f"{side}_{field.name}") for field in fields(Change)} for side in "qk"]
         return Recipe(*(Change(**side) for side in sides))
+
+    def _recipe(self, layer: int) -> Path:
+        return self.folder / f"recipe_{layer:04d}.npz"
 
     def save(self, layer: int, made: Pair | Recipe) -> None:
         self.folder.mkdir(exist_ok=True)
         if isinstance(made, Recipe):
             parts = {f"q_{name}": part for name, part in vars(made.query).items() if part is not None}
             parts |= {f"k_{name}": part for name, part in vars(made.key).items() if part is not None}
-            np.savez(self.folder / f"recipe_{layer:04d}.npz", **parts)
+            np.savez(self._recipe(layer), **parts)
             return
         for side, weight in zip(("w_q", "w_k"), made, strict=True):
             np.save(self.folder / f"{side}_{layer:04d}.npy", weight.astype(np.float32))
@@ -112,14 +114,17 @@ class FactorFiles:
             for start in range(first, first + group, n_at_once):
                 yield list(range(start, min(start + n_at_once, first + group)))
 
-    def of_gang(self, gang: Gang) -> tuple[list[np.ndarray], list[np.ndarray], list[Recipe]]:
-        """Its queries' factors in each of its layers, the one key head's, and what changes both."""
-        layers, heads = gang
-        w_q, w_k, recipes = [], [], []
-        for layer in layers:
-            queries, keys = self.load(layer)
-            own, number = slice(heads[0], heads[-1] + 1), heads[0] // (len(queries) // len(keys))
-            w_q.append(queries[own])
-            w_k.append(keys[number])
-            recipes.append(self.recipe(layer).of_heads(own, slice(number, number + 1)))
-        return w_q, w_k, recipes
+    def of_gang(self, gang: Gang) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Its queries' factors in each of its layers, and the one key head's."""
+        pairs = [(self.load(layer), self._of_gang(gang, layer)) for layer in gang[0]]
+        return [q[queries] for (q, _), (queries, _) in pairs], [k[keys.start] for (_, k), (_, keys) in pairs]
+
+    def recipes_of_gang(self, gang: Gang) -> list[Recipe]:
+        """What changes both in each layer."""
+        return [self.recipe(layer).of_heads(*self._of_gang(gang, layer)) for layer in gang[0]]
+
+    def _of_gang(self, gang: Gang, layer: int) -> tuple[slice, slice]:
+        """Its queries and its key head in a layer."""
+        heads, ((n_heads, *_), (n_kv_heads, *_)) = gang[1], self.shapes[layer]
+        key = heads[0] // (n_heads // n_kv_heads)
+        return slice(heads[0], heads[-1] + 1), slice(key, key + 1)

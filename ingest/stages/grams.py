@@ -87,8 +87,8 @@ def measure_gang(task: GangTask) -> dict[str, np.ndarray]:
     """
     operators, gang, device = task
     layers, heads = gang
-    w_q, w_k, _ = operators[0].of_gang(gang)
-    recipes = {factors.operator: factors.of_gang(gang)[2] for factors in operators}
+    w_q, w_k = operators[0].of_gang(gang)
+    recipes = {factors.operator: factors.recipes_of_gang(gang) for factors in operators}
     products = or_on_cpu(partial(geometry.operator_grams, w_q, w_k, recipes), device, console.say)
     row, column = np.random.default_rng((3, heads[0])).integers(len(layers), size=2)
     for operator, found in products.items():

@@ -151,6 +151,7 @@ class TableWriter:
         self._files = files
         self._parquet: pq.ParquetWriter | None = None
         self._waiting: list[pa.Table] = []
+        self._n_rows = self._n_bytes = 0
         self._last: tuple[Any, ...] | None = None
 
     @property
@@ -171,15 +172,13 @@ class TableWriter:
             self._parquet = self._files.enter_context(_opened(self.path, rows.schema))
             self._files.callback(self._write)
         self._waiting.append(rows)
-        n_rows, n_bytes = (
-            sum(sizes) for sizes in zip(*((len(each), each.nbytes) for each in self._waiting), strict=True)
-        )
-        if n_rows >= GROUP_ROWS or n_bytes >= MOST_BYTES:
+        self._n_rows, self._n_bytes = self._n_rows + len(rows), self._n_bytes + rows.nbytes
+        if self._n_rows >= GROUP_ROWS or self._n_bytes >= MOST_BYTES:
             self._write()
 
     def _write(self) -> None:
         """What waits, as one row group: DuckDB reads many small ones half as fast."""
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting, self._n_rows, self._n_bytes = self._waiting, [], 0, 0
         if waiting:
             assert self._parquet is not None
             rows = pa.concat_tables(waiting)

@@ -58,7 +58,7 @@ class StackLoad:
     """What one attention stack brings to the warehouse: its row in `models`, its run, and staged files."""
 
     model_id: str
-    model: dict[str, object]  # the columns of models except model_id and model_key
+    model: dict[str, object]  # the columns of models except model_id, model_key and family
     run: dict[str, object]  # the columns of ingest_runs except model_key
     stages: dict[str, Entry]  # as the warehouse notes them, of the stages that this load replaces
     tables: dict[str, StagedTable]

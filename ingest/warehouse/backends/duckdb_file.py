@@ -179,7 +179,9 @@ def _open(path: Path, read_only: bool, wait_seconds: float, say: Say) -> Connect
     is_said = False
     while True:
         try:
-            return duckdb.connect(str(path), read_only=read_only)
+            con = duckdb.connect(str(path), read_only=read_only)
+            con.execute("set enable_progress_bar = false")  # it is drawn on standard output, among a command's lines
+            return con
         except duckdb.Error as error:
             if damage.is_damage(error):
                 raise damage.line(path, error) from error
