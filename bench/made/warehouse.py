@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
+from bench import tiny_warehouse
 from bench.made import shapes
 from bench.made.shapes import Model
 from eigenhouse.errors import EigenhouseError
@@ -28,6 +29,7 @@ def make(path: Path, n_models: int, n_rows: int, seed: int = 0, say: Callable[[s
     """At most as many rows of facts, in a file that isn't there yet. Refused where the disk has no room for them."""
     want_room(path, n_rows)
     made = shapes.models(n_models, n_rows)
+    tiny_warehouse.copy_empty(path)
     with store.connect(path, read_only=False) as con:
         con.execute(_draw(seed))
         fill_shared(con, made)
@@ -77,8 +79,7 @@ def fill(con: store.Connection, chunk: list[Model]) -> None:
     con.begin()
     for statement in con.extract_statements(ROWS.read_text(encoding="utf-8")):
         con.execute(statement, {name: parameters[name] for name in statement.named_parameters})
-    for model in chunk:
-        rollups.fill(con, model.model_key, set(sqlfiles.tables()))
+    rollups.fill(con, [model.model_key for model in chunk], set(sqlfiles.tables()))
     con.commit()
 
 

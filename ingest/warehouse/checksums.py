@@ -41,7 +41,13 @@ def record_all(con: Connection) -> None:
     """Note every model's rows, and those that belong to none, in the tables that are there."""
     con.execute(f"delete from {TABLE}")
     there = {name for (name,) in con.execute("select table_name from duckdb_tables()").fetchall()}
-    for table in covered().keys() & there:
+    renew(con, covered().keys() & there)
+
+
+def renew(con: Connection, tables: Iterable[str]) -> None:
+    """Note the rows of every model in these tables, in one pass over each."""
+    for table in tables:
+        con.execute(f"delete from {TABLE} where table_name = ?", [table])
         con.execute(f"insert into {TABLE} {statement(table)}")
 
 

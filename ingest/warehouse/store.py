@@ -182,13 +182,15 @@ def _load_stack(con: Connection, stack: StackLoad, force: bool) -> dict[str, int
     """Replace the staged tables of one stack, check them, and bring its rollups up to date."""
     check_name(con, stack.model_id, _weights(stack), force)
     model_key = _bind(con, stack)
-    con.execute("delete from models where model_id = ?", [stack.model_id])
+    before = con.execute("delete from models where model_id = ? returning hidden_size", [stack.model_id]).fetchall()
     _insert_row(con, "models", {"model_id": stack.model_id, "model_key": model_key, **stack.model})
     _record_run(con, stack, model_key)
     written = {}
     for table in stack.tables:
         written[table] = Replacement(con, stack, model_key, table).write()
-    written |= rollups.fill(con, model_key, set(written))
+    # chance goes by a size that an imported file may not have said
+    resized = {"models"} if before and before != [(stack.model["hidden_size"],)] else set()
+    written |= rollups.fill(con, [model_key], written.keys() | resized)
     checksums.record(con, model_key, {"models", "ingest_runs", "ingested_stages", *written})
     return written
 
