@@ -57,6 +57,8 @@ def _entry(kind: str, relation: dict[str, Any]) -> Iterator[str]:
         yield f"A row for each {', '.join(f'`{column}`' for column in header['grain'])}."
     if kind != "table" and "source" in header:
         yield f"\nSource: {markdown(header['source'])}"
+    if kind == "view" and header.get("kept"):
+        yield f"\nIts rows are made by the load, and lie in `{name}_rollup`."
     yield ""
     if kind != "macro":
         yield "| column | type | what it holds |\n|---|---|---|"

@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from eigenhouse.ingest.stages.frames import long_frame, null_frame
-from eigenhouse.ingest.warehouse import sqlfiles, store
+from eigenhouse.ingest.warehouse import rollups, sqlfiles, store
 
 N_LAYERS, N_HEADS, HEAD_DIM, HIDDEN, FFN = 36, 32, 128, 2560, 9728
 SUBSPACE_SIZE, N_EIGEN, N_PROMPTS = 20, 16, 32
@@ -66,9 +66,7 @@ def fill(con: duckdb.DuckDBPyConnection, n_models: int) -> None:
         for copy in range(n_models):
             own = f"'bench/copy{copy}' as model_id, " if table == "models" else ""
             con.execute(f"insert into {table} by name select {own}{copy + 1} as model_key, * from one_model")
-    for rollup in sqlfiles.files("rollups"):
-        for copy in range(n_models):
-            con.execute(rollup.read_text(encoding="utf-8"), {"model_key": copy + 1})
+    rollups.fill(con, range(1, n_models + 1), set(sqlfiles.tables()))
     con.execute("checkpoint")
 
 

@@ -19,6 +19,8 @@ def test_every_relation_has_an_entry():
     paths = [path for folder in ("tables", "views", "macros") for path in sqlfiles.files(folder)]
     assert sorted(found) == sorted(path.stem for path in paths)
     for table, meta in sqlfiles.tables().items():
+        if table in sqlfiles.kept_tables():
+            continue  # what its view has
         assert sorted(re.findall(r"^\| `(\w+)` \| [A-Z]", found[table], re.MULTILINE)) == sorted(meta["columns"])
         assert f"A row for each {', '.join(f'`{column}`' for column in meta['grain'])}." in found[table]
 

@@ -67,7 +67,7 @@ def changed(path, statement, *parameters):
 
 
 def contents(path, without=None):
-    """Every table's rows, sorted, but for what the program notes of itself; without the columns named, or made anew."""
+    """Every table's rows, sorted, but for what the program notes of itself or sums up; without the columns named."""
     found = {}
     with duckdb.connect(str(path), read_only=True) as con:
         for [table] in con.execute("select table_name from duckdb_tables() where not internal").fetchall():
@@ -76,7 +76,8 @@ def contents(path, without=None):
                 name for name in names if name not in (without or {"ingested_stages": ["fingerprint"]}).get(table, ())
             ]
             found[table] = sorted(con.execute(f"select {', '.join(names)} from {table}").fetchall(), key=repr)
-    del found["warehouse_info"]
+    for made_anew in {"warehouse_info", *sqlfiles.kept_tables()} & found.keys():
+        del found[made_anew]
     found.pop("table_checksums", None)  # none before schema 7
     assert found.pop("model_tags", []) == []  # none before schema 8
     return found

@@ -346,7 +346,8 @@ def eigenspaces():
             con.executemany("insert into principal_cosines values (?, ?, ?, ?, ?, ?, ?, ?)", ranked)
         con.execute("insert into eigenvector_overlaps values (1, 0, 2, 6, 0.25, $top1)", {"top1": flags["top1"]})
         make_macros(con)
-        con.execute((sqlfiles.SQL_DIR / "views" / "eigenspace_angles.sql").read_text())
+        for view in ("eigenspace_pairs", "eigenspace_angles"):
+            con.execute((sqlfiles.SQL_DIR / "views" / f"{view}.sql").read_text())
         return rows(con, "eigenspace_angles")
 
     return angles

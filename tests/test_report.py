@@ -320,6 +320,8 @@ def test_the_dictionary_has_every_table_view_and_column(folder, html, markdown):
                      markdown["markdown/dictionary.md"] if token.type == "inline")  # fmt: skip
     assert len(sqlfiles.comments()) > 200
     for (_, relation, column), text in sqlfiles.comments().items():
+        if relation in sqlfiles.kept_tables():
+            continue  # what its view has
         assert " ".join(text.split()) in page and " ".join(text.split()) in texts
         assert column in words if column else relation in html["dictionary.html"].ids
     assert "DOUBLE" in page and "FLOAT[]" in page

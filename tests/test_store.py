@@ -19,7 +19,7 @@ from watched_connection import Watched, at, no_room, watch
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.stages.declaration import declared
 from eigenhouse.ingest.stages.writer import Writer
-from eigenhouse.ingest.warehouse import replacement, sqlfiles, store
+from eigenhouse.ingest.warehouse import replacement, rollups, sqlfiles, store
 from eigenhouse.ingest.warehouse import rows as checked_rows
 from eigenhouse.ingest.warehouse.loads import Entry, StagedTable
 
@@ -279,8 +279,11 @@ def test_same_weights_replace_only_what_is_staged(loaded, tmp_path):
     again = replace(again, model={**again.model, "dtype": "bfloat16"}, stages={"spectra": Entry("f9")})
     written = store.load(loaded, [again], {}, force=False)
     after = contents(loaded)
-    assert written == {"singular_values": 2 * 3 * 3 * 7, "head_descriptor_rollup": 2 * 3 * 3}
-    changed = {table for table in before if before[table] != after[table]}
+    summed_up = {path for path in rollups.every() if "singular_values" in rollups.sources(path)}
+    assert written.keys() == {"singular_values", *map(rollups.table_of, summed_up)} | {"descriptor_correlations_rollup"}
+    assert (written["singular_values"], written["head_descriptor_rollup"]) == (2 * 3 * 3 * 7, 2 * 3 * 3)
+    assert (written["layer_shapes_rollup"], written["relative_spectra_rollup"]) == (2 * 3, 2 * 7)
+    changed = {table for table in before.keys() - sqlfiles.kept_tables() if before[table] != after[table]}
     wanted = {
         "models",
         "ingest_runs",

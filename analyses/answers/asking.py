@@ -143,6 +143,8 @@ def _hint(con: duckdb.DuckDBPyConnection, message: str) -> str:
             columns.setdefault(column, []).append(table)
     tables = sorted({table for found in columns.values() for table in found})
     if missing := MISSING_TABLE.search(message):
+        if missing[1] in {path.stem for path in sqlfiles.files("views")}:
+            return f"\nhint: the warehouse was made before the view {missing[1]}; `make views` adds it"
         near = difflib.get_close_matches(missing[1], tables, 3)
         return f"\nhint: near: {', '.join(near)}" if near else f"\nhint: there are {', '.join(tables)}"
     if missing := MISSING_COLUMN.search(message):

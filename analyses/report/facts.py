@@ -63,8 +63,11 @@ def _plain(column: str, value: Any) -> Any:
 
 
 def dictionary(con: duckdb.DuckDBPyConnection) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Tables, views, macros: each one's comment, and its columns with theirs, or how a macro is called."""
-    _, rows = _rows(con, "dictionary", {})
+    """Tables, views, macros: each one's comment, and its columns with theirs, or how a macro is called.
+
+    A table that keeps the rows of a view is left out: it has nothing that the view doesn't show.
+    """
+    rows = [row for row in _rows(con, "dictionary", {})[1] if row["name"] not in sqlfiles.kept_tables()]
     kinds = []
     for kind, of_kind in itertools.groupby(rows, key=lambda row: row["kind"]):
         relations = [

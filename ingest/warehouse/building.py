@@ -9,7 +9,7 @@ import duckdb
 
 from eigenhouse import __version__, stopping
 from eigenhouse.errors import EigenhouseError, first_line
-from eigenhouse.ingest.warehouse import damage, migrations, sqlfiles
+from eigenhouse.ingest.warehouse import damage, migrations, rollups, sqlfiles
 
 Connection = duckdb.DuckDBPyConnection
 SCHEMA_VERSION = migrations.newest_schema()
@@ -55,6 +55,8 @@ def want_columns(con: Connection, path: Path) -> None:
     ).fetchall():
         found.setdefault(table, set()).add(column)
     for table, meta in sqlfiles.tables().items():
+        if table in sqlfiles.kept_tables():
+            continue  # made anew whenever its view is declared
         if lost := sorted(meta["columns"].keys() - found.get(table, meta["columns"].keys())):
             others = sorted(found[table] - meta["columns"].keys())
             hint = f"renamed to {others[0]}?" if others else "dropped by another program?"
@@ -77,7 +79,11 @@ def build(con: Connection, path: Path, renew: bool, schema: int = SCHEMA_VERSION
     with refusals(path), transaction(con):
         migrations.run(con, schema)
         for file in sqlfiles.declared():
-            con.execute(file.read_text(encoding="utf-8"))
+            if file.parent.name == "views" and sqlfiles.is_kept(file):
+                rollups.declare(con, file)
+            else:
+                con.execute(file.read_text(encoding="utf-8"))
+        rollups.fill_kept(con)
         comment_all(con)
         con.execute("delete from warehouse_info")
         con.execute(
@@ -98,7 +104,7 @@ def declared_hash() -> str:
 
 def built_from(con: Connection) -> str | None:
     """The hash that the warehouse was last built from; None where there is none, or something declared has gone."""
-    if {path.stem for path in sqlfiles.declarations()} - names_in(con):
+    if (sqlfiles.kept_tables() | {path.stem for path in sqlfiles.declarations()}) - names_in(con):
         return None
     [[built_from]] = con.execute("select max(built_from) from warehouse_info").fetchall()
     return built_from

@@ -6,7 +6,7 @@ checksum, and a checksum under another mark is unknown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,8 +70,14 @@ def record_all(con: Connection) -> None:
     con.execute(f"delete from {TABLE}")
     columns = "select table_name, list(column_name order by column_index) from duckdb_columns() group by table_name"
     there = dict(con.execute(columns).fetchall())
-    for table in covered().keys() & there.keys():
-        con.execute(f"insert into {TABLE} {statement(table, columns=there[table])}")
+    renew(con, {table: there[table] for table in covered().keys() & there.keys()})
+
+
+def renew(con: Connection, tables: Mapping[str, Iterable[str]]) -> None:
+    """Note the rows of every model in these tables, by the columns of each, all where none are named."""
+    for table, columns in tables.items():
+        con.execute(f"delete from {TABLE} where table_name = ?", [table])
+        con.execute(f"insert into {TABLE} {statement(table, columns=columns)}")
 
 
 def statement(table: str, scope: str = "true", columns: Iterable[str] = ()) -> str:

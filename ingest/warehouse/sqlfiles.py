@@ -55,13 +55,59 @@ def statement(name: str, **parts: str) -> str:
 
 
 def tables() -> dict[str, dict[str, Any]]:
-    """Every table's header (title, grain, columns), by table name."""
+    """Every table's header (title, grain, columns), by table name; those of kept views among them."""
     return _tables(SQL_DIR)
 
 
 @cache
 def _tables(folder: Path) -> dict[str, dict[str, Any]]:
-    return {path.stem: header(path) for path in sorted((folder / "tables").glob("*.sql"))}
+    found = {path.stem: header(path) for path in sorted((folder / "tables").glob("*.sql"))}
+    keys = _key_texts(found)
+    return found | {kept_table(path): _kept_header(path, keys) for path in files("views") if is_kept(path)}
+
+
+def _key_texts(tables: dict[str, dict[str, Any]]) -> dict[str, str]:
+    return {column: meta["columns"][column] for meta in tables.values() for column in meta["grain"]}
+
+
+def is_kept(view: Path) -> bool:
+    """Whether the loader keeps the view's rows in a table of their own, and the view only names their model."""
+    return bool(header(view).get("kept"))
+
+
+def kept_table(view: Path) -> str:
+    """The name of the table that holds the rows of a kept view."""
+    return f"{view.stem}_rollup"
+
+
+def _kept_header(view: Path, keys: dict[str, str]) -> dict[str, Any]:
+    meta = header(view)
+    described = {**keys, **meta.get("keys", {})}
+    grain = ["model_key", *meta["grain"][1:]]
+    return {
+        "title": f"The rows of view {view.stem}, kept by the loader.",
+        "grain": grain,
+        "columns": {column: described[column] for column in grain} | meta["columns"],
+    }
+
+
+def kept() -> list[Path]:
+    """The files of views whose rows are kept, each after those that it reads."""
+    return _kept(SQL_DIR)
+
+
+@cache
+def _kept(folder: Path) -> list[Path]:
+    return [path for path in in_order() if path.parent == folder / "views" and is_kept(path)]
+
+
+def kept_tables() -> set[str]:
+    return {kept_table(path) for path in files("views") if is_kept(path)}
+
+
+def selected(view: Path) -> str:
+    """What makes the rows of a view, without the words that make it one."""
+    return view.read_text(encoding="utf-8").partition(f"view {view.stem} as")[2].strip().rstrip(";")
 
 
 def declarations() -> list[Path]:
@@ -74,6 +120,23 @@ def in_order() -> list[Path]:
     paths = {path.stem: path for path in declarations() if path.parent.name != "tables"}
     reads = {name: _names_read(path) & paths.keys() - {name} for name, path in paths.items()}
     return [paths[name] for name in TopologicalSorter(reads).static_order()]
+
+
+def tables_read(view: Path) -> frozenset[str]:
+    """The tables that a view is made of in the end."""
+    return frozenset(path.stem for path in files_read(view) if path.parent.name == "tables")
+
+
+@cache
+def files_read(view: Path) -> tuple[Path, ...]:
+    """The declarations that a view is made of in the end, its own among them, by name."""
+    paths = {path.stem: path for path in declarations()}
+    found: set[str] = set()
+    left = {view.stem}
+    while left:
+        found |= left
+        left = {name for each in left for name in _names_read(paths[each]) & paths.keys()} - found
+    return tuple(paths[name] for name in sorted(found))
 
 
 def _names_read(path: Path) -> set[str]:
@@ -93,11 +156,10 @@ def comments() -> dict[tuple[str, str, str | None], str]:
     A view's key columns take their text from its header's `[keys]`, else from the table with that key.
     """
     texts: dict[tuple[str, str, str | None], str] = {}
-    keys: dict[str, str] = {}
+    keys = _key_texts({path.stem: header(path) for path in files("tables")})
     for name, meta in tables().items():
         texts["table", name, None] = meta["title"]
         texts.update({("table", name, column): text for column, text in meta["columns"].items()})
-        keys.update({column: meta["columns"][column] for column in meta["grain"]})
     for path in files("views"):
         meta = header(path)
         texts["view", path.stem, None] = meta["question"]

@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 
@@ -203,8 +204,14 @@ def bring(
             written[table] = _insert_shared(con, table, files)
             if written[table] or force:
                 checksums.record(con, checksums.NOBODYS, [table])
-        for stack in stacks:
-            written.update(_load_stack(con, stack, force, notes))
+        loaded = [_load_stack(con, stack, force, notes) for stack in stacks]
+        # of all stacks at once: to plan the statements takes longer than to run them
+        made = rollups.fill(con, [each.model_key for each in loaded], set().union(*(each.changed for each in loaded)))
+        for stack, each in zip(stacks, loaded, strict=True):
+            checksums.record(con, each.model_key, {"models", "ingest_runs", "ingested_stages", *each.written, *made})
+            _want_as_measured(con, stack, each.model_key)
+            written.update(each.written)
+        written.update(made)
         if not any(stack.keeps_model for stack in stacks):
             _drop_other_stacks(con, stacks, notes)
     stopping.kept(kept)
@@ -257,24 +264,28 @@ def _want_committed(con: Connection, path: Path, stacks: list[StackLoad]) -> Non
             raise EigenhouseError(f"{path}: the commit kept nothing of {stack.model_id}, though no statement failed")
 
 
-def _load_stack(con: Connection, stack: StackLoad, force: bool, notes: list[str]) -> dict[str, int]:
-    """Replace the staged tables of one stack, check them, and bring its rollups up to date.
+class _Loaded(NamedTuple):
+    """written: rows, by table · changed: the tables that rollups must follow."""
 
-    notes: takes what is to be said once it is committed.
-    """
+    model_key: int
+    written: dict[str, int]
+    changed: set[str]
+
+
+def _load_stack(con: Connection, stack: StackLoad, force: bool, notes: list[str]) -> _Loaded:
+    """Replace the staged tables of one stack, and check them. notes: takes what is to be said once it is committed."""
     check_name(con, stack.model_id, _weights(stack), force)
-    model_key = _bind(con, stack, notes)
+    model_key, resized = _bind(con, stack, notes), set[str]()
     if not stack.keeps_model:
-        con.execute("delete from models where model_id = ?", [stack.model_id])
+        before = con.execute("delete from models where model_id = ? returning hidden_size", [stack.model_id]).fetchall()
         _insert_rows(con, "models", [{"model_id": stack.model_id, "model_key": model_key, **_described(stack)}])
+        # chance goes by a size that an imported file may not have said
+        resized = {"models"} if before and before != [(stack.model["hidden_size"],)] else set()
     _record_run(con, stack, model_key)
     written = {}
     for table in stack.tables:
         written[table] = Replacement(con, stack, model_key, table).write()
-    written |= rollups.fill(con, model_key, set(written))
-    checksums.record(con, model_key, {"models", "ingest_runs", "ingested_stages", *written})
-    _want_as_measured(con, stack, model_key)
-    return written
+    return _Loaded(model_key, written, written.keys() | resized)
 
 
 def _want_as_measured(con: Connection, stack: StackLoad, model_key: int) -> None:

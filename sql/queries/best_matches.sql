@@ -22,33 +22,38 @@
 --| model = {}
 with
 
-compared as (
+nearest as (
     select
-        model_id, side, layer, chance,
+        model_id, side, layer,
         unnest([
             {'compared_with': 'nearest head', 'overlap': overlap},
             {'compared_with': 'all heads', 'overlap': mean_overlap}
-        ], recursive := true)
+        ], recursive := true),
+        chance
     from best_matches
     where is_chosen(model_id, $model)
-    union all by name
+),
+
+compared as (
     select
-        model_id, side, layer, chance,
-        'same head, next layer' as compared_with,
-        overlap
-    from with_distance('subspace_overlaps')
+        model_id, side, layer, compared_with,
+        avg(overlap) as mean_overlap,
+        stddev_pop(overlap) as std_over_heads,
+        any_value(chance) as chance,
+        count(overlap) as n_heads
+    from nearest
+    group by model_id, side, layer, compared_with
+    union all
+    select model_id, side, layer, 'same head, next layer', mean, std, chance, n_heads
+    from with_distance('overlaps_by_layer')
     where distance = 1 and is_chosen(model_id, $model)
 )
 
 select
-    model_id, side, layer, compared_with,
-    avg(overlap) as mean_overlap,
-    stddev_pop(overlap) as std_over_heads,
+    model_id, side, layer, compared_with, mean_overlap, std_over_heads,
     mean_overlap - std_over_heads as low,
     mean_overlap + std_over_heads as high,
-    any_value(chance) as chance,
-    count(overlap) as n_heads
+    chance, n_heads
 from compared
-group by model_id, side, layer, compared_with
 -- the legend follows the rows
 order by model_id, side, list_position(['nearest head', 'same head, next layer', 'all heads'], compared_with), layer

@@ -11,12 +11,7 @@
 --| color = "model_id:N"
 --| [parameters]
 --| model = {}
-select
-    model_id, layer,
-    median(abs(product_sigma - metric_sigma) / nullif(metric_sigma, 0)) as median_relative_difference,
-    median(product_sigma / nullif(metric_sigma, 0)) filter (k = 0) as median_ratio_of_largest,
-    count(distinct head) as n_heads
-from sigma_pairs($model)
-where metric_sigma is not null and product_sigma is not null
-group by model_id, layer
+select model_id, layer, median_relative_difference, median_ratio_of_largest, n_heads
+from operator_spectra
+where is_chosen(model_id, $model)
 order by model_id, layer

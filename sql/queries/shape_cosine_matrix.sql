@@ -18,10 +18,9 @@
 with
 
 means as (
-    select model_id, operator, layer, other_layer, avg(cosine) as mean_cosine, count(cosine) as n_heads
-    from shape_cosines
+    select model_id, operator, layer, anchor_layer as other_layer, mean_cosine, n_heads
+    from rescale_by_layer
     where is_chosen(model_id, $model)
-    group by model_id, operator, layer, other_layer
     qualify is_first_operator(model_id, operator)
 )
 

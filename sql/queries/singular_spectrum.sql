@@ -17,35 +17,15 @@
 --| model = {}
 with
 
-shares as (
-    select
-        model_id, operator, k,
-        -- an all-zero head has no shares: null, which the median skips
-        sigma / nullif(max(sigma) over (partition by model_id, operator, layer, head), 0) as relative_sigma
-    from spectra($model)
-),
-
-null_shares as (
-    select
-        model_id, operator, k,
-        mean_sigma / nullif(max(mean_sigma) over (partition by model_id, operator, layer, head), 0) as relative_sigma
-    from null_head_spectra
-    where is_chosen(model_id, $model)
-),
-
-medians as (
-    select
-        model_id, operator, 'measured' as series, k,
-        median(relative_sigma) as median_relative_sigma,
-        count(relative_sigma) as n_heads
-    from shares
-    group by model_id, operator, k
+series as (
+    select model_id, operator, 'measured' as series, k, median_relative_sigma, n_heads
+    from relative_spectra
     union all
-    select model_id, operator, 'chance', k, median(relative_sigma), count(relative_sigma)
-    from null_shares
-    group by model_id, operator, k
+    select model_id, operator, 'chance', k, median_relative_sigma, n_heads
+    from relative_null_spectra
 )
 
 select model_id, operator, series, k, median_relative_sigma, n_heads
-from medians
+from series
+where is_chosen(model_id, $model)
 order by model_id, operator, series desc, k

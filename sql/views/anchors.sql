@@ -1,5 +1,6 @@
 --| question = "Which layer do the others get compared with?"
 --| grain = ["model_id", "operator", "anchor"]
+--| kept = true
 --| [keys]
 --| anchor = """
 --| last, middle, best (all measured layers), or best_early, best_mid, best_late (within the stratum alone); no row \

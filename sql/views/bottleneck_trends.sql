@@ -1,5 +1,6 @@
 --| question = "Do a head's subspaces converge towards a layer and part again after it, more than any neighbours do?"
 --| grain = ["model_id", "head", "side", "bottleneck_layer"]
+--| kept = true
 --| [keys]
 --| bottleneck_layer = "the layer that the others are compared with; every layer with the head is offered"
 --| [columns]

@@ -1,5 +1,6 @@
 --| question = "Which descriptor of a head's spectrum goes with its attention entropy, and how surely?"
 --| grain = ["model_id", "operator", "prompt_set", "stratum", "descriptor", "target"]
+--| kept = true
 --| source = "Miller 1974, The jackknife: a review (leave out one group at a time)"
 --| [keys]
 --| prompt_set = "prompt set, as name@first 8 of its hash; null for a model without attention rows"

@@ -18,51 +18,23 @@
 create or replace view eigenspace_angles as
 with
 
-angles as (
-    select
-        models.model_id, principal_cosines.head, principal_cosines.layer, principal_cosines.other_layer,
-        avg(principal_cosines.cosine::double) as mean_cosine,
-        min(principal_cosines.cosine)::double as min_cosine,
-        bool_or(principal_cosines.is_degenerate) as is_degenerate,
-        count(*) as n_directions,
-        chance_principal_cosine(count(*) / any_value(models.hidden_size)) as chance_mean_cosine,
-        1 / any_value(models.hidden_size) as chance_top1_overlap
-    from principal_cosines
-    inner join models on principal_cosines.model_key = models.model_key
-    where principal_cosines.basis = 'eigen'
-    group by models.model_id, principal_cosines.head, principal_cosines.layer, principal_cosines.other_layer
-),
-
-leaders as (
-    select
-        models.model_id, eigenvector_overlaps.head, eigenvector_overlaps.layer, eigenvector_overlaps.other_layer,
-        eigenvector_overlaps.top1_overlap::double as top1_overlap, eigenvector_overlaps.is_degenerate
-    from eigenvector_overlaps
-    inner join models on eigenvector_overlaps.model_key = models.model_key
-),
-
 zeros as (
     select model_id, head, list(layer) as layers
     from zero_heads()
     group by model_id, head
 ),
 
-pairs as (
-    select angles.*, leaders.top1_overlap, leaders.is_degenerate as is_top1_degenerate
-    from angles
-    left join leaders using (model_id, head, layer, other_layer)
-),
-
 -- every pair from both of its layers, and every layer with itself
 ordered as (
-    from pairs
-    union all by name select * replace (other_layer as layer, layer as other_layer) from pairs
+    select
+        * replace (unnest([layer, other_layer]) as layer, unnest([other_layer, layer]) as other_layer)
+    from eigenspace_pairs
     union all by name
     select distinct
         model_id, head, unnest([layer, other_layer]) as layer, unnest([layer, other_layer]) as other_layer,
         chance_mean_cosine, chance_top1_overlap, n_directions,
         1 as mean_cosine, 1 as min_cosine, 1 as top1_overlap, false as is_degenerate, false as is_top1_degenerate
-    from pairs
+    from eigenspace_pairs
 )
 
 select

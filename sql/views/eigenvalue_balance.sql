@@ -1,5 +1,6 @@
 --| question = "Does a head reward likeness or difference: how much of its symmetric part is positive?"
 --| grain = ["model_id", "operator", "layer", "head"]
+--| kept = true
 --| [columns]
 --| positive_fraction = """
 --| share of the eigenvalues that are above 0; exactly 1/2 where the 2 head_dim rows of the factors are independent, \

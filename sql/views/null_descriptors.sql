@@ -4,6 +4,28 @@
 --| [columns]
 --| "*" = "tables/head_descriptor_rollup"
 create or replace view null_descriptors as
-select model_id, operator, layer, head, unnest(descriptors(mean_sigma))
-from null_head_spectra
-group by model_id, operator, layer, head;
+with
+
+-- the spectra of one shape differ by their scale alone, which three of the ten go with
+shapes as (
+    select hidden_size, head_dim, descriptors(mean_value) as of_one
+    from null_values()
+    group by hidden_size, head_dim
+)
+
+select
+    heads.model_id, heads.operator, heads.layer, heads.head,
+    unnest(if(
+        heads.size > 0,
+        struct_update(
+            shapes.of_one,
+            op_norm := heads.size * shapes.of_one.op_norm,
+            fro_norm := heads.size * shapes.of_one.fro_norm,
+            nuclear_norm := heads.size * shapes.of_one.nuclear_norm
+        ),
+        null
+    ))
+from sized_heads() as heads
+inner join shapes
+    on heads.hidden_size = shapes.hidden_size
+    and heads.head_dim = shapes.head_dim;

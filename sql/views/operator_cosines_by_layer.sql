@@ -1,5 +1,6 @@
 --| question = "Is the operator of one layer the operator of another, over all heads?"
 --| grain = ["model_id", "operator", "layer", "other_layer"]
+--| kept = true
 --| [keys]
 --| other_layer = """
 --| the layer compared with, the anchor of temperature; every ordered pair is there, layer = other_layer too"""

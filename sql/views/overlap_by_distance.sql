@@ -1,5 +1,6 @@
 --| question = "How fast does a head's overlap with itself decay with the distance between layers?"
 --| grain = ["model_id", "head", "side", "distance"]
+--| kept = true
 --| [keys]
 --| distance = "measured layers from one of the pair to the other, 1 and up"
 --| [columns]

@@ -1,5 +1,6 @@
 --| question = "Does a head's subspace change in phases over depth, or repeat throughout?"
 --| grain = ["model_id", "head", "side"]
+--| kept = true
 --| [columns]
 --| off_diagonal_mean = "mean overlap over the pairs layer < other_layer, 0 to 1; null without one"
 --| off_diagonal_std = "population std over those pairs"

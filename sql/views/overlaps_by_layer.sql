@@ -1,5 +1,6 @@
 --| question = "Which layers read by the same directions, head for head?"
 --| grain = ["model_id", "side", "layer", "other_layer"]
+--| kept = true
 --| [keys]
 --| other_layer = "second layer of the pair; every ordered pair is there, layer = other_layer too"
 --| [columns]

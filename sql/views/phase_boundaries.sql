@@ -1,5 +1,6 @@
 --| question = "Between which layers does a head's subspace change most abruptly?"
 --| grain = ["model_id", "head", "side", "rank"]
+--| kept = true
 --| [keys]
 --| rank = "0 for the largest fall, at most 9; a tie goes to the earlier boundary"
 --| [columns]

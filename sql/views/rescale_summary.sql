@@ -1,5 +1,6 @@
 --| question = "Is every layer a rescaled copy of one, and does its scale predict entropy?"
 --| grain = ["model_id", "operator", "prompt_set", "anchor"]
+--| kept = true
 --| [keys]
 --| prompt_set = "prompt set of the correlations; null for a model without attention rows"
 --| anchor = "which layer the others are fitted to: a name of view anchors"

@@ -16,45 +16,11 @@
 --| verdict_shape of mean: very stable, approximately stable or not stable; null without pairs. Read it beside \
 --| null_mean"""
 create or replace view shape_stability as
-with
-
-heads as (
-    select
-        model_id, operator, head,
-        avg(cosine) filter (layer < other_layer) as mean_cosine,
-        count(cosine) filter (layer < other_layer) as n_pairs
-    from shape_cosines
-    group by model_id, operator, head
-),
-
--- a union, as a join would keep `where model_id in (…)` from one of the two
-means as (
-    select model_id, operator, mean_cosine, null as mean_log_correlation, n_pairs
-    from heads
-    union all
-    select model_id, operator, null, mean_log_correlation, 0
-    from log_spectrum_correlations
-),
-
-stabilities as (
-    select
-        model_id, operator,
-        avg(mean_cosine) as mean,
-        stddev_pop(mean_cosine) as std,
-        min(mean_cosine) as min,
-        max(mean_cosine) as max,
-        avg(mean_log_correlation) as mean_log_correlation,
-        count(mean_cosine) as n_heads,
-        sum(n_pairs)::bigint as n_pairs
-    from means
-    group by model_id, operator
-)
-
+-- chance apart: another model may bring it later
 select
-    stabilities.model_id, stabilities.operator,
-    stabilities.mean, stabilities.std, stabilities.min, stabilities.max,
-    case when stabilities.operator <> 'head_product' then chance.null_mean end as null_mean,
-    stabilities.mean_log_correlation, stabilities.n_heads, stabilities.n_pairs,
-    verdict_shape(stabilities.mean) as verdict
-from stabilities
-left join chance_cosines() as chance on stabilities.model_id = chance.model_id;
+    mean_shapes.model_id, mean_shapes.operator, mean_shapes.mean, mean_shapes.std, mean_shapes.min, mean_shapes.max,
+    case when mean_shapes.operator <> 'head_product' then chance.null_mean end as null_mean,
+    mean_shapes.mean_log_correlation, mean_shapes.n_heads, mean_shapes.n_pairs,
+    verdict_shape(mean_shapes.mean) as verdict
+from mean_shapes
+left join chance_cosines() as chance on mean_shapes.model_id = chance.model_id;

@@ -2,6 +2,7 @@
 --| How deep into the spectrum do the signs of the eigenvalues agree with an anchor layer's, early and late in the \
 --| model?"""
 --| grain = ["model_id", "operator", "anchor_layer", "k", "stratum"]
+--| kept = true
 --| [keys]
 --| anchor_layer = "layer that the others are compared with; every layer is offered"
 --| k = "how many leading eigenvalues are compared: 2, 4, 8, … 256, at most as many as both layers' heads have"

@@ -1,5 +1,6 @@
 --| question = "Do the spectra of two layers agree where their operators do not?"
 --| grain = ["model_id", "operator", "layer", "other_layer"]
+--| kept = true
 --| [keys]
 --| other_layer = "second layer of the pair; every ordered pair is there, layer = other_layer too"
 --| [columns]

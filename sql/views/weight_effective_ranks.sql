@@ -1,5 +1,6 @@
 --| question = "How many of its directions does each whole weight matrix use?"
 --| grain = ["model_id", "layer", "weight", "expert"]
+--| kept = true
 --| source = "Roy & Vetterli 2007 (effective_rank); Rudelson & Vershynin 2007 (stable_rank)"
 --| [columns]
 --| n_rows = "outputs"
