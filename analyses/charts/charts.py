@@ -11,6 +11,8 @@ first but for the columns that they name; `independent = ["x"]` gives every face
 import difflib
 import math
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import duckdb
 
 from eigenhouse.analyses.answers import asking, formats, saved
 from eigenhouse.analyses.answers.saved import SavedQuery
-from eigenhouse.analyses.charts import pictures
+from eigenhouse.analyses.charts import crowds, forms, pictures
 from eigenhouse.analyses.charts.pictures import FACETS, SUFFIXES, Channels, Rows, Spec
 from eigenhouse.errors import EigenhouseError
 
@@ -28,13 +30,17 @@ CHANNELS = (
     *COMPARED, "x", "y", "x2", "y2", "xOffset", "yOffset", "color", "size", "strokeWidth", "opacity", "detail", "order",
     "text", "tooltip",
 )  # fmt: skip
-SETTINGS = ("mark", "band", "layers", "rules", "independent", "width", "height", "columns")
+SETTINGS = ("crowd", "mark", "band", "layers", "rules", "independent", "width", "height", "columns")
 UNITS = {"nats": "nats", "bits": "bits", "deg": "degrees", "seconds": "s", "mb": "MB"}
 MOST_MODELS = 20  # named in an error
 
 
 class NothingToDraw(EigenhouseError):
     """The query's answer holds no point."""
+
+
+class AsksForModel(EigenhouseError):
+    """The query draws a matrix a model, and there are too many models."""
 
 
 def find(name: str) -> SavedQuery:
@@ -57,9 +63,10 @@ def targets(name: str, out: Path | None) -> list[Path]:
     return [out]
 
 
-def draw(con: duckdb.DuckDBPyConnection, query: SavedQuery, given: dict[str, Any]) -> Spec:
-    """The chart of the query's answer."""
-    spec = spec_of(query, *answer(con, query, given))
+def draw(con: duckdb.DuckDBPyConnection, query: SavedQuery, given: dict[str, Any], by: str | None = None) -> Spec:
+    """The chart of the query's answer; by: what models are coloured or set apart by, as BY names it."""
+    asking.ask(con, query.sql, query.bind(given), keep=True)
+    spec = drawn(con, query, by)
     if spec is None:
         raise NothingToDraw(f"query {query.name} has nothing to draw{_elsewhere(con, query, given)}")
     return spec
@@ -68,12 +75,64 @@ def draw(con: duckdb.DuckDBPyConnection, query: SavedQuery, given: dict[str, Any
 def answer(con: duckdb.DuckDBPyConnection, query: SavedQuery, given: dict[str, Any]) -> tuple[dict[str, str], Rows]:
     """Each column's type in a chart, and the rows, which stay as the table `answer` too."""
     asking.ask(con, query.sql, query.bind(given), keep=True)
+    return _types(con), _rows(con)
+
+
+def drawn(con: duckdb.DuckDBPyConnection, query: SavedQuery, by: str | None = None) -> Spec | None:
+    """The chart of the table `answer`, in the form that fits the number of its models; None where it holds no point.
+
+    Raises AsksForModel where the models have a matrix each, and are too many.
+    """
+    con.execute("from answer")
+    types = _types(con)
+    n_models = _count(con, query, types)
+    form = crowds.form_of(query, n_models)
+    if form == crowds.ASK:
+        raise AsksForModel(_too_many(query, n_models))
+    if form == "few":
+        con.execute("from answer")
+        return spec_of(query, types, _rows(con))
+    return _crowd(con, query, types, form, by)
+
+
+def _crowd(
+    con: duckdb.DuckDBPyConnection, query: SavedQuery, types: dict[str, str], form: str, by: str | None
+) -> Spec | None:
+    crowd = crowds.gathered(con, query, _channels(crowds.overlaid(query), types), by)
+    if not crowd.n_models:
+        return None
+    drawing = forms.FORMS[form](crowd)
+    forms.rows_of(crowd, drawing)
+    reading = f"{drawing.shown}. The chart of few models says: {query.reading}"
+    return spec_of(replace(query, chart=drawing.chart, reading=reading), _types(con), _rows(con), crowd.notes)
+
+
+def _count(con: duckdb.DuckDBPyConnection, query: SavedQuery, types: dict[str, str]) -> int:
+    who = crowds.key(query)
+    if who not in types:
+        return 1
+    (n_models,) = con.execute(f"select count(distinct {who}) from answer").fetchone() or (0,)
+    return int(n_models)
+
+
+def _too_many(query: SavedQuery, n_models: int) -> str:
+    return (
+        f"query {query.name} draws a matrix for each model, of at most {crowds.MATRICES} models, but there are "
+        f"{n_models:,}; give MODEL=<one of them> (`make models`)"
+    )
+
+
+def _types(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """The type that each column of the last statement has in a chart."""
+    return dict(zip(formats.names(con), (_type(str(column[1])) for column in con.description), strict=True))
+
+
+def _rows(con: duckdb.DuckDBPyConnection) -> Rows:
     with asking.explained(con):
-        types = dict(zip(formats.names(con), (_type(str(column[1])) for column in con.description), strict=True))
-        return types, list(formats.records(con))
+        return list(formats.records(con))
 
 
-def spec_of(query: SavedQuery, types: dict[str, str], rows: Rows) -> Spec | None:
+def spec_of(query: SavedQuery, types: dict[str, str], rows: Rows, more: Sequence[str] = ()) -> Spec | None:
     """The chart of these rows; None where they hold no point."""
     channels = _channels(query, types)
     rows, notes = _without_what_a_log_axis_lacks(channels, rows)
@@ -81,7 +140,7 @@ def spec_of(query: SavedQuery, types: dict[str, str], rows: Rows) -> Spec | None
     if not any(all(row[field] is not None for field in fields) for row in rows):
         return None
     channels, single = _without_single_values(channels, rows)
-    return pictures.picture(query, _fitted(channels, rows), types, rows, [*single, *notes])
+    return pictures.picture(query, _fitted(channels, rows), types, rows, [*single, *more, *notes])
 
 
 def axis_title(column: str) -> str:
@@ -111,8 +170,9 @@ def _channels(query: SavedQuery, types: dict[str, str]) -> Channels:
             raise _refusal(query, f"key {key}", key, [*CHANNELS, *SETTINGS])
     levels = [rule[axis] for rule in query.chart.get("rules", []) for axis in ("x", "y") if axis in rule]
     named = [level for level in levels if isinstance(level, str)]
-    named += [layer[name] for layer in query.chart.get("layers", []) for name in layer if name != "mark"]
-    for column in [*query.chart.get("tooltip", []), *query.chart.get("band", []), *named]:
+    named += [layer[name] for layer in query.chart.get("layers", []) for name in layer if name != "mark" and isinstance(layer[name], str)]
+    tooltip = [item["field"] if isinstance(item, dict) else item for item in query.chart.get("tooltip", [])]
+    for column in [*tooltip, *query.chart.get("band", []), *named]:
         if column not in types:
             raise _refusal(query, f"column {column}", column, list(types))
     names = [name for name in query.chart if name in CHANNELS and name != "tooltip"]
@@ -123,6 +183,8 @@ def _channel(query: SavedQuery, name: str, types: dict[str, str]) -> dict[str, A
     from altair.utils import parse_shorthand
 
     said = query.chart[name]
+    if name in ("x2", "y2") and isinstance(said, str):  # these take their type from x and y
+        return {"field": said}
     own = dict(said) if isinstance(said, dict) else {"shorthand": said}
     channel = parse_shorthand(own.pop("shorthand", "")) | own
     if field := channel.get("field"):

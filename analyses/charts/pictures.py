@@ -33,7 +33,7 @@ def picture(query: SavedQuery, channels: Channels, types: dict[str, str], rows: 
     points = alt.Chart().encode(**encoding, tooltip=_tooltip(query, types))
     layers = [*_band(query, channels), _marked(points, query.chart.get("mark", "point"))]
     for layer in query.chart.get("layers", []):
-        own = {name: _class(name)(**_own(name, layer[name], channels, types)) for name in layer if name != "mark"}
+        own = {name: _own(name, layer[name], channels, types) for name in layer if name != "mark"}
         layers.append(_marked(points.encode(**own), layer["mark"]))
     layers += _rules(query, channels)
     drawn: Any = alt.layer(*layers, data=alt.NamedData(name="rows")).properties(width=width, height=height)
@@ -49,11 +49,13 @@ def picture(query: SavedQuery, channels: Channels, types: dict[str, str], rows: 
     return drawn.to_dict() | {"datasets": {"rows": rows}, "usermeta": usermeta}
 
 
-def _own(name: str, column: str, channels: Channels, types: dict[str, str]) -> dict[str, Any]:
-    """A further layer's own channel: as the first layer's of that name, of another column."""
+def _own(name: str, said: str | dict[str, Any], channels: Channels, types: dict[str, str]) -> Any:
+    """A further layer's own channel: as the first layer's of that name, of another column; or one value."""
+    if isinstance(said, dict):
+        return said
     if name in ("x2", "y2"):  # these take their type from x and y
-        return {"field": column}
-    return channels.get(name, {"type": types[column], "title": column}) | {"field": column}
+        return _class(name)(field=said)
+    return _class(name)(**channels.get(name, {"type": types[said], "title": said}) | {"field": said})
 
 
 def _across(query: SavedQuery, facets: Channels, rows: Rows) -> int:
@@ -95,9 +97,9 @@ def _tooltip(query: SavedQuery, types: dict[str, str]) -> list[Any]:
     """What the header asks for, or every column of the answer."""
     number = {"quantitative": {"format": ".4~g"}}
     names = query.chart.get("tooltip", list(types))
-    return [
-        _class("tooltip")(field=name, type=types[name], title=name, **number.get(types[name], {})) for name in names
-    ]
+    titled = [name if isinstance(name, dict) else {"field": name, "title": name} for name in names]
+    kinds = [types[item["field"]] for item in titled]
+    return [_class("tooltip")(**item, type=kind, **number.get(kind, {})) for item, kind in zip(titled, kinds, strict=True)]
 
 
 def _rules(query: SavedQuery, channels: Channels) -> list[Any]:

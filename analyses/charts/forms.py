@@ -1,0 +1,243 @@
+"""The forms of a crowd: each is a chart as a header would say it, its rows in SQL, and a sentence of what is shown.
+
+A form has as many rows as marks, however many its answer had: what is beyond them is summed up in sql/charts/.
+"""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from eigenhouse.analyses.charts import depths
+from eigenhouse.analyses.charts.crowds import Crowd
+from eigenhouse.analyses.charts.depths import Axis
+from eigenhouse.analyses.charts.groups import OTHERS, UNKNOWN
+from eigenhouse.analyses.charts.pictures import FACETS, GREY, OKABE_ITO
+from eigenhouse.ingest.warehouse import sqlfiles
+
+WIDE = 860  # pixels of all panels together
+ROW = 11  # pixels of a model's row
+PALE = {OTHERS: "#999999", UNKNOWN: "#bbbbbb"}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What a form draws: a chart, and the file of sql/charts/ that its rows come from."""
+
+    chart: dict[str, Any]
+    sql: str
+    shown: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+def cells(crowd: Crowd) -> Drawing:
+    """A heat map with a row a model: along x its layers, or words; a panel for each further split."""
+    panel, width = _panel(crowd, [*crowd.splits], most=300)
+    chart = {"mark": "rect", **_rows_of_models(), **panel, "width": width}
+    value = {name: said for name, said in crowd.channels[crowd.value].items() if name in ("title", "scale")}
+    chart["color"] = value | _of("value", scale=_shades(crowd))
+    said = f"{crowd.n_models:,} models, a row each, by {crowd.groups.title}"
+    if crowd.at and crowd.is_word:
+        chart |= {"x": _of("place", "nominal", title="", sort=crowd.at.get("sort"), axis={"labelAngle": -40}), "tooltip": _tooltip(crowd, "model", "grp", "panel", "place", "value")}
+        _lines(crowd, None)
+        return Drawing(chart, "cells_of_words", said)
+    axis = depths.of(crowd)
+    chart |= {"x": axis.channel | _of("from_place"), "x2": "to_place"}
+    chart["tooltip"] = _tooltip(crowd, "model", "grp", "panel", "layers", "value")
+    _lines(crowd, None)
+    n_cells = depths.STEPS if axis.is_share else axis.n_places
+    return Drawing(chart, "cells", said, {"is_share": axis.is_share, "n_cells": n_cells})
+
+
+def intervals(crowd: Crowd) -> Drawing:
+    """A row a model: its mean, the middle half of what it is the mean of, and chance."""
+    panel, width = _panel(crowd, [role for role in crowd.splits if crowd.is_word or role != "shade"], most=420)
+    chart = {"mark": {"type": "point", "filled": True, "size": 24, "opacity": 1}, **_rows_of_models(), **panel}
+    chart |= {"x": crowd.channels[crowd.value] | _of("value"), "width": width}
+    if crowd.is_word and crowd.at:
+        chart["color"] = _of("shade", "nominal", title=crowd.at["title"])
+    elif split := crowd.splits.get("shade"):
+        chart["color"] = _of("shade", "nominal", title=split.title, sort=split.values)
+    chart["layers"] = [_bar(2, 0.5, "low", "high"), *_chance(crowd, "x")]
+    chart["tooltip"] = _tooltip(crowd, "model", "grp", "panel", "shade", "low", "value", "high", "chance", "n_rows")
+    said = f"{crowd.n_models:,} models, a row each, by {crowd.groups.title}: the mean of a model's rows, and their middle half"
+    return Drawing(_with_rules(chart, crowd), "intervals", said, {"is_word": crowd.is_word})
+
+
+def bands(crowd: Crowd) -> Drawing:
+    """Along the place the median and the middle half of each group's models, and the outermost models by name."""
+    axis, in_panels = depths.of(crowd), crowd.who in FACETS
+    _lines(crowd, axis)
+    chart: dict[str, Any] = {"mark": "line", "band": ["low", "high"], "x": axis.channel | _of("place", axis.channel["type"])}
+    chart["y"] = crowd.channels["y"] | _of("value")
+    for role, split in crowd.splits.items():
+        chart[split.channel] = crowd.channels[split.channel] | _of(role, "nominal", sort=split.values) | _trimmed(crowd, role)
+        if role == "dash" and split.channel != "strokeDash":
+            chart["strokeDash"] = chart.pop(split.channel)
+    role = crowd.who if in_panels else "color"
+    chart[role] = _group(crowd, is_colour=role == "color")
+    chart["independent"] = [axis for axis in crowd.chart.get("independent", []) if axis != "x"]
+    if in_panels:
+        chart |= {"width": 300 if role == "row" else 200, "height": 120, "columns": 4}
+    chart["layers"] = [*_chance(crowd, "y"), *_outermost(crowd, "y")]
+    chart["tooltip"] = _tooltip(crowd, "grp", *crowd.splits, "place", "n_models", "low", "value", "high")
+    said = f"Median and middle half of {crowd.n_models:,} models, by {crowd.groups.title}{axis.said}; thin: the outermost models"
+    dash = crowd.splits["dash"].values[0] if "dash" in crowd.splits else None
+    return Drawing(_with_rules(chart, crowd), "bands", said, {"in_panels": in_panels, "dash": dash})
+
+
+def distribution(crowd: Crowd) -> Drawing:
+    """Median, middle half and nine tenths of each group's models, and the outermost models by name."""
+    panel, width = _panel(crowd, [*crowd.splits], most=460)
+    chart = {"mark": {"type": "point", "filled": True, "size": 34, "opacity": 1}, **panel, "width": width}
+    chart |= {"x": crowd.channels[crowd.value] | _of("value"), "color": _group(crowd, is_colour=True)}
+    chart["y"] = _of("row_name", "nominal", title="", sort=None, axis={"labelLimit": 200})
+    step = 38
+    if crowd.is_word and crowd.at:
+        chart["y"] |= {"sort": crowd.at.get("sort", None)}
+        chart["yOffset"] = _of("grp", "nominal", sort=crowd.groups.names)
+        step = max(38, 6 * len(crowd.groups.names) + 8)
+    chart["height"] = {"step": step}
+    chart["layers"] = [_bar(1, 1, "least", "most"), _bar(5, 0.4, "low", "high"), *_chance(crowd, "x"), *_outermost(crowd, "x")]
+    chart["tooltip"] = _tooltip(crowd, "grp", "panel", "row_name", "n_models", "least", "low", "value", "high", "most")
+    said = f"{crowd.n_models:,} models, by {crowd.groups.title}: a point is the median, a bar the middle half, a line nine tenths"
+    return Drawing(_with_rules(chart, crowd), "distribution", f"{said}; named: the outermost models", {"is_word": crowd.is_word})
+
+
+def scatter(crowd: Crowd) -> Drawing:
+    """A point a model: the medians of its rows along x and y; the outermost models by name."""
+    chart = {name: crowd.chart[name] for name in ("columns", "independent") if name in crowd.chart}
+    chart["mark"] = {"type": "point", "filled": True, "size": 26, "opacity": 0.75}
+    for role, split in crowd.splits.items():
+        if role != "shade":
+            chart[split.channel] = crowd.channels[split.channel] | _of(role, "nominal", sort=split.values)
+    chart |= {"x": crowd.channels["x"] | _of("place"), "y": crowd.channels["y"] | _of("value")}
+    chart["color"] = _group(crowd, is_colour=True)
+    sides = (("left_name", "left", 5), ("right_name", "right", -5))
+    chart["layers"] = [_name({"align": align, "dx": dx, "dy": -5}, text) for text, align, dx in sides]
+    chart["tooltip"] = _tooltip(crowd, "model", "grp", *(role for role in crowd.splits if role != "shade"), "place", "value", "n_rows")
+    said = f"{crowd.n_models:,} models, a point each, coloured by {crowd.groups.title}: the medians of a model's rows"
+    return Drawing(_with_rules(chart, crowd), "scatter", f"{said}; named: the outermost models")
+
+
+FORMS: dict[str, Callable[[Crowd], Drawing]] = {one.__name__: one for one in (cells, intervals, bands, distribution, scatter)}
+
+
+# --- what forms share ---
+
+
+def rows_of(crowd: Crowd, drawing: Drawing) -> None:
+    """Ask for the rows of a drawing; they are left in the connection, and in the table `drawn`."""
+    crowd.con.execute(
+        f"create or replace temp table drawn as {sqlfiles.statement(f'charts/{drawing.sql}')}", drawing.parameters
+    )
+    crowd.con.execute("from drawn")
+
+
+def _lines(crowd: Crowd, axis: Axis | None) -> None:
+    """The table `lines`; at places that models share where an axis has such."""
+    crowd.con.execute(sqlfiles.statement("charts/lines"))
+    if axis and axis.is_share:
+        crowd.con.execute(sqlfiles.statement("charts/lines_at_places"), {"n_places": axis.n_places})
+
+
+def _of(column: str, kind: str = "quantitative", **settings: Any) -> dict[str, Any]:
+    return {"field": column, "type": kind, **settings}
+
+
+def _rows_of_models() -> dict[str, Any]:
+    """A row a model in the order of the rows, its group's name above it in bold."""
+    weight = {"condition": {"test": "slice(datum.label, 0, 1) === '▾'", "value": "bold"}, "value": "normal"}
+    axis = {"labelFontSize": 9, "labelLimit": 210, "ticks": False, "domain": False, "labelFontWeight": weight}
+    return {"y": _of("model_row", "nominal", sort=None, title="", axis=axis), "height": {"step": ROW}}
+
+
+def _panel(crowd: Crowd, roles: list[str], *, most: int) -> tuple[dict[str, Any], int]:
+    """A panel for every value that these splits have together, and how wide each is."""
+    splits = [crowd.splits[role] for role in roles]
+    if not splits:
+        return {}, most
+    names = [" · ".join(values) for values in itertools.product(*(split.values for split in splits))]
+    width = max(64, min(most, WIDE // len(names)))
+    header = {"labelExpr": "split(datum.label, ' · ')", "labelLimit": width + 12, "labelFontSize": 10}
+    return {"column": _of("panel", "nominal", sort=names, header=header)}, width
+
+
+def _shades(crowd: Crowd) -> dict[str, Any]:
+    """A ramp, or two about 0 where values are on both sides of it; logarithmic where the header's axis is."""
+    said = crowd.channels[crowd.value].get("scale") or {}
+    if said.get("type") == "log":
+        return {"type": "log", "scheme": "viridis"}
+    (low, high) = crowd.con.execute("select min(value), max(value) from seen").fetchone() or (0, 0)
+    has_sides = low is not None and low < 0 < high
+    return {"scheme": "blueorange", "domainMid": 0} if has_sides else {"scheme": "viridis", "zero": False}
+
+
+def _group(crowd: Crowd, *, is_colour: bool) -> dict[str, Any]:
+    """A channel by group: colours that can be told apart, or a ramp where groups are of numbers."""
+    names = crowd.groups.names
+    channel = _of("grp", "nominal", title=crowd.groups.title, sort=names)
+    if not is_colour:
+        return channel
+    if crowd.groups.is_ordered:
+        return channel | {"type": "ordinal", "scale": {"domain": names, "scheme": "viridis"}}
+    colours = iter(OKABE_ITO)
+    return channel | {"scale": {"domain": names, "range": [PALE.get(name) or next(colours) for name in names]}}
+
+
+def _trimmed(crowd: Crowd, role: str) -> dict[str, Any]:
+    """A scale of the header, without what the crowd doesn't hold."""
+    split = crowd.splits[role]
+    scale = crowd.channels[split.channel].get("scale") or {}
+    if "domain" not in scale or "range" not in scale:
+        return {}
+    kept = [pair for pair in zip(scale["domain"], scale["range"], strict=False) if pair[0] in split.values]
+    return {"scale": {"domain": [name for name, _ in kept], "range": [shown for _, shown in kept]}}
+
+
+def _bar(width: float, opacity: float, low: str, high: str) -> dict[str, Any]:
+    return {"mark": {"type": "rule", "strokeWidth": width, "opacity": opacity}, "x": low, "x2": high}
+
+
+def _chance(crowd: Crowd, axis: str) -> list[dict[str, Any]]:
+    """The header's further marks of chance, where it has such."""
+    own = crowd.value
+    layers = [layer for layer in crowd.chart.get("layers", []) if own in layer and f"{own}2" not in layer]
+    return [{"mark": layer["mark"], axis: "chance"} for layer in layers]
+
+
+def _with_rules(chart: dict[str, Any], crowd: Crowd) -> dict[str, Any]:
+    """The chart with the header's reference lines on the value's axis, those of a column at the mean of chance."""
+    axis = "y" if crowd.value == "y" and "row_name" != chart["y"]["field"] != "model_row" else "x"
+    rules = [
+        {axis: "chance" if isinstance(rule[crowd.value], str) else rule[crowd.value], "label": rule["label"]}
+        for rule in crowd.chart.get("rules", [])
+        if crowd.value in rule
+    ]
+    return chart | ({"rules": rules} if rules else {})
+
+
+def _outermost(crowd: Crowd, axis: str) -> list[dict[str, Any]]:
+    """The outermost models and their names, those of the highest above them and of the lowest below."""
+    (first, last) = crowd.con.execute("select min(place), max(place) from lines").fetchone() if axis == "y" else (0, 0)
+    middle = f"datum.place < {(first + last) / 2}" if axis == "y" and isinstance(first, int | float) else "true"
+    inwards = {"expr": f"{middle} ? 'left' : 'right'"}
+    layers = []
+    for column, dy, align in (("highest", -7, "right"), ("lowest", 8, "left")):
+        line = {"type": "line", "strokeWidth": 0.7, "opacity": 0.9} if axis == "y" else {"type": "point", "size": 10}
+        align = inwards if axis == "y" else align
+        layers.append({"mark": line, axis: column})
+        layers.append(_name({"dy": dy, "align": align}, f"{column}_model") | {axis: column})
+    return layers
+
+
+def _name(place: dict[str, Any], column: str) -> dict[str, Any]:
+    """A model's name beside its mark, grey whatever its group's colour is."""
+    return {"mark": {"type": "text", "fontSize": 9, "limit": 170} | place, "text": column, "color": {"value": GREY}}
+
+
+def _tooltip(crowd: Crowd, *names: str) -> list[dict[str, str]]:
+    titles = {"grp": crowd.groups.title, "value": crowd.channels[crowd.value]["title"], "row_name": "row"}
+    titles |= {"place": crowd.at["title"] if crowd.at else "", "low": "lower quartile", "high": "upper quartile"}
+    titles |= {role: split.title for role, split in crowd.splits.items()}
+    return [{"field": name, "title": titles.get(name) or name.replace("_", " ")} for name in names]

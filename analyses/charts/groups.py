@@ -1,0 +1,137 @@
+"""BY: what models are coloured or set apart by, as at most eight groups with names that can be read."""
+
+import difflib
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from eigenhouse.errors import EigenhouseError
+
+COLUMNS = ("family", "architecture", "n_layers", "n_parameters")
+TAG = "tag:"
+MOST = 8  # the colours that can be told apart
+PARTS = 5  # of numbers that are many
+OTHERS, UNKNOWN = "others", "unknown"
+DRAWN = "model_id in (select model_id from answer)"
+SUFFIXES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k"))
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The table `groups` (model_id, grp, grp_order) of a connection, and what it is by."""
+
+    title: str
+    names: list[str]  # in order
+    is_ordered: bool  # numbers, which a ramp of colours fits
+
+
+def make(con: duckdb.DuckDBPyConnection, by: str | None) -> Groups:
+    """Every model of the table `answer` in its group; the largest come first, numbers in their order.
+
+    Raises EigenhouseError where BY is neither a column nor a tag that a model has.
+    """
+    values = _values(con, by)
+    numbers = _numbers(values)
+    of_model = _parts(numbers) if numbers else _largest(values)
+    names = list(dict.fromkeys(sorted(of_model.values(), key=lambda group: group[0])))
+    con.execute("create or replace temp table groups (model_id varchar, grp varchar, grp_order integer)")
+    rows = [(model, name, order) for model, (order, name) in of_model.items()]
+    models, labels, orders = (list(column) for column in zip(*rows, strict=True)) if rows else ([], [], [])
+    con.execute("insert into groups select unnest($1), unnest($2), unnest($3)", [models, labels, orders])
+    title = (by or default(con)).removeprefix(TAG).replace("n_", "number of ").replace("_", " ")
+    return Groups(title, [name for _, name in names], bool(numbers))
+
+
+def default(con: duckdb.DuckDBPyConnection) -> str:
+    """The family, where the warehouse knows it."""
+    return next(name for name in COLUMNS if name in _columns(con))
+
+
+def _columns(con: duckdb.DuckDBPyConnection) -> set[str]:
+    con.execute("select column_name from duckdb_columns() where not internal and table_name = 'models'")
+    return {name for (name,) in con.fetchall()}
+
+
+def _values(con: duckdb.DuckDBPyConnection, by: str | None) -> dict[str, Any]:
+    by = by or default(con)
+    if by.startswith(TAG):
+        return _of_tag(con, by.removeprefix(TAG))
+    known = [name for name in COLUMNS if name in _columns(con)]
+    if by not in known:
+        near = difflib.get_close_matches(by, known, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise EigenhouseError(f"want BY={', '.join(known)} or {TAG}<a tag of your own>, got {by!r}{hint}")
+    return dict(con.execute(f"select model_id, {by} from models where {DRAWN} order by model_id").fetchall())
+
+
+def _of_tag(con: duckdb.DuckDBPyConnection, tag: str) -> dict[str, Any]:
+    con.execute("select distinct tag from model_tags order by tag")
+    known = [name for (name,) in con.fetchall()]
+    if tag not in known:
+        near = difflib.get_close_matches(tag, known, 3)
+        there = f"there are {', '.join(near or known[:MOST])}" if known else "no model has a tag: `make tag`"
+        raise EigenhouseError(f"no model has the tag {tag!r} of BY={TAG}{tag}; {there}")
+    return dict(
+        con.execute(
+            "select models.model_id, model_tags.value from models left join model_tags"
+            " on models.model_id = model_tags.model_id and model_tags.tag = $1"
+            f" where models.{DRAWN} order by models.model_id",
+            [tag],
+        ).fetchall()
+    )
+
+
+def _numbers(values: dict[str, Any]) -> dict[str, float | None] | None:
+    """The values as numbers, where all that are known are numbers."""
+    try:
+        numbers = {model: None if value is None else float(value) for model, value in values.items()}
+    except ValueError:
+        return None
+    return numbers if any(number is not None for number in numbers.values()) else None
+
+
+def _parts(numbers: dict[str, float | None]) -> dict[str, tuple[int, str]]:
+    """Each number by itself where they are few, else fifths of the models, named by their ends."""
+    there = sorted(number for number in numbers.values() if number is not None)
+    ends = sorted(set(there)) if len(set(there)) < MOST else None
+    bounds = ends or sorted({there[(len(there) * part - 1) // PARTS] for part in range(1, PARTS + 1)})
+    members: dict[int, list[float]] = {}
+    place = {number: next(at for at, bound in enumerate(bounds) if number <= bound) for number in set(there)}
+    for number, at in place.items():
+        members.setdefault(at, []).append(number)
+    names = {at: _span(min(some), max(some)) for at, some in members.items()}
+    return {
+        model: (len(bounds), UNKNOWN) if number is None else (place[number], names[place[number]])
+        for model, number in numbers.items()
+    }
+
+
+def _span(low: float, high: float) -> str:
+    return _short(low) if low == high else f"{_short(low)} to {_short(high)}"
+
+
+def _short(number: float) -> str:
+    """1.2B for 1,234,000,000."""
+    for size, suffix in SUFFIXES:
+        if abs(number) >= size:
+            return f"{number / size:.3g}{suffix}"
+    return f"{number:.4g}"
+
+
+def _largest(values: dict[str, Any]) -> dict[str, tuple[int, str]]:
+    """The values that most models have; the rest together where there are more than can be told apart."""
+    counts = Counter(str(value) for value in values.values() if value is not None)
+    has_unknown = any(value is None for value in values.values())
+    room = MOST - has_unknown
+    kept = [name for name, _ in counts.most_common(room if len(counts) <= room else room - 1)]
+    places = {name: place for place, name in enumerate(kept)}
+
+    def group(value: Any) -> tuple[int, str]:
+        if value is None:
+            return len(kept) + 1, UNKNOWN
+        name = str(value)
+        return (places[name], name) if name in places else (len(kept), OTHERS)
+
+    return {model: group(value) for model, value in values.items()}
