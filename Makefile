@@ -2,7 +2,7 @@
 PYTHON = python3
 VENV   = .venv
 
-VERBS  = ingest models query chart charts report queries export views verify remove compact clean-cache
+VERBS  = ingest models query chart charts report queries export tag tags views verify remove compact clean-cache
 OTHERS = help browser bench torture architectures stored-forms dictionary test lint clean
 
 # What is given on the command line reaches the program as typed: neither make nor the shell may read the quotes, $1

@@ -13,10 +13,11 @@ from eigenhouse.analyses.answers import apart, saved
 from eigenhouse.analyses.answers.destinations import destination, want_no_warehouse
 from eigenhouse.analyses.answers.question import Question
 from eigenhouse.errors import EigenhouseError
-from eigenhouse.options import Chart, Charts, Export, Format, Models, Query, Report, Views
+from eigenhouse.options import Chart, Charts, Export, Format, Models, Query, Report, TagSheet, Views
 from eigenhouse.visible import visible
 
 BINARY = (Format.parquet, Format.npy)
+TAGS = "pivot tags on tag using any_value(value) group by model_id order by model_id"
 UNSAFE = "UNSAFE: this SQL may read and write every file that you may"
 
 
@@ -87,6 +88,18 @@ def models(options: Models) -> None:
     answer(_question(options, sql, known.bind({})), options.out)
 
 
+def tags(options: TagSheet) -> None:
+    """List the tags, a line a model and a column a tag, or take those of a CSV."""
+    if options.from_ is None:
+        answer(_question(options, TAGS, {}), options.out)
+        return
+    from eigenhouse.ingest import tagging
+
+    if options.out or options.format is not Format.table:
+        raise EigenhouseError("OUT and FORMAT are of the list that `tags` writes without FROM; got both")
+    tagging.tags_from(options)
+
+
 def queries(_: object) -> None:
     """List the saved queries and their parameters."""
     with destination(None) as file:
@@ -125,7 +138,7 @@ def _say(line: str) -> None:
     print(visible(line), flush=True)
 
 
-def _question(options: Query | Models, sql: str, parameters: dict[str, Any], **settings: Any) -> Question:
+def _question(options: Query | Models | TagSheet, sql: str, parameters: dict[str, Any], **settings: Any) -> Question:
     if options.out is None and options.format in BINARY and sys.stdout.isatty():
         raise EigenhouseError(f"{options.format} is not for a terminal; give OUT=<file>, or send it on with > or |")
     is_terminal = options.out is None and sys.stdout.isatty()

@@ -57,7 +57,7 @@ def _command(verb: Verb) -> Callable[..., None]:
 
 
 def _parameter(option: Field[Any], kind: Any) -> inspect.Parameter:
-    flag = f"--{option.name.replace('_', '-')}"
+    flag = f"--{variable(option.name).lower().replace('_', '-')}"
     text, limits = option.metadata["help"], option.metadata["limits"]
     parameter = typer.Option(flag, envvar=OURS + variable(option.name), help=text, show_envvar=False, **limits)
     keyword = inspect.Parameter.KEYWORD_ONLY

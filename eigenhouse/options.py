@@ -171,6 +171,23 @@ class Models(House):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tag(House):
+    """Say something of a model: benchmark scores, training tokens, licence; queries group and regress by it."""
+
+    model: str = option("", "The model to tag; a checkpoint with all its stacks.")
+    tags: str = option("", "What is said, as \"mmlu=63.4 licence='Apache 2.0'\"; an empty value takes a tag away.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TagSheet(House):
+    """List the tags of all models, or take them from a CSV."""
+
+    from_: Path | None = option(None, "A CSV to take tags from: a column model, then a column a tag.")
+    format: Format = option(Format.table, f"How the answer is written: {', '.join(Format)}.")
+    out: Path | None = option(None, "The file to write; standard output without it.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Queries:
     """List the saved queries and their parameters."""
 
@@ -241,6 +258,8 @@ VERBS = {
     "report": Verb(Report, "eigenhouse.analyses.commands:report"),
     "queries": Verb(Queries, "eigenhouse.analyses.commands:queries"),
     "export": Verb(Export, "eigenhouse.analyses.commands:export"),
+    "tag": Verb(Tag, "eigenhouse.ingest.tagging:tag"),
+    "tags": Verb(TagSheet, "eigenhouse.analyses.commands:tags"),
     "views": Verb(Views, "eigenhouse.analyses.commands:views"),
     "verify": Verb(Verify, "eigenhouse.ingest.upkeep:verify"),
     "remove": Verb(Remove, "eigenhouse.ingest.upkeep:remove"),
@@ -252,5 +271,8 @@ TARGETS = {"bench": Bench}  # what else make takes options for
 
 
 def variable(name: str) -> str:
-    """STATIC_ONLY for the field static_only: what make takes, and hands over as EIGENHOUSE_STATIC_ONLY."""
-    return name.upper()
+    """STATIC_ONLY for the field static_only: what make takes, and hands over as EIGENHOUSE_STATIC_ONLY.
+
+    FROM for from_, a name that Python keeps for itself.
+    """
+    return name.rstrip("_").upper()

@@ -215,6 +215,10 @@ def build(path: Path, folder: Path, toys: list[Toy] = MODELS) -> None:
         sizes |= {"revision": "step7", "revision_order": 7} if toy.model_id in ("org/main", "org/silent") else {}
         loads.append(replace(load, model=load.model | sizes))
     store.load(path, loads, {"null_spectra": [folder / "null_spectra.parquet"]}, force=False)
+    with store.writing(path) as con:  # a number and a word that differ from model to model
+        numbered = "select model_key, row_number() over (order by model_id) as place from models"
+        con.execute(f"insert into model_tags select model_key, 'mmlu', place * 7.5 from ({numbered})")
+        con.execute(f"insert into model_tags select model_key, 'licence', 'mit ' || place from ({numbered})")
 
 
 def frames(toy: Toy) -> dict[str, pl.DataFrame]:

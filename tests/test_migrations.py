@@ -35,6 +35,7 @@ NEW = {
     "attention_stats": ["dtype"],
     "conformance": ["witness", "witness_max_rel_error"],
     "ingested_stages": ["doubt", "version", "config_sha256", "fingerprint"],
+    "models": ["n_parameters", "family"],
 }
 MADE_ANEW = {"ingested_stages": ["fingerprint"]}
 
@@ -77,6 +78,7 @@ def contents(path, without=None):
             found[table] = sorted(con.execute(f"select {', '.join(names)} from {table}").fetchall(), key=repr)
     del found["warehouse_info"]
     found.pop("table_checksums", None)  # none before schema 7
+    assert found.pop("model_tags", []) == []  # none before schema 8
     return found
 
 

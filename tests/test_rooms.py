@@ -18,7 +18,7 @@ ORDER = (  # a module may import of its own room and of those below; the longest
     ("eigenhouse.analyses.answers",),
     ("eigenhouse.analyses.routines",),
     ("eigenhouse.analyses",),
-    ("eigenhouse.ingest.command", "eigenhouse.ingest.upkeep"),
+    ("eigenhouse.ingest.command", "eigenhouse.ingest.tagging", "eigenhouse.ingest.upkeep"),
     ("eigenhouse.ingest.exchange",),
     ("eigenhouse.ingest.runs",),
     ("eigenhouse.ingest.stages",),

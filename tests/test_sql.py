@@ -14,7 +14,7 @@ TABLES = sqlfiles.files("tables")
 REL = 1e-12  # double arithmetic on the same float32 values
 MODEL = (
     "('m', 1, 'm', null, null, null, 'm', null, null, null, 1, 1, null, null, null, null, null, null, {}, "
-    "null, null, null)"
+    "null, null, null, null, null)"
 )
 
 

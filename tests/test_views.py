@@ -80,7 +80,7 @@ def scanned(con, question):
     rows: dict[str, int] = {}
 
     def walk(operator):
-        if operator.get("operator_type") == "TABLE_SCAN":
+        if operator.get("operator_type") == "TABLE_SCAN" and "Table" in operator["extra_info"]:  # no table function
             table = operator["extra_info"]["Table"].rpartition(".")[2]
             rows[table] = max(rows.get(table, 0), operator["operator_rows_scanned"])
         for child in operator["children"]:

@@ -117,7 +117,7 @@ def stack(model_id: str, tables: dict[str, list[Path]], *, weights: str | None =
     """A load of these staged files, with the sizes of the fixture and a run of its own."""
     now = datetime(2025, 3, 5, 7, 11, tzinfo=UTC)
     model = {
-        "name": model_id.split("@")[0], "revision": None, "revision_order": None, "source": "built in a test",
+        "name": model_id.split("@")[0].split("#")[0], "revision": None, "revision_order": None, "source": "of a test",
         "checkpoint": model_id.split("#")[0], "stack": None, "weights_sha256": weights, "architecture": "Toy",
         "n_layers": N_LAYERS, "n_heads": N_HEADS, "n_kv_heads": N_HEADS, "head_dim": N_VALUES,
         "hidden_size": 11, "ffn_size": None, "dtype": "float32", "quantization": None,

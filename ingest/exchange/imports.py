@@ -125,7 +125,7 @@ def _refuse_replacing(name: str, stage: str, clash: str | None, earlier: dict[st
 
 def _model(found: MeasurementFile, held: Held, name: str) -> dict[str, object]:
     """The columns of `models`: what the files say, and what an earlier one of the same name said."""
-    columns = sqlfiles.tables()["models"]["columns"].keys() - {"model_id", "model_key"}
+    columns = sqlfiles.tables()["models"]["columns"].keys() - {"model_id", "model_key", "family"}
     given: dict[str, Any] = {"name": name, "checkpoint": name, "source": str(found.paths[0])}
     given |= {"n_layers": found.layers[-1] + 1, "n_heads": found.n_heads}
     given |= {"head_dim": found.head_dim, "hidden_size": found.hidden_size}

@@ -115,6 +115,17 @@ class Checkpoint:
         return {weight.name: weight.read().to(dtype) if weight.kind else weight.read() for weight in self.weights()}
 
     @cached_property
+    def n_parameters(self) -> int:
+        """Values of the model's parameters that are filled, once for those that share them, codes as their weights."""
+        tied: dict[str, str] = getattr(self.model, "all_tied_weights_keys", None) or {}
+        own = {
+            id(parameter): parameter.numel()  # a module with two names has its parameters under both
+            for name, parameter in self.model.named_parameters(remove_duplicate=False)
+            if name in self and tied.get(name) not in self._placed
+        }
+        return sum(own.values())
+
+    @cached_property
     def format(self) -> tuple[str, str | None]:
         """(dtype, quantization): those of the most values among the matrices; a quantization names its bits."""
         dtypes, kinds = Counter[str](), Counter[str]()

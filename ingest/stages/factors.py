@@ -271,6 +271,7 @@ def describe_stack(bench: Workbench, found: ProvenStack) -> dict[str, object]:
         "has_qk_norm": factors.norm_q is not None or factors.norm_k is not None,
         "has_qk_bias": not factors.bias_moves and bool(np.any(factors.b_q) or np.any(factors.b_k)),
         "position_encoding": position_encoding(bench.tower(site), site),
+        "n_parameters": bench.loaded.checkpoint.n_parameters,
     }
 
 

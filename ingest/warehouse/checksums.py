@@ -15,8 +15,8 @@ from eigenhouse.ingest.warehouse import sqlfiles
 Connection = duckdb.DuckDBPyConnection
 TABLE = "table_checksums"
 NOBODYS = 0  # the model_key of tables that belong to no model
-# what is no content: the checksums themselves, and the row that every bringing up to date writes anew
-LEFT_OUT = (TABLE, "warehouse_info")
+# the checksums themselves, the row that every bringing up to date writes anew, and what the user may change at any time
+LEFT_OUT = (TABLE, "warehouse_info", "model_tags")
 
 
 def covered() -> dict[str, bool]:
@@ -38,16 +38,21 @@ def record(con: Connection, model_key: int, tables: Iterable[str] | None = None)
 
 
 def record_all(con: Connection) -> None:
-    """Note every model's rows, and those that belong to none, in the tables that are there."""
+    """Note every model's rows, and those that belong to none, in the tables and columns that are there."""
     con.execute(f"delete from {TABLE}")
-    there = {name for (name,) in con.execute("select table_name from duckdb_tables()").fetchall()}
-    for table in covered().keys() & there:
-        con.execute(f"insert into {TABLE} {statement(table)}")
+    columns = "select table_name, list(column_name order by column_index) from duckdb_columns() group by table_name"
+    there = dict(con.execute(columns).fetchall())
+    for table in covered().keys() & there.keys():
+        con.execute(f"insert into {TABLE} {statement(table, columns=there[table])}")
 
 
-def statement(table: str, scope: str = "true") -> str:
-    """What gives the rows of `table_checksums` for those of a table in the scope, an SQL condition."""
-    columns = [column for column in sqlfiles.tables()[table]["columns"] if column != "model_key"]
+def statement(table: str, scope: str = "true", columns: Iterable[str] = ()) -> str:
+    """What gives the rows of `table_checksums` for those of a table in the scope, an SQL condition.
+
+    columns: those that the table has yet; all that it is declared with where none are named.
+    """
+    declared = [column for column in sqlfiles.tables()[table]["columns"] if column != "model_key"]
+    columns = [column for column in declared if not columns or column in columns]
     return sqlfiles.statement(
         "load/checksums",
         table=table,

@@ -20,6 +20,7 @@ import duckdb
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.fingerprints import fingerprint
 from eigenhouse.ingest.geometry import operators
+from eigenhouse.ingest.sources.family import family
 from eigenhouse.ingest.warehouse import checksums, doubts, sqlfiles
 
 Connection = duckdb.DuckDBPyConnection
@@ -123,12 +124,20 @@ def note_float32(con: Connection) -> None:
         con.execute("update attention_stats set dtype = 'float32' where dtype is null and prompt_set <> 'imported'")
 
 
+def name_families(con: Connection) -> None:
+    """By name and model type; the checksums of those rows are noted anew."""
+    for model_key, name, model_type in con.execute("select model_key, name, architecture from models").fetchall():
+        con.execute("update models set family = ? where model_key = ?", [family(name, model_type), model_key])
+        checksums.record(con, model_key, ["models"])
+
+
 # what SQL can't say, or what has to follow all of it: steps in Python after the file of that number
 FURTHER: dict[int, tuple[Callable[[Connection], None], ...]] = {
     4: (doubt_models,),
     5: (number_stages,),
     6: (note_float32,),
     7: (checksums.record_all,),
+    8: (name_families,),
 }
 
 

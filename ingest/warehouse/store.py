@@ -12,7 +12,8 @@ from pathlib import Path
 
 from eigenhouse import stopping
 from eigenhouse.errors import EigenhouseError
-from eigenhouse.ingest.warehouse import blocks, checksums, damage, rollups, sqlfiles
+from eigenhouse.ingest.sources.family import family
+from eigenhouse.ingest.warehouse import blocks, checksums, damage, rollups, sqlfiles, tags
 from eigenhouse.ingest.warehouse.backend import WAIT_SECONDS, Say, of, say_on_stderr
 from eigenhouse.ingest.warehouse.building import SCHEMA_VERSION, Connection, refusals, transaction
 from eigenhouse.ingest.warehouse.loads import Entry, StackLoad
@@ -156,18 +157,21 @@ def load(
     shared: tables that belong to no model (prompts, null_spectra) → files; rows that are there already are kept.
     """
     written: Counter[str] = Counter()
+    notes: list[str] = []
     with of(path).writing(path, wait_seconds, say) as con:
         with refusals(path), transaction(con):
             for table, files in shared.items():
                 written[table] = _insert_shared(con, table, files)
                 checksums.record(con, checksums.NOBODYS, [table])
             for stack in stacks:
-                written.update(_load_stack(con, stack, force))
-            _drop_other_stacks(con, stacks)
+                written.update(_load_stack(con, stack, force, notes))
+            _drop_other_stacks(con, stacks, notes)
         stopping.kept(LOADED)
         _want_committed(con, path, stacks)
         with refusals(path, f"the new rows wait in {path.name}.wal beside it: keep both files and make room"):
             con.execute("checkpoint")  # close would do it too, and be silent about a full disk
+    for note in notes:
+        say(note)
     return dict(written)
 
 
@@ -178,12 +182,15 @@ def _want_committed(con: Connection, path: Path, stacks: list[StackLoad]) -> Non
             raise EigenhouseError(f"{path}: the commit kept nothing of {stack.model_id}, though no statement failed")
 
 
-def _load_stack(con: Connection, stack: StackLoad, force: bool) -> dict[str, int]:
-    """Replace the staged tables of one stack, check them, and bring its rollups up to date."""
+def _load_stack(con: Connection, stack: StackLoad, force: bool, notes: list[str]) -> dict[str, int]:
+    """Replace the staged tables of one stack, check them, and bring its rollups up to date.
+
+    notes: takes what is to be said once it is committed.
+    """
     check_name(con, stack.model_id, _weights(stack), force)
-    model_key = _bind(con, stack)
+    model_key = _bind(con, stack, notes)
     con.execute("delete from models where model_id = ?", [stack.model_id])
-    _insert_row(con, "models", {"model_id": stack.model_id, "model_key": model_key, **stack.model})
+    _insert_row(con, "models", {"model_id": stack.model_id, "model_key": model_key, **_derived(stack), **stack.model})
     _record_run(con, stack, model_key)
     written = {}
     for table in stack.tables:
@@ -191,6 +198,12 @@ def _load_stack(con: Connection, stack: StackLoad, force: bool) -> dict[str, int
     written |= rollups.fill(con, model_key, set(written))
     checksums.record(con, model_key, {"models", "ingest_runs", "ingested_stages", *written})
     return written
+
+
+def _derived(stack: StackLoad) -> dict[str, object]:
+    """The columns of `models` that follow from others, or that a program before schema 8 staged no value for."""
+    name, model_type = stack.model["name"], stack.model["architecture"]
+    return {"family": family(str(name), str(model_type) if model_type else None), "n_parameters": None}
 
 
 def _record_run(con: Connection, stack: StackLoad, model_key: int) -> None:
@@ -207,14 +220,15 @@ def _weights(stack: StackLoad) -> str | None:
     return weights_sha256
 
 
-def _bind(con: Connection, stack: StackLoad) -> int:
-    """The stack's model_key: kept for the same weights; for others new, and the old rows deleted."""
+def _bind(con: Connection, stack: StackLoad, notes: list[str]) -> int:
+    """The stack's model_key: kept for the same weights; for others new, and the old rows deleted but for the tags."""
     bound = con.execute("select model_key, weights_sha256 from models where model_id = ?", [stack.model_id]).fetchone()
     if bound and bound[1] == _weights(stack) and not stack.replaces_all:
         return int(bound[0])
     model_key = _new_model_key(con)
     if bound:
-        delete_rows(con, bound[0], keep=("models", "ingest_runs"))
+        delete_rows(con, bound[0], keep=("models", "ingest_runs", tags.TABLE))
+        notes += tags.moved(con, stack.model_id, bound[0], model_key)
         # the history of the name stays with it
         con.execute(
             "update ingest_runs set status = 'replaced', model_key = ? where model_key = ?",
@@ -223,12 +237,13 @@ def _bind(con: Connection, stack: StackLoad) -> int:
     return model_key
 
 
-def _drop_other_stacks(con: Connection, stacks: list[StackLoad]) -> None:
+def _drop_other_stacks(con: Connection, stacks: list[StackLoad], notes: list[str]) -> None:
     """A forced name may have had stacks that its new weights lack; they would stand beside the new ones."""
     loaded = {stack.model_id: str(stack.model["checkpoint"]) for stack in stacks}
     for checkpoint in set(loaded.values()):
         for model_id in set(stack_ids(con, checkpoint)) - loaded.keys():
             [model_key] = con.execute("select model_key from models where model_id = ?", [model_id]).fetchall()[0]
+            notes += tags.gone(con, model_id, model_key)
             delete_rows(con, model_key)
 
 

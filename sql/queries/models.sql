@@ -33,29 +33,6 @@ doubts as (
     group by model_key
 ),
 
-widths as (
-    select
-        table_name,
-        1.5 + coalesce(sum(case data_type when 'FLOAT' then 4 when 'DOUBLE' then 8 else 0 end), 0) as width,
-        bool_or(data_type = 'FLOAT[]') as has_vector
-    from duckdb_columns()
-    where not internal
-    group by table_name
-),
-
-sizes as (
-    select
-        table_checksums.model_key,
-        sum(
-            table_checksums.n_rows
-            * (widths.width + case when widths.has_vector then 4 * coalesce(models.hidden_size, 0) else 0 end)
-        )::bigint as bytes
-    from table_checksums
-    inner join widths on table_checksums.table_name = widths.table_name
-    inner join models on table_checksums.model_key = models.model_key
-    group by table_checksums.model_key
-),
-
 stale_stages as (
     select
         ingested_stages.model_key,
@@ -111,14 +88,16 @@ left_out as (
 
 select
     models.model_id,
+    models.family,
     models.architecture,
+    models.n_parameters,
     models.quantization,
     models.n_layers,
     models.n_heads,
     models.n_kv_heads,
     models.head_dim,
     models.hidden_size,
-    sizes.bytes,
+    model_sizes.bytes,
     conformances.worst_conformance_error,
     runs.ingested_at,
     left_out.left_out,
@@ -126,7 +105,7 @@ select
     stale_stages.stale
 from models
 left join conformances on models.model_key = conformances.model_key
-left join sizes on models.model_key = sizes.model_key
+left join model_sizes on models.model_id = model_sizes.model_id
 left join runs on models.model_key = runs.model_key
 left join doubts on models.model_key = doubts.model_key
 left join stale_stages on models.model_key = stale_stages.model_key

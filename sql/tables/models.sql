@@ -31,6 +31,12 @@
 --| has_qk_norm = "whether queries and keys are normalized per head; null where unknown"
 --| has_qk_bias = "whether the query or the key projection has a bias; null where unknown"
 --| position_encoding = "how positions enter attention: rope, alibi, learned, …; null where unknown"
+--| n_parameters = """
+--| parameters of the whole model that its checkpoint fills, the same for each of its stacks: one that is tied counts \
+--| once, a quantized weight as the values it stands for; null for an imported file, and for what a program before \
+--| schema 8 measured"""
+--| family = """
+--| stem of the name, such as qwen2.5 of Qwen/Qwen2.5-0.5B-Instruct; the model type where the name has none"""
 create table if not exists models (
     model_id          varchar not null,
     model_key         bigint not null unique,
@@ -54,5 +60,7 @@ create table if not exists models (
     has_qk_norm       boolean,
     has_qk_bias       boolean,
     position_encoding varchar,
+    n_parameters      bigint,
+    family            varchar,
     primary key (model_id)
 );
