@@ -43,7 +43,7 @@ def query(options: Query) -> None:
 
 def chart(options: Chart) -> None:
     """Draw a saved query, as its header says."""
-    from eigenhouse.analyses.answers import lockdown
+    from eigenhouse.analyses.answers import asking, lockdown
     from eigenhouse.analyses.charts import charts as drawing
     from eigenhouse.analyses.charts import pictures
 
@@ -51,7 +51,7 @@ def chart(options: Chart) -> None:
     paths = drawing.targets(options.q, options.out)
     want_no_warehouse(*paths)
     with lockdown.asking(options.warehouse) as con:
-        picture = drawing.draw(con, known, options.given)
+        picture = drawing.draw(con, known, asking.with_models(con, options.given))
     for path in paths:
         drawn = pictures.render(picture, path.suffix)
         if options.out is None:
@@ -67,7 +67,8 @@ def charts(options: Charts) -> None:
     from eigenhouse.analyses.charts import gallery
 
     with lockdown.asking(options.warehouse) as con:
-        gallery.draw_all(con, asking.known_model(con, options.model), options.out, _say)
+        asking.want_models(con)
+        gallery.draw_all(con, asking.with_models(con, {"model": options.model})["model"], options.out, _say)
 
 
 def report(options: Report) -> None:
@@ -76,7 +77,9 @@ def report(options: Report) -> None:
     from eigenhouse.analyses.report import report as pages
 
     with lockdown.asking(options.warehouse) as con:
-        pages.write(con, options.warehouse.name, options.out, asking.known_model(con, options.model), _say)
+        asking.want_models(con)
+        model = asking.with_models(con, {"model": options.model})["model"]
+        pages.write(con, options.warehouse.name, options.out, model, _say)
 
 
 def models(options: Models) -> None:
@@ -85,7 +88,7 @@ def models(options: Models) -> None:
     sql = known.sql
     if options.format is Format.table:  # a time as text needs no Arrow, which takes a quarter of a second to import
         sql = f"select * replace (ingested_at::varchar as ingested_at) from ({sql})"
-    answer(_question(options, sql, known.bind({})), options.out)
+    answer(_question(options, sql, known.bind({"model": options.model})), options.out)
 
 
 def tags(options: TagSheet) -> None:
@@ -110,17 +113,17 @@ def queries(_: object) -> None:
 
 
 def export(options: Export) -> None:
-    """Write a model's measurements as files for other tools: spectra, grams, effective ranks."""
+    """Write models' measurements as files for other tools: spectra, grams, effective ranks."""
     from eigenhouse.analyses import export as files
     from eigenhouse.analyses.answers import lockdown
+    from eigenhouse.ingest.warehouse import selection
     from eigenhouse.ingest.warehouse.store import say_on_stderr
 
     if not options.model or options.out is None:
-        raise EigenhouseError(
-            "wanted MODEL=<a model of the warehouse> and OUT=<folder>; `make models` lists the models"
-        )
+        raise EigenhouseError("wanted MODEL=<models of the warehouse> and OUT=<folder>; `make models` lists the models")
     with lockdown.asking(options.warehouse) as con:
-        for path in files.export(con, options.model, options.out, options.operator, options.prompt_set, say_on_stderr):
+        models = list(selection.chosen(con, options.model).values())
+        for path in files.export(con, models, options.out, options.operator, options.prompt_set, say_on_stderr):
             _say(str(path))
 
 

@@ -1,15 +1,14 @@
-"""A model's measurements as files that other tools read: a spectra file, a gram file with its .pt, effective ranks.
+"""Models' measurements as files that other tools read: a spectra file, a gram file with its .pt, effective ranks.
 
 A part that the warehouse has no rows for, or that its format cannot say, is left out with a reason. Layers are counted
 as in the file's lists: where some of a model's layers are not measured, `layers` gives the model's own numbers.
 """
 
 import csv
-import difflib
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +35,8 @@ class Export:
 
     def __init__(self, con: duckdb.DuckDBPyConnection, model_id: str, say: Callable[[str], None]) -> None:
         self.con, self.model_id, self.say = con, model_id, say
-        models = self.ask("model").to_dicts()
-        if not models:
-            known = [row[0] for row in con.execute("select model_id from models order by model_id").fetchall()]
-            near = difflib.get_close_matches(model_id, known, 3) or known
-            raise EigenhouseError(f"{model_id} is not in the warehouse; there is {', '.join(near) or 'no model'}")
-        self.model = models[0]
-        self.stem = NOT_IN_FILE_NAMES.sub("--", model_id)
+        [self.model] = self.ask("model").to_dicts()
+        self.stem = _stem(model_id)
         layers = self.ask("layers")
         self.layers, self.heads = layers["layer"].to_list(), layers["n_heads"].to_list()
 
@@ -70,6 +64,43 @@ class Export:
 
 
 def export(
+    con: duckdb.DuckDBPyConnection,
+    model_ids: list[str],
+    folder: Path,
+    operator: str | None,
+    prompt_set: str | None,
+    say: Callable[[str], None],
+) -> Iterator[Path]:
+    """Write what there is of each model into the folder; the files written.
+
+    A model that has nothing, or not what was asked for, is told at the end: the others are written.
+    """
+    _want_names_apart(model_ids)
+    mistakes = []
+    for model_id in model_ids:
+        try:
+            yield from _export(con, model_id, folder, operator, prompt_set, say)
+        except EigenhouseError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise EigenhouseError("\n".join(mistakes))
+
+
+def _stem(model_id: str) -> str:
+    return NOT_IN_FILE_NAMES.sub("--", model_id)
+
+
+def _want_names_apart(model_ids: list[str]) -> None:
+    """`org/a` and `org@a` would be files of one name, the second in the place of the first."""
+    stems: dict[str, str] = {}
+    for model_id in model_ids:
+        if (other := stems.setdefault(_stem(model_id), model_id)) != model_id:
+            raise EigenhouseError(
+                f"{other} and {model_id} would both be written as {_stem(model_id)}; export them into two folders"
+            )
+
+
+def _export(
     con: duckdb.DuckDBPyConnection,
     model_id: str,
     folder: Path,

@@ -17,7 +17,7 @@ import altair as alt
 import polars as pl
 import pyarrow as pa
 
-from eigenhouse.analyses.answers import apart, saved
+from eigenhouse.analyses.answers import apart, asking, saved
 from eigenhouse.analyses.answers.question import ARROW, Question
 from eigenhouse.analyses.charts import charts as drawing
 from eigenhouse.ingest.warehouse import backend, store
@@ -37,12 +37,15 @@ class House:
         return f"eigenhouse.connect({str(self.warehouse)!r})"
 
     def sql(self, sql: str, **parameters: Any) -> pl.DataFrame:
-        """The rows of a question; `$model` in it is filled by model=…"""
+        """The rows of a question; `$model` in it is filled by model=…, `$models` is the list of those that it means."""
         given = {name.lower(): value for name, value in parameters.items()}
         return self._frame(sql, given, is_own=True)
 
     def query(self, name: str, **parameters: Any) -> pl.DataFrame:
-        """The rows of a saved query; a parameter that is left out, or None, has the query's own default."""
+        """The rows of a saved query; a parameter that is left out, or None, has the query's own default.
+
+        model: as MODEL on the command line (`"org/*"`), or a list of such.
+        """
         known = saved.find(name)
         return self._frame(known.sql, known.bind(_given(parameters)))
 
@@ -50,7 +53,7 @@ class House:
         """The chart of a saved query, as `eigenhouse chart` draws it."""
         known = drawing.find(name)
         with store.reading(self.warehouse) as con:
-            spec = drawing.draw(con, known, _given(parameters))
+            spec = drawing.draw(con, known, asking.with_models(con, _given(parameters)))
         kind = alt.FacetChart if "facet" in spec else alt.LayerChart
         return kind.from_dict(spec, validate=False)  # it was made by Altair; checking 20,000 rows again takes seconds
 

@@ -19,6 +19,13 @@ STOPPED_INGEST = "stopped; the warehouse is unchanged, and the same command goes
 READ_MODELS = ("torch", "transformers", "accelerate")  # what a plain install leaves out first of all
 
 
+# what MODEL is for every verb that reads a warehouse or takes from it
+MODELS = (
+    "One model of the warehouse, several as a,b, a pattern as 'org/*', or where:<a condition on columns of models>; a "
+    "checkpoint's name means all its stacks."
+)
+
+
 def option(default: Any, text: str, **limits: Any) -> Any:
     """A field that is an option: `text` is its help, `limits` go to the command line's own check (min=1)."""
     return field(default=default, metadata={"help": text, "limits": limits})
@@ -113,7 +120,7 @@ class Ingest(House):
 class _Parameters(House):
     """What a saved query may ask for; None leaves the query's own default."""
 
-    model: str | None = option(None, "Parameter of the query: a model_id; all models without it.")
+    model: str | None = option(None, f"{MODELS} All without it.")
     anchor: str | None = option(None, "Parameter of the query: last, middle, best, … or a layer.")
     operator: str | None = option(None, "Parameter of the query: metric, head_product or a variant.")
     head: int | None = option(None, "Parameter of the query: a head, counted from 0.")
@@ -129,7 +136,10 @@ class _Parameters(House):
 class Query(_Parameters):
     """Answer a question in SQL or a saved query."""
 
-    sql: str = option("", "A question; $model, $anchor, $operator, $head, $k are filled from the options.")
+    sql: str = option(
+        "",
+        "A question; $model, $anchor, $operator, $head, $k are filled from the options, $models lists MODEL's models.",
+    )
     q: str = option("", "A saved query by name; `queries` lists them.")
     format: Format = option(Format.table, f"How the answer is written: {', '.join(Format)}.")
     out: Path | None = option(None, "The file to write; standard output without it.")
@@ -151,7 +161,7 @@ class Charts(House):
     """Draw every saved query that has a chart, as .html, .png and .svg in a folder."""
 
     out: Path = option(Path("charts"), "The folder to write into; made where there is none.")
-    model: str | None = option(None, "The one model to draw; all models without it.")
+    model: str | None = option(None, f"{MODELS} All without it.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,13 +169,14 @@ class Report(House):
     """Write every model's charts, verdicts and data as pages to read without a network, and as Markdown."""
 
     out: Path = option(Path("report"), "The folder to write.")
-    model: str | None = option(None, "The one model to report on; all models without it.")
+    model: str | None = option(None, f"{MODELS} All without it.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Models(House):
     """List the models, their worst conformance error, and what of them is doubted or stale."""
 
+    model: str | None = option(None, f"{MODELS} All without it.")
     format: Format = option(Format.table, f"How the answer is written: {', '.join(Format)}.")
     out: Path | None = option(None, "The file to write; standard output without it.")
 
@@ -194,9 +205,9 @@ class Queries:
 
 @dataclass(frozen=True, kw_only=True)
 class Export(House):
-    """Write a model's measurements as files for other tools: spectra, grams, effective ranks."""
+    """Write models' measurements as files for other tools: spectra, grams, effective ranks."""
 
-    model: str = option("", "The model_id to export.")
+    model: str = option("", MODELS)
     out: Path | None = option(None, "The folder to write into; made where there is none.")
     operator: str | None = option(None, "Whose singular values: head_product, or metric, …")
     prompt_set: str | None = option(None, "Whose attention, where there are several.")
@@ -211,14 +222,14 @@ class Views(House):
 class Verify(House):
     """Look a warehouse over: every table read, sums and counts compared, checksums too; says what to do."""
 
-    model: str = option("", "The one model to look over, or a checkpoint with all its stacks; all without it.")
+    model: str = option("", f"{MODELS} All without it.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Remove(House):
-    """Take a model out of the warehouse, with its runs and what no other model uses."""
+    """Take models out of the warehouse, with their runs and what no other model uses."""
 
-    model: str = option("", "The model to remove; a checkpoint goes with all its stacks.")
+    model: str = option("", MODELS)
 
 
 @dataclass(frozen=True, kw_only=True)

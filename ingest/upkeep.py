@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.runs import leftovers
-from eigenhouse.ingest.warehouse import backend, compaction, damage, named, removal, store, verification
+from eigenhouse.ingest.warehouse import backend, compaction, damage, named, removal, selection, store, verification
 from eigenhouse.options import CleanCache, Compact, Remove, Verify
 
+MOST_NAMED = 8  # in one line
 NO_MODEL = "no model can be read: put back a copy of the file"
 
 
@@ -45,15 +46,22 @@ def _way_out(commands: list[str]) -> str:
 
 
 def remove(options: Remove) -> None:
-    """Take a model out, with its runs and what no other uses."""
+    """Take models out, with their runs and what no other uses."""
     if not options.model:
-        raise EigenhouseError("wanted MODEL=<a model of the warehouse>; `make models` lists them")
+        raise EigenhouseError("wanted MODEL=<models of the warehouse>; `make models` lists them")
     path = options.warehouse
     with store.reading(path) as con:
-        named.stacks(con, options.model)  # refused before anybody else has to wait
+        asked = selection.chosen(con, options.model)  # refused before anybody else has to wait
     with store.writing(path) as con:
-        gone, n_rows = removal.remove(con, path, options.model)
-    _say(f"removed {', '.join(gone)}: {n_rows:,} rows; {store.size(path)}, `make compact` gives their room back")
+        if missing := asked.keys() - selection.every(con).keys():
+            raise EigenhouseError(f"{asked[min(missing)]} has gone or was replaced meanwhile; nothing was removed")
+        gone, n_shared = removal.remove(con, path, asked)
+    is_short = len(gone) <= MOST_NAMED
+    what = ", ".join(gone) if is_short else f"{len(gone)} models"
+    n_rows = sum(gone.values()) + n_shared
+    _say(f"removed {what}: {n_rows:,} rows; {store.size(path)}, `make compact` gives their room back")
+    for model_id, n_own in () if is_short else gone.items():
+        _say(f"  {model_id}: {n_own:,} rows")
 
 
 def compact(options: Compact) -> None:

@@ -55,9 +55,9 @@ def answer(asked: Question, file: BinaryIO, say: Callable[[str], None], opened: 
     exact = not asking.routine_of(asked.sql)  # a routine's frame is polars', which doesn't know DuckDB's own types
     with lockdown.asking(Path(asked.warehouse), files=files, exact=exact, is_locked=not asked.acts, say=say) as con:
         opened()
-        if asked.is_own:
-            asking.want_all_used(con, asked.sql, asked.parameters)
-        asking.ask(con, asked.sql, asked.parameters, acts=asked.acts)
+        given = asked.parameters
+        given = asking.of_own(con, asked.sql, given) if asked.is_own else asking.with_models(con, given)
+        asking.ask(con, asked.sql, given, acts=asked.acts)
         with asking.explained(con):
             WRITERS[asked.form](con, file)
 

@@ -13,7 +13,7 @@ import duckdb
 from eigenhouse.analyses import routines
 from eigenhouse.analyses.answers import plain_types, statements
 from eigenhouse.errors import EigenhouseError
-from eigenhouse.ingest.warehouse import damage, sqlfiles
+from eigenhouse.ingest.warehouse import damage, selection, sqlfiles
 
 MISSING_TABLE = re.compile(r"Table with name (\S+) does not exist")
 MISSING_COLUMN = re.compile(r'(?:Referenced column|does not have a column named) "([^"]+)"')
@@ -60,15 +60,25 @@ def _keep(con: duckdb.DuckDBPyConnection, query: str, values: dict[str, Any], ro
     con.execute(f"from {ANSWER}")
 
 
-def want_all_used(con: duckdb.DuckDBPyConnection, sql: str, given: dict[str, Any]) -> None:
-    """Refuse a parameter that a user's own SQL doesn't ask for: the answer would be to another question."""
+def of_own(con: duckdb.DuckDBPyConnection, sql: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of a user's own SQL: `$model` is MODEL's text, `$models` the list of the models that it means.
+
+    Refuses one that the SQL doesn't ask for: the answer would be to another question.
+    """
+    asked: set[str] = set()
     with contextlib.suppress(duckdb.Error):  # said when it is asked
         asked = {name.lower() for statement in con.extract_statements(sql) for name in statement.named_parameters}
-        if surplus := [name for name in given if name not in asked]:
+        used = asked | ({"model"} if "models" in asked else set())
+        if surplus := [name for name in given if name not in used]:
             raise EigenhouseError(
                 f"the SQL has no ${surplus[0]}, so {surplus[0].upper()}={given[surplus[0]]} would do nothing; "
                 f"write ${surplus[0]} where it belongs"
             )
+    if "models" not in asked or "models" in given:
+        return given
+    text = given.get("model")
+    models = selection.every(con) if text is None else selection.chosen(con, text)
+    return given | {"models": list(models.values())}
 
 
 def _routine(name: str) -> Routine:
@@ -81,16 +91,17 @@ def _routine(name: str) -> Routine:
     return function
 
 
-def known_model(con: duckdb.DuckDBPyConnection, model: str | None) -> str | None:
-    """The model that was asked for, where the warehouse holds it; refuses a warehouse without any."""
-    models = [name for (name,) in con.execute("select model_id from models order by model_id").fetchall()]
-    if not models:
+def with_models(con: duckdb.DuckDBPyConnection, parameters: dict[str, Any]) -> dict[str, Any]:
+    """A saved query's parameters with the models that MODEL means in the place of what was typed."""
+    if parameters.get("model") is None:
+        return parameters
+    return parameters | {"model": selection.bound(selection.chosen(con, parameters["model"]).values())}
+
+
+def want_models(con: duckdb.DuckDBPyConnection) -> None:
+    """Refuse a warehouse without any."""
+    if not selection.every(con):
         raise EigenhouseError("the warehouse holds no model: `make ingest`")
-    if model is not None and model not in models:
-        near = difflib.get_close_matches(model, models, 3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "`make models` lists them"
-        raise EigenhouseError(f"no model {model} in the warehouse; {hint}")
-    return model
 
 
 def _values(names: set[str], parameters: dict[str, Any]) -> dict[str, Any]:
@@ -99,7 +110,7 @@ def _values(names: set[str], parameters: dict[str, Any]) -> dict[str, Any]:
         have = ", ".join(f"${name}" for name in parameters) or "none is given"
         raise EigenhouseError(
             f"the SQL asks for ${unfilled[0]}, which has no value (have: {have}); "
-            "MODEL=… fills $model, and so do ANCHOR, OPERATOR, HEAD and K"
+            "MODEL=… fills $model and $models, and so do ANCHOR, OPERATOR, HEAD and K"
         )
     return {name: parameters[name.lower()] for name in names}
 

@@ -143,6 +143,11 @@ def spec_of(query: SavedQuery, types: dict[str, str], rows: Rows, more: Sequence
     return pictures.picture(query, _fitted(channels, rows), types, rows, [*single, *more, *notes])
 
 
+def spelled(value: Any) -> str:
+    """A parameter's value as it is typed."""
+    return ",".join(value) if isinstance(value, list) else str(value)
+
+
 def axis_title(column: str) -> str:
     """A column's name as words, its unit in brackets: mean_entropy_nats → mean entropy (nats)."""
     words = column.removesuffix("_id").split("_")
@@ -203,7 +208,7 @@ def _refusal(query: SavedQuery, what: str, name: str, known: list[str]) -> Eigen
 
 def _elsewhere(con: duckdb.DuckDBPyConnection, query: SavedQuery, given: dict[str, Any]) -> str:
     """What was asked for, and the models whose answer is not empty."""
-    asked = [f"{name.upper()}={value}" for name, value in given.items()]
+    asked = [f"{name.upper()}={spelled(value)}" for name, value in given.items()]
     models: list[str] = []
     if "model" in given:
         asking.ask(con, query.sql, query.bind({**given, "model": None}))

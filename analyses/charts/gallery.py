@@ -16,11 +16,12 @@ from eigenhouse.analyses.answers.saved import SavedQuery
 from eigenhouse.analyses.charts import charts, pictures
 from eigenhouse.analyses.charts.charts import NothingToDraw
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.warehouse.selection import Bound
 
 Started = tuple[SavedQuery, Future[float] | EigenhouseError]
 
 
-def draw_all(con: duckdb.DuckDBPyConnection, model: str | None, folder: Path, say: Callable[[str], None]) -> None:
+def draw_all(con: duckdb.DuckDBPyConnection, model: Bound | None, folder: Path, say: Callable[[str], None]) -> None:
     """A line for each query, in order; an answer without a point has its line too, mistakes come at the end."""
     queries = [query for query in saved.every() if query.chart]
     mistakes = []
@@ -50,7 +51,7 @@ def workers() -> int:
 
 
 def _start(
-    con: duckdb.DuckDBPyConnection, query: SavedQuery, model: str | None, folder: Path, pool: ThreadPoolExecutor
+    con: duckdb.DuckDBPyConnection, query: SavedQuery, model: Bound | None, folder: Path, pool: ThreadPoolExecutor
 ) -> Started:
     given = {"model": model} if model is not None and "model" in query.parameters else {}
     try:

@@ -11,6 +11,7 @@ from eigenhouse.analyses.answers import asking, formats, tables
 from eigenhouse.analyses.charts.pictures import Rows
 from eigenhouse.analyses.report import sections
 from eigenhouse.ingest.warehouse import sqlfiles
+from eigenhouse.ingest.warehouse.selection import Bound
 
 # what stands on a model's page below its own row, and the sentence where there are no rows
 NONE = {
@@ -34,7 +35,7 @@ class Fact:
     none: str = ""
 
 
-def models(con: duckdb.DuckDBPyConnection, model: str | None) -> Rows:
+def models(con: duckdb.DuckDBPyConnection, model: Bound | None) -> Rows:
     """The rows of the models, without their keys."""
     return _rows(con, "models", {"model": model})[1]
 

@@ -24,6 +24,7 @@ from eigenhouse.analyses.charts.pictures import Rows
 from eigenhouse.analyses.report import facts, pages, sections
 from eigenhouse.analyses.report.sections import Section
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.warehouse.selection import Bound
 
 OURS = ("index.html", "dictionary.html", "assets", "data", "images", "markdown", "models")
 GENERATOR = b'<meta name="generator" content="Eigenhouse'
@@ -32,7 +33,7 @@ SCRIPTS = ("style.css", "report.js")
 Say = Callable[[str], None]
 
 
-def write(con: duckdb.DuckDBPyConnection, warehouse: str, out: Path, model: str | None, say: Say) -> None:
+def write(con: duckdb.DuckDBPyConnection, warehouse: str, out: Path, model: Bound | None, say: Say) -> None:
     """Write the whole report beside its place, then put it there: a report is never half old."""
     _refuse_others(out)
     want_no_warehouse(out, *(path for name in OURS for path in _files(out / name)))
@@ -83,7 +84,7 @@ class Report:
     under_way: list[Future[None]] = field(default_factory=list)
     shown: dict[str, set[str]] = field(default_factory=dict)  # model_id → the queries on its page
 
-    def write(self, model: str | None) -> None:
+    def write(self, model: Bound | None) -> None:
         """All pages; the PNGs of the charts are drawn meanwhile."""
         for name in SCRIPTS:
             self._put(f"assets/{name}", (pages.ASSETS / name).read_bytes())
@@ -104,7 +105,7 @@ class Report:
         known = facts.of_model(self.con, row)
         self._both("model", place, "../", title=model_id, model=row, facts=known, themes=themes, drawn=True)
 
-    def _first_page(self, models: Rows, model: str | None, verdicts: sections.Verdicts, page: str) -> None:
+    def _first_page(self, models: Rows, model: Bound | None, verdicts: sections.Verdicts, page: str) -> None:
         slugs = {row["model_id"]: pages.slug(row["model_id"]) for row in models}
         links = {name: f"models/{slug}.html" for name, slug in slugs.items()}
         in_markdown = {name: f"models/{slug}.md" for name, slug in slugs.items()}

@@ -17,6 +17,7 @@ from eigenhouse.analyses.charts.pictures import Rows, Spec
 from eigenhouse.analyses.report import pages
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.warehouse import sqlfiles
+from eigenhouse.ingest.warehouse.selection import Bound
 
 LISTINGS = ("models", "model_comparison")  # what the first page opens with
 MOST_ROWS = 12  # of an answer, on a page
@@ -54,7 +55,8 @@ class Section:
     @property
     def table(self) -> list[tables.Column]:
         """The first rows, as cells."""
-        names = [name for name in self.names if name != "model_id" or self.parameters.get("model") is None]
+        is_of_one = isinstance(self.parameters.get("model"), str)
+        names = [name for name in self.names if name != "model_id" or not is_of_one]
         return columns(names, self.rows[: self.most_rows])
 
     @property
@@ -73,7 +75,7 @@ class Section:
     @property
     def command(self) -> str:
         """What draws it again."""
-        given = {name.upper(): value for name, value in self.parameters.items() if value is not None}
+        given = {name.upper(): charts.spelled(value) for name, value in self.parameters.items() if value is not None}
         words = [f"Q={self.query.name}", *(f"{name}={value}" for name, value in given.items())]
         return f"make {'query' if self.spec is None else 'chart'} {shlex.join(words)}"
 
@@ -87,7 +89,7 @@ class Section:
 
 
 def answered(
-    con: duckdb.DuckDBPyConnection, home: str, model: str | None, verdicts: Verdicts, *, compares: bool
+    con: duckdb.DuckDBPyConnection, home: str, model: Bound | None, verdicts: Verdicts, *, compares: bool
 ) -> Iterator[Section]:
     """Every saved query with something to show, theme by theme; on a model's page those that can be asked of one.
 
@@ -104,7 +106,7 @@ def one(
     con: duckdb.DuckDBPyConnection,
     query: SavedQuery,
     home: str,
-    model: str | None,
+    model: Bound | None,
     verdicts: Verdicts,
     *,
     asks: bool = False,
@@ -117,7 +119,8 @@ def one(
     known = verdicts.setdefault(query.name, {})
     if asks:
         known |= verdict(con, query, given)
-    said = {name: sentence for name, sentence in known.items() if model in (None, name)}
+    shown = [model] if isinstance(model, str) else model
+    said = {name: sentence for name, sentence in known.items() if shown is None or name in shown}
     return Section(home, query, query.bind(given), list(types), rows, spec, said)
 
 
@@ -143,6 +146,8 @@ def _literal(value: Any) -> str:
             return "null"
         case str():
             return "'" + value.replace("'", "''") + "'"
+        case list():
+            return f"[{', '.join(map(_literal, value))}]"
     return str(value)
 
 

@@ -1,37 +1,17 @@
-"""The models of a warehouse by what people type, and the command that measures one anew."""
+"""The command that measures a model of the warehouse anew."""
 
 from __future__ import annotations
 
-import difflib
 import json
 import shlex
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.warehouse.building import Connection
 from eigenhouse.options import Ingest, variable
 
 NO_PART_OF_IT = ("warehouse", "force", "wait", "revision", "revisions")
-
-
-def stacks(con: Connection, name: str) -> dict[int, str]:
-    """model_key → model_id of the one with this id, or of a checkpoint's stacks; refuses a name that there isn't."""
-    rows = con.execute(
-        "select model_key, model_id from models where model_id = $name or checkpoint = $name order by model_id",
-        {"name": name},
-    ).fetchall()
-    if not rows:
-        known = con.execute("select model_id from models union select checkpoint from models order by all").fetchall()
-        near = difflib.get_close_matches(name, [each for (each,) in known], 3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "`make models` lists them"
-        raise EigenhouseError(f"no model {name} in the warehouse; {hint}")
-    return dict(rows)
-
-
-def every(con: Connection) -> dict[int, str]:
-    return dict(con.execute("select model_key, model_id from models order by model_id").fetchall())
 
 
 def command_to_replace(con: Connection, model_id: str, path: Path) -> str:

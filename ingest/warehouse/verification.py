@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 
 from eigenhouse.errors import first_line
-from eigenhouse.ingest.warehouse import blocks, checksums, damage, named, rollups, sqlfiles
+from eigenhouse.ingest.warehouse import blocks, checksums, damage, rollups, selection, sqlfiles
 from eigenhouse.ingest.warehouse.building import Connection
 from eigenhouse.ingest.warehouse.rows import Rows
 
@@ -43,11 +43,11 @@ def damaged_blocks(path: Path) -> list[tuple[str, str]]:
 
 
 class Verification:
-    """One look over all models, or those of one name."""
+    """One look over all models, or those that MODEL means."""
 
     def __init__(self, con: Connection, model: str | None) -> None:
         self.con, self.found = con, Verified()
-        self.models = named.stacks(con, model) if model else named.every(con)
+        self.models = selection.chosen(con, model) if model else selection.every(con)
         self.found.n_models = len(self.models)
         self.is_whole = model is None
         self.unread: set[str] = set()

@@ -5,4 +5,4 @@ create or replace macro chance_cosines(model := null) as table
     inner join models
         on null_cosines.model_id = models.model_id
         and null_cosines.head_dim = models.head_dim
-    where model is null or null_cosines.model_id = model;
+    where is_chosen(null_cosines.model_id, model);

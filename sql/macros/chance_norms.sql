@@ -2,4 +2,4 @@
 create or replace macro chance_norms(model := null) as table
     select model_id, operator, layer, head, mean_sigma
     from null_head_spectra
-    where k = 0 and (model is null or model_id = model);
+    where k = 0 and is_chosen(model_id, model);

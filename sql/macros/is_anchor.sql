@@ -6,5 +6,5 @@ create or replace macro is_anchor(its_model, its_operator, its_layer, wanted, mo
     or (its_model, its_operator, its_layer) in (
         select (anchors.model_id, anchors.operator, anchors.anchor_layer)
         from anchors
-        where anchors.anchor = wanted::varchar and (model is null or anchors.model_id = model)
+        where anchors.anchor = wanted::varchar and is_chosen(anchors.model_id, model)
     );

@@ -19,4 +19,7 @@ create or replace macro ranks_and_attention(model := null) as table
         on head_descriptors.model_id = head_attention.model_id
         and head_descriptors.layer = head_attention.layer
         and head_descriptors.head = head_attention.head
-    where head_descriptors.operator = 'metric' and (model is null or head_descriptors.model_id = model);
+    where
+        head_descriptors.operator = 'metric'
+        and is_chosen(head_descriptors.model_id, model)
+        and is_chosen(head_attention.model_id, model);

@@ -5,4 +5,4 @@ create or replace macro spectra(model := null) as table
         singular_values.sigma::double as sigma
     from singular_values
     inner join models on singular_values.model_key = models.model_key
-    where model is null or models.model_id = model;
+    where is_chosen(models.model_id, model);

@@ -22,5 +22,5 @@
 --| model = {}
 select model_id, operator, prompt_set, target, descriptor, n, n_layers, pearson_r, pearson_low, pearson_high
 from best_descriptors
-where ($model is null or model_id = $model) and operator in ('metric', 'head_product')
+where is_chosen(model_id, $model) and operator in ('metric', 'head_product')
 order by model_id, operator, prompt_set, target

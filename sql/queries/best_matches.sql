@@ -31,14 +31,14 @@ compared as (
             {'compared_with': 'all heads', 'overlap': mean_overlap}
         ], recursive := true)
     from best_matches
-    where $model is null or model_id = $model
+    where is_chosen(model_id, $model)
     union all by name
     select
         model_id, side, layer, chance,
         'same head, next layer' as compared_with,
         overlap
     from with_distance('subspace_overlaps')
-    where distance = 1 and ($model is null or model_id = $model)
+    where distance = 1 and is_chosen(model_id, $model)
 )
 
 select

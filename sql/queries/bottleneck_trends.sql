@@ -35,7 +35,7 @@ both_trends as (
             }
         ], recursive := true)
     from bottleneck_trends
-    where $model is null or model_id = $model
+    where is_chosen(model_id, $model)
 ),
 
 trends as (

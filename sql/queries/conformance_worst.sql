@@ -12,6 +12,6 @@ select
     conformance.max_rel_error, conformance.witness, conformance.witness_max_rel_error
 from conformance
 inner join models on conformance.model_key = models.model_key
-where $model is null or models.model_id = $model
+where is_chosen(models.model_id, $model)
 order by conformance.max_rel_error desc, models.model_id, conformance.layer, conformance.head
 limit $k

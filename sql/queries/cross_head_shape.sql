@@ -19,7 +19,7 @@ with
 shapes as (
     select *
     from cross_head_shape
-    where $model is null or model_id = $model
+    where is_chosen(model_id, $model)
 ),
 
 series as (

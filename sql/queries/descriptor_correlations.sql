@@ -24,5 +24,5 @@ select model_id, prompt_set, stratum, descriptor, n, n_layers, pearson_r, pearso
 from descriptor_correlations
 where
     operator = 'metric' and target = 'entropy_nats'
-    and ($model is null or model_id = $model)
+    and is_chosen(model_id, $model)
 order by model_id, prompt_set, list_position(['all', 'early', 'mid', 'late'], stratum), descriptor

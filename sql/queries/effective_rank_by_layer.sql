@@ -19,7 +19,7 @@ with
 chance as (
     select model_id, operator, layer, median(effective_rank) as chance_effective_rank
     from null_descriptors
-    where $model is null or model_id = $model
+    where is_chosen(model_id, $model)
     group by model_id, operator, layer
 ),
 
@@ -31,7 +31,7 @@ ranks as (
         max(effective_rank) as highest_effective_rank,
         count(effective_rank) as n_heads
     from head_descriptors
-    where $model is null or model_id = $model
+    where is_chosen(model_id, $model)
     group by model_id, operator, layer
 )
 

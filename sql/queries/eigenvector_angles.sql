@@ -42,5 +42,5 @@ left join head_descriptors
     and eigenvectors.layer = head_descriptors.layer
     and eigenvectors.head = head_descriptors.head
     and head_descriptors.operator = 'metric'
-where eigenvectors.k < $k and ($model is null or models.model_id = $model)
+where eigenvectors.k < $k and is_chosen(models.model_id, $model)
 order by models.model_id, eigenvectors.head, eigenvectors.layer, eigenvectors.k

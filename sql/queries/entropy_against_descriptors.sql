@@ -29,7 +29,7 @@ with
 
 heads as (
     from by_descriptor('head_predictors')
-    where operator = 'metric' and descriptor_value is not null and ($model is null or model_id = $model)
+    where operator = 'metric' and descriptor_value is not null and is_chosen(model_id, $model)
 )
 
 select
@@ -44,5 +44,7 @@ inner join descriptor_correlations
     and heads.operator = descriptor_correlations.operator
     and heads.prompt_set = descriptor_correlations.prompt_set
     and heads.descriptor = descriptor_correlations.descriptor
-where descriptor_correlations.stratum = 'all' and descriptor_correlations.target = 'entropy_nats'
+where
+    descriptor_correlations.stratum = 'all' and descriptor_correlations.target = 'entropy_nats'
+    and is_chosen(descriptor_correlations.model_id, $model)
 order by heads.model_id, heads.prompt_set, heads.descriptor, heads.layer, heads.head

@@ -14,6 +14,6 @@ left join head_attention
     on head_descriptors.model_id = head_attention.model_id
     and head_descriptors.layer = head_attention.layer
     and head_descriptors.head = head_attention.head
-where $model is null or head_descriptors.model_id = $model
+where is_chosen(head_descriptors.model_id, $model)
 group by head_descriptors.model_id, head_descriptors.operator, head_attention.prompt_set
 order by head_descriptors.model_id, head_descriptors.operator, head_attention.prompt_set

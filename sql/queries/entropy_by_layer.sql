@@ -19,6 +19,6 @@ select
     avg(sink_weight) as mean_sink_weight,
     count(entropy_nats) as n_heads
 from head_attention
-where $model is null or model_id = $model
+where is_chosen(model_id, $model)
 group by model_id, prompt_set, layer
 order by model_id, prompt_set, layer

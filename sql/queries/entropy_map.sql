@@ -18,5 +18,5 @@
 --| model = {}
 select model_id, prompt_set, layer, head, entropy_fraction, n_queries, set_panel(model_id, prompt_set) as panel
 from head_attention
-where $model is null or model_id = $model
+where is_chosen(model_id, $model)
 order by model_id, prompt_set, layer, head

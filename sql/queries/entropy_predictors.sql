@@ -26,5 +26,5 @@ select 'entropy_nats' as target, entropy_nats as outcome, * exclude (
 from head_predictors
 where
     operator in ('metric', 'head_product')
-    and ($model is null or model_id = $model)
+    and is_chosen(model_id, $model)
 order by model_id, operator, prompt_set, layer, head

@@ -19,5 +19,5 @@
 --| model = {}
 select model_id, operator, prompt_set, entropy_nats, op_norm, spectral_entropy_nats, effective_modes, anisotropy
 from head_predictors
-where $model is null or model_id = $model
+where is_chosen(model_id, $model)
 order by model_id, operator, prompt_set, layer, head

@@ -32,7 +32,7 @@ ratios as (
             {'heads_of': 'other layers', 'ratio': if(ratio is null, null, other_layers_mean / chance)}
         ], recursive := true)
     from ffn_alignment
-    where $model is null or model_id = $model
+    where is_chosen(model_id, $model)
 )
 
 select

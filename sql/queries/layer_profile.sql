@@ -31,8 +31,10 @@ profiles as (
             {'place': 3, 'profile': 'MLP alignment', 'value': layer_profiles.ffn_alignment}
         ], recursive := true)
     from layer_profiles
-    left join bottlenecks on layer_profiles.model_id = bottlenecks.model_id
-    where $model is null or layer_profiles.model_id = $model
+    left join bottlenecks
+        on layer_profiles.model_id = bottlenecks.model_id
+        and is_chosen(bottlenecks.model_id, $model)
+    where is_chosen(layer_profiles.model_id, $model)
 )
 
 select

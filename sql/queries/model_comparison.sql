@@ -13,21 +13,21 @@ with
 ranks as (
     select model_id, median(effective_rank) as median_effective_rank
     from head_descriptors
-    where operator = 'metric'
+    where operator = 'metric' and is_chosen(model_id, $model)
     group by model_id
 ),
 
 predictors as (
     select model_id, prompt_set, descriptor, pearson_r, pearson_low, pearson_high
     from best_descriptors
-    where operator = 'metric' and target = 'entropy_nats'
+    where operator = 'metric' and target = 'entropy_nats' and is_chosen(model_id, $model)
     qualify is_largest_set(model_id, prompt_set, n)
 ),
 
 copies as (
     select distinct model_id, anchor_layer, mean_residual, verdict
     from rescale_summary
-    where operator = 'metric' and anchor = 'best'
+    where operator = 'metric' and anchor = 'best' and is_chosen(model_id, $model)
 )
 
 select
@@ -54,9 +54,11 @@ left join copies on models.model_id = copies.model_id
 left join operator_verdicts
     on models.model_id = operator_verdicts.model_id
     and operator_verdicts.operator = 'metric'
+    and is_chosen(operator_verdicts.model_id, $model)
     and copies.anchor_layer = operator_verdicts.anchor_layer
 left join overlap_summary_mean_head
     on models.model_id = overlap_summary_mean_head.model_id
     and overlap_summary_mean_head.side = 'key'
-where $model is null or models.model_id = $model
+    and is_chosen(overlap_summary_mean_head.model_id, $model)
+where is_chosen(models.model_id, $model)
 order by models.name, models.revision_order, models.model_id

@@ -7,6 +7,8 @@
 --| with the stages in question where others do; null where all do. stale: stages whose numbers this program measures \
 --| in another way since; `make ingest` renews just those. left_out: layers with softmax attention that have no rows, \
 --| and why; layers of linear attention, or of none, don't count."""
+--| [parameters]
+--| model = {}
 with
 
 conformances as (
@@ -110,4 +112,5 @@ left join runs on models.model_key = runs.model_key
 left join doubts on models.model_key = doubts.model_key
 left join stale_stages on models.model_key = stale_stages.model_key
 left join left_out on models.model_key = left_out.model_key
+where is_chosen(models.model_id, $model)
 order by models.name, models.revision_order, models.model_id

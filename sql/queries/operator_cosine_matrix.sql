@@ -24,5 +24,5 @@ select
     model_id || ', ' || operator as panel,
     mean_cosine, std_cosine, chance_std_cosine, n_heads
 from operator_cosines_by_layer
-where layer <> other_layer and operator = $operator and ($model is null or model_id = $model)
+where layer <> other_layer and operator = $operator and is_chosen(model_id, $model)
 order by model_id, operator, layer, other_layer

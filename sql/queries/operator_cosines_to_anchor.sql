@@ -41,7 +41,7 @@ heads as (
     from operator_cosines
     where
         operator = $operator
-        and ($model is null or model_id = $model)
+        and is_chosen(model_id, $model)
         and is_anchor(model_id, operator, other_layer, $anchor, $model)
 )
 

@@ -21,5 +21,5 @@ select
     mean_cosine_to_others, mean_cosine_to_anchor, adjacent_mean, adjacent_min, adjacent_max, n_layers,
     verdict_others, verdict
 from operator_verdicts
-where operator = $operator and ($model is null or model_id = $model)
+where operator = $operator and is_chosen(model_id, $model)
 order by model_id, operator, anchor_layer

@@ -28,6 +28,6 @@ select
     count(mean) as n_heads,
     sum(n_pairs)::bigint as n_pairs
 from overlap_by_distance
-where $model is null or model_id = $model
+where is_chosen(model_id, $model)
 group by model_id, side, distance
 order by model_id, side, distance

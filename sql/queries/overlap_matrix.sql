@@ -29,5 +29,5 @@ select
 from overlaps_by_layer
 where
     layer != other_layer
-    and ($model is null or model_id = $model)
+    and is_chosen(model_id, $model)
 order by model_id, side, layer, other_layer

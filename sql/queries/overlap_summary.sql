@@ -21,5 +21,5 @@ select
     model_id, head, side, verdict, gap, adjacent_mean, distant_mean, off_diagonal_mean, off_diagonal_std,
     chance, n_pairs
 from overlap_summary
-where $model is null or model_id = $model
+where is_chosen(model_id, $model)
 order by model_id, side, head

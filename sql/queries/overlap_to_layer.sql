@@ -33,6 +33,6 @@ select
 from overlaps_by_layer
 where
     layer != other_layer
-    and ($model is null or model_id = $model)
+    and is_chosen(model_id, $model)
     and is_anchor(model_id, 'metric', other_layer, $anchor, $model)
 order by model_id, side, layer

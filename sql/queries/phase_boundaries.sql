@@ -22,5 +22,5 @@ select model_id, head, side, rank, from_layer, to_layer, overlap, change, chance
 from phase_boundaries
 where
     rank < $k
-    and ($model is null or model_id = $model)
+    and is_chosen(model_id, $model)
 order by model_id, side, head, rank

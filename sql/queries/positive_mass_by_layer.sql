@@ -34,7 +34,7 @@ with
 heads as (
     select model_id, operator, null as anchor_layer, layer, head, positive_mass as value, 0.5 as chance
     from eigenvalue_balance
-    where operator = $operator and ($model is null or model_id = $model)
+    where operator = $operator and is_chosen(model_id, $model)
 )
 
 select

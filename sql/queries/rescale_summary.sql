@@ -20,7 +20,7 @@ with
 summaries as (
     select *
     from rescale_summary
-    where $model is null or model_id = $model
+    where is_chosen(model_id, $model)
 )
 
 select

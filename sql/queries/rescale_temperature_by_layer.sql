@@ -23,7 +23,7 @@ temperatures as (
     select model_id, operator, anchor_layer, layer, mean_temperature, n_heads
     from rescale_by_layer
     where
-        ($model is null or model_id = $model)
+        is_chosen(model_id, $model)
         and is_anchor(model_id, operator, anchor_layer, $anchor, $model)
 ),
 

@@ -21,7 +21,7 @@ with
 means as (
     select model_id, operator, layer, other_layer, avg(cosine) as mean_cosine, count(cosine) as n_heads
     from shape_cosines
-    where $model is null or model_id = $model
+    where is_chosen(model_id, $model)
     group by model_id, operator, layer, other_layer
     qualify is_first_operator(model_id, operator)
 )

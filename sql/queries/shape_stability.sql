@@ -29,7 +29,7 @@ with
 stabilities as (
     select *
     from shape_stability
-    where $model is null or model_id = $model
+    where is_chosen(model_id, $model)
 ),
 
 series as (

@@ -22,7 +22,7 @@ with
 norms as (
     select model_id, operator, layer, head, op_norm
     from head_descriptors
-    where $model is null or model_id = $model
+    where is_chosen(model_id, $model)
     qualify is_first_operator(model_id, operator)
 )
 

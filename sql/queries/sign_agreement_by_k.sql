@@ -32,6 +32,6 @@ from sign_agreement_by_stratum
 where
     operator = $operator
     and n_pairs > 0
-    and ($model is null or model_id = $model)
+    and is_chosen(model_id, $model)
     and is_anchor(model_id, operator, anchor_layer, $anchor, $model)
 order by model_id, operator, anchor_layer, list_position(['early', 'mid', 'late'], stratum), series desc, k

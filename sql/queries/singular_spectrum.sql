@@ -31,7 +31,7 @@ null_shares as (
         model_id, operator, k,
         mean_sigma / nullif(max(mean_sigma) over (partition by model_id, operator, layer, head), 0) as relative_sigma
     from null_head_spectra
-    where $model is null or model_id = $model
+    where is_chosen(model_id, $model)
 ),
 
 medians as (

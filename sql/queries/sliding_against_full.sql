@@ -27,13 +27,13 @@ kinds as (
         layers.attention_kind || coalesce(' ' || layers.window_size, '') as kind
     from layers
     inner join models on layers.model_key = models.model_key
-    where layers.is_measured and ($model is null or models.model_id = $model)
+    where layers.is_measured and is_chosen(models.model_id, $model)
 ),
 
 ranks as (
     select model_id, layer, median(effective_rank) as median_effective_rank
     from head_descriptors
-    where operator = 'metric' and ($model is null or model_id = $model)
+    where operator = 'metric' and is_chosen(model_id, $model)
     group by model_id, layer
 ),
 
@@ -46,7 +46,7 @@ attention as (
         avg(logit_std) as mean_logit_std,
         count(entropy_nats) as n_heads
     from head_attention
-    where $model is null or model_id = $model
+    where is_chosen(model_id, $model)
     group by model_id, prompt_set, layer
 )
 

@@ -29,7 +29,7 @@ distances as (
         avg(mean_operator_cosine) as operators,
         count(mean_operator_cosine) as n_pairs
     from spectrum_against_operator
-    where layer < other_layer and operator = $operator and ($model is null or model_id = $model)
+    where layer < other_layer and operator = $operator and is_chosen(model_id, $model)
     group by model_id, operator, distance
 )
 

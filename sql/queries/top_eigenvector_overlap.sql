@@ -47,7 +47,7 @@ heads as (
         chance_top1_overlap as chance
     from eigenspace_angles
     where
-        ($model is null or model_id = $model)
+        is_chosen(model_id, $model)
         and is_anchor(model_id, 'metric', anchor_layer, $anchor, $model)
 )
 

@@ -20,26 +20,26 @@ with
 quantities as (
     select model_id, 'median effective rank' as quantity, median(effective_rank) as value
     from head_descriptors
-    where operator = 'metric' and ($model is null or model_id = $model)
+    where operator = 'metric' and is_chosen(model_id, $model)
     group by model_id
     union all
     select model_id, 'mean shape cosine', mean
     from shape_stability
-    where operator = 'metric' and ($model is null or model_id = $model)
+    where operator = 'metric' and is_chosen(model_id, $model)
     union all
     select model_id, 'mean operator cosine of adjacent layers', max(adjacent_mean)
     from operator_verdicts
-    where operator = 'metric' and ($model is null or model_id = $model)
+    where operator = 'metric' and is_chosen(model_id, $model)
     group by model_id
     union all
     select model_id, 'mean entropy, share of ln(keys in sight)', avg(entropy_fraction)
     from head_attention
-    where $model is null or model_id = $model
+    where is_chosen(model_id, $model)
     group by model_id
     union all
     select model_id, 'mean weight on the first token', avg(sink_weight)
     from head_attention
-    where $model is null or model_id = $model
+    where is_chosen(model_id, $model)
     group by model_id
 )
 

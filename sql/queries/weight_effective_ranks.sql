@@ -25,6 +25,6 @@ select
     any_value(n_cols) as n_cols,
     count(rank_fraction) as n_matrices
 from weight_effective_ranks
-where $model is null or model_id = $model
+where is_chosen(model_id, $model)
 group by model_id, weight, layer
 order by model_id, list_position(['q', 'k', 'v', 'o', 'gate', 'up', 'down'], weight), layer

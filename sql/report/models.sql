@@ -3,5 +3,5 @@
 --| model = {}
 select * exclude (model_key)
 from models
-where $model is null or model_id = $model
+where is_chosen(model_id, $model)
 order by name, revision_order, model_id

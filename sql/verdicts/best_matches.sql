@@ -10,7 +10,7 @@ heads as (
         (count(*) over (partition by model_id, side, head) - 1)
         / (count(*) over (partition by model_id, side) - 1) as expected
     from best_matches
-    where $model is null or model_id = $model
+    where is_chosen(model_id, $model)
 ),
 
 sides as (

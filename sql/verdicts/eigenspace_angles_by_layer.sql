@@ -13,7 +13,7 @@ spans as (
     select models.model_id, max(principal_cosines.k) + 1 as n_directions
     from principal_cosines
     inner join models on principal_cosines.model_key = models.model_key
-    where principal_cosines.basis = 'eigen' and ($model is null or models.model_id = $model)
+    where principal_cosines.basis = 'eigen' and is_chosen(models.model_id, $model)
     group by models.model_id
 )
 

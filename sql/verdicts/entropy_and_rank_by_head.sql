@@ -9,6 +9,6 @@ from descriptor_correlations
 where
     operator = 'metric' and stratum = 'all' and descriptor = 'effective_rank' and target = 'entropy_nats'
     and pearson_r is not null
-    and ($model is null or model_id = $model)
+    and is_chosen(model_id, $model)
 qualify is_largest_set(model_id, prompt_set, n)
 order by model_id

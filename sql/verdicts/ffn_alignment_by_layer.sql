@@ -10,7 +10,7 @@ weights as (
         avg(other_layers_mean / chance) filter (ratio is not null) as others,
         count(distinct layer) filter (ratio is not null) as n_layers
     from ffn_alignment
-    where $model is null or model_id = $model
+    where is_chosen(model_id, $model)
     group by model_id, side, weight
 )
 

@@ -7,7 +7,7 @@ correlations as (
         format('{} r = {:.2f}', replace(replace(replace(pair, '~', ' with '), 'ffn', 'MLP'), '_', ' '), pearson_r)
         || coalesce(format(' [{:.2f}, {:.2f}]', pearson_low, pearson_high), '') as said
     from profile_correlations
-    where $model is null or model_id = $model
+    where is_chosen(model_id, $model)
 ),
 
 sides as (

@@ -18,7 +18,7 @@ null_halves as (
         model_id, operator, layer, head,
         list(mean_sigma order by k)[count(*) // 2 + 1] / nullif(max(mean_sigma), 0) as share
     from null_head_spectra
-    where $model is null or model_id = $model
+    where is_chosen(model_id, $model)
     group by model_id, operator, layer, head
 )
 

@@ -32,5 +32,5 @@ select
         revision, median_rank, first_revision, first_rank, n_revisions, case when n_revisions > 1 then 's' else '' end
     ) as sentence
 from lines
-where $model is null or model_id = $model
+where is_chosen(model_id, $model)
 order by model_id

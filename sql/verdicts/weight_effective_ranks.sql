@@ -7,7 +7,7 @@ lowest as (
         min(rank_fraction) as fraction,
         arg_min({'weight': weight, 'layer': layer}, (round(rank_fraction, 9), layer, weight)) as place
     from weight_effective_ranks
-    where $model is null or model_id = $model
+    where is_chosen(model_id, $model)
     group by model_id
 )
 
