@@ -51,7 +51,7 @@ def chart(options: Chart) -> None:
     paths = drawing.targets(options.q, options.out)
     want_no_warehouse(*paths)
     with lockdown.asking(options.warehouse) as con:
-        picture = drawing.draw(con, known, asking.with_models(con, options.given))
+        picture = drawing.draw(con, known, asking.with_models(con, options.given), options.by)
     for path in paths:
         drawn = pictures.render(picture, path.suffix)
         if options.out is None:
@@ -68,7 +68,8 @@ def charts(options: Charts) -> None:
 
     with lockdown.asking(options.warehouse) as con:
         asking.want_models(con)
-        gallery.draw_all(con, asking.with_models(con, {"model": options.model})["model"], options.out, _say)
+        chosen = asking.with_models(con, {"model": options.model})["model"]
+        gallery.draw_all(con, chosen, options.by, options.out, _say)
 
 
 def report(options: Report) -> None:

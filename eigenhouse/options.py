@@ -154,6 +154,9 @@ class Chart(_Parameters):
 
     q: str = option("", "A saved query by name; `queries` lists them.")
     out: Path | None = option(None, "The .html, .png or .svg to write; all three in charts/ without it.")
+    by: str | None = option(
+        None, "What models are coloured or set apart by: family, architecture, n_layers, n_parameters, tag:<name>."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +165,9 @@ class Charts(House):
 
     out: Path = option(Path("charts"), "The folder to write into; made where there is none.")
     model: str | None = option(None, f"{MODELS} All without it.")
+    by: str | None = option(
+        None, "What models are coloured or set apart by: family, architecture, n_layers, n_parameters, tag:<name>."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ import duckdb
 
 from eigenhouse.analyses.answers import asking, formats, saved
 from eigenhouse.analyses.answers.saved import SavedQuery
-from eigenhouse.analyses.charts import crowds, forms, pictures
+from eigenhouse.analyses.charts import crowds, few, forms, pictures
 from eigenhouse.analyses.charts.pictures import FACETS, SUFFIXES, Channels, Rows, Spec
 from eigenhouse.errors import EigenhouseError
 
@@ -40,7 +40,7 @@ class NothingToDraw(EigenhouseError):
 
 
 class AsksForModel(EigenhouseError):
-    """The query draws a matrix a model, and there are too many models."""
+    """The query draws models one by one, and there are too many."""
 
 
 def find(name: str) -> SavedQuery:
@@ -64,7 +64,13 @@ def targets(name: str, out: Path | None) -> list[Path]:
 
 
 def draw(con: duckdb.DuckDBPyConnection, query: SavedQuery, given: dict[str, Any], by: str | None = None) -> Spec:
-    """The chart of the query's answer; by: what models are coloured or set apart by, as BY names it."""
+    """The chart of the query's answer; by: what models are coloured or set apart by, as BY names it.
+
+    Raises AsksForModel where the query draws models one by one, and they are too many.
+    """
+    n_chosen = _n_chosen(con, query, given)
+    if n_chosen > crowds.SOME:  # spares the question
+        _want_drawn(query, n_chosen)
     asking.ask(con, query.sql, query.bind(given), keep=True)
     spec = drawn(con, query, by)
     if spec is None:
@@ -79,20 +85,17 @@ def answer(con: duckdb.DuckDBPyConnection, query: SavedQuery, given: dict[str, A
 
 
 def drawn(con: duckdb.DuckDBPyConnection, query: SavedQuery, by: str | None = None) -> Spec | None:
-    """The chart of the table `answer`, in the form that fits the number of its models; None where it holds no point.
-
-    Raises AsksForModel where the models have a matrix each, and are too many.
-    """
+    """The chart of the table `answer`, in the form that fits the number of its models; None where it holds no point."""
     con.execute("from answer")
     types = _types(con)
-    n_models = _count(con, query, types)
+    n_models = _n_answered(con, query, types)
+    _want_drawn(query, n_models)
     form = crowds.form_of(query, n_models)
-    if form == crowds.ASK:
-        raise AsksForModel(_too_many(query, n_models))
-    if form == "few":
-        con.execute("from answer")
-        return spec_of(query, types, _rows(con))
-    return _crowd(con, query, types, form, by)
+    if form in forms.FORMS:
+        return _crowd(con, query, types, form, by)
+    query, types = (query, types) if by is None else few.grouped(con, query, types, by)
+    con.execute(f"from {'answer' if by is None else few.GROUPED}")
+    return spec_of(query, types, _rows(con))
 
 
 def _crowd(
@@ -103,23 +106,34 @@ def _crowd(
         return None
     drawing = forms.FORMS[form](crowd)
     forms.rows_of(crowd, drawing)
-    reading = f"{drawing.shown}. The chart of few models says: {query.reading}"
+    reading = f"{drawing.shown}. In a chart of few models: {query.reading}"
     return spec_of(replace(query, chart=drawing.chart, reading=reading), _types(con), _rows(con), crowd.notes)
 
 
-def _count(con: duckdb.DuckDBPyConnection, query: SavedQuery, types: dict[str, str]) -> int:
-    who = crowds.key(query)
-    if who not in types:
-        return 1
-    (n_models,) = con.execute(f"select count(distinct {who}) from answer").fetchone() or (0,)
+def _n_chosen(con: duckdb.DuckDBPyConnection, query: SavedQuery, given: dict[str, Any]) -> int:
+    model = given.get("model")
+    if model is not None or "model" not in query.parameters:
+        return len(model) if isinstance(model, list) else 1
+    (n_models,) = con.execute("select count(*) from models").fetchone() or (0,)
     return int(n_models)
 
 
-def _too_many(query: SavedQuery, n_models: int) -> str:
-    return (
-        f"query {query.name} draws a matrix for each model, of at most {crowds.MATRICES} models, but there are "
-        f"{n_models:,}; give MODEL=<one of them> (`make models`)"
-    )
+def _n_answered(con: duckdb.DuckDBPyConnection, query: SavedQuery, types: dict[str, str]) -> int:
+    who = crowds.key(query)
+    if who not in types:
+        return 1
+    (n_models,) = con.execute(f"select count(distinct {who}) from answer where {crowds.where(query)}").fetchone() or (0,)
+    return int(n_models)
+
+
+def _want_drawn(query: SavedQuery, n_models: int) -> None:
+    """Refuse more models than the query draws, which draws them one by one."""
+    if crowds.form_of(query, n_models) == crowds.ASK:
+        most = crowds.MATRICES if query.chart["crowd"]["some"] == crowds.ASK else crowds.SOME
+        raise AsksForModel(
+            f"query {query.name} draws each model by itself, {most} at most, and there are {n_models:,}; "
+            "want MODEL=<one, several or a pattern> (`make models` lists them)"
+        )
 
 
 def _types(con: duckdb.DuckDBPyConnection) -> dict[str, str]:

@@ -88,6 +88,11 @@ def key(query: SavedQuery) -> str:
     return "name" if str(query.chart.get("color")).startswith("name:") else "model_id"
 
 
+def where(query: SavedQuery) -> str:
+    """The condition on the rows that a crowd is drawn of."""
+    return str(query.chart.get("crowd", {}).get("where", "true"))
+
+
 def overlaid(query: SavedQuery) -> SavedQuery:
     """The query with the chart that a crowd is drawn by."""
     laid = query.chart | {name: own for name, own in query.chart.get("crowd", {}).items() if name not in SETTINGS}
@@ -112,7 +117,7 @@ def gathered(con: duckdb.DuckDBPyConnection, query: SavedQuery, channels: Channe
             named[role] = fits[0]
             columns[role] = channels[fits[0]]["field"]
     grouped = groups.make(con, by)
-    _see(con, key(query), columns, query.chart["crowd"].get("where", "true"))
+    _see(con, key(query), columns, where(query))
     splits, notes = _found(con, {role: (name, channels[name]["title"]) for role, name in named.items()})
     (n_models,) = con.execute("select count(distinct model) from seen").fetchone() or (0,)
     return Crowd(con, chart, channels, grouped, n_models, value, splits, columns["chance"], notes)

@@ -4,6 +4,8 @@ A form has as many rows as marks, however many its answer had: what is beyond th
 """
 
 import itertools
+import json
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,12 +13,15 @@ from typing import Any
 from eigenhouse.analyses.charts import depths
 from eigenhouse.analyses.charts.crowds import Crowd
 from eigenhouse.analyses.charts.depths import Axis
-from eigenhouse.analyses.charts.groups import OTHERS, UNKNOWN
+from eigenhouse.analyses.charts.groups import OTHERS, UNKNOWN, Groups
 from eigenhouse.analyses.charts.pictures import FACETS, GREY, OKABE_ITO
 from eigenhouse.ingest.warehouse import sqlfiles
 
+MOST_TITLE = 250  # pixels of a panel that a long title of an axis fits below
 WIDE = 860  # pixels of all panels together
 ROW = 11  # pixels of a model's row
+ALONE, TOGETHER = 38, 15  # pixels of a group's row, by itself or among those of one word
+LETTER = 6  # pixels of a panel's title
 PALE = {OTHERS: "#999999", UNKNOWN: "#bbbbbb"}
 
 
@@ -33,16 +38,17 @@ class Drawing:
 def cells(crowd: Crowd) -> Drawing:
     """A heat map with a row a model: along x its layers, or words; a panel for each further split."""
     panel, width = _panel(crowd, [*crowd.splits], most=300)
-    chart = {"mark": "rect", **_rows_of_models(), **panel, "width": width}
+    chart = {"mark": "rect", **_rows_of_models(crowd), **panel, "width": width}
     value = {name: said for name, said in crowd.channels[crowd.value].items() if name in ("title", "scale")}
     chart["color"] = value | _of("value", scale=_shades(crowd))
     said = f"{crowd.n_models:,} models, a row each, by {crowd.groups.title}"
     if crowd.at and crowd.is_word:
-        chart |= {"x": _of("place", "nominal", title="", sort=crowd.at.get("sort"), axis={"labelAngle": -40}), "tooltip": _tooltip(crowd, "model", "grp", "panel", "place", "value")}
+        chart |= {"x": _of("place", "nominal", title="", sort=crowd.at.get("sort"), axis={"labelAngle": -40, "labelOverlap": False}), "tooltip": _tooltip(crowd, "model", "grp", "panel", "place", "value")}
         _lines(crowd, None)
         return Drawing(chart, "cells_of_words", said)
     axis = depths.of(crowd)
-    chart |= {"x": axis.channel | _of("from_place"), "x2": "to_place"}
+    title = {"title": axis.channel["title"].split(" (")[0].split(",")[0]} if width < MOST_TITLE else {}
+    chart |= {"x": axis.channel | _of("from_place") | title, "x2": "to_place"}
     chart["tooltip"] = _tooltip(crowd, "model", "grp", "panel", "layers", "value")
     _lines(crowd, None)
     n_cells = depths.STEPS if axis.is_share else axis.n_places
@@ -52,8 +58,8 @@ def cells(crowd: Crowd) -> Drawing:
 def intervals(crowd: Crowd) -> Drawing:
     """A row a model: its mean, the middle half of what it is the mean of, and chance."""
     panel, width = _panel(crowd, [role for role in crowd.splits if crowd.is_word or role != "shade"], most=420)
-    chart = {"mark": {"type": "point", "filled": True, "size": 24, "opacity": 1}, **_rows_of_models(), **panel}
-    chart |= {"x": crowd.channels[crowd.value] | _of("value"), "width": width}
+    chart = {"mark": {"type": "point", "filled": True, "size": 24, "opacity": 1}, **_rows_of_models(crowd), **panel}
+    chart |= {"x": _measured(crowd, width), "width": width}
     if crowd.is_word and crowd.at:
         chart["color"] = _of("shade", "nominal", title=crowd.at["title"])
     elif split := crowd.splits.get("shade"):
@@ -90,13 +96,13 @@ def distribution(crowd: Crowd) -> Drawing:
     """Median, middle half and nine tenths of each group's models, and the outermost models by name."""
     panel, width = _panel(crowd, [*crowd.splits], most=460)
     chart = {"mark": {"type": "point", "filled": True, "size": 34, "opacity": 1}, **panel, "width": width}
-    chart |= {"x": crowd.channels[crowd.value] | _of("value"), "color": _group(crowd, is_colour=True)}
+    chart |= {"x": _measured(crowd, width), "color": _group(crowd, is_colour=True)}
     chart["y"] = _of("row_name", "nominal", title="", sort=None, axis={"labelLimit": 200})
-    step = 38
+    step = ALONE
     if crowd.is_word and crowd.at:
         chart["y"] |= {"sort": crowd.at.get("sort", None)}
         chart["yOffset"] = _of("grp", "nominal", sort=crowd.groups.names)
-        step = max(38, 6 * len(crowd.groups.names) + 8)
+        step = TOGETHER
     chart["height"] = {"step": step}
     chart["layers"] = [_bar(1, 1, "least", "most"), _bar(5, 0.4, "low", "high"), *_chance(crowd, "x"), *_outermost(crowd, "x")]
     chart["tooltip"] = _tooltip(crowd, "grp", "panel", "row_name", "n_models", "least", "low", "value", "high", "most")
@@ -145,11 +151,21 @@ def _of(column: str, kind: str = "quantitative", **settings: Any) -> dict[str, A
     return {"field": column, "type": kind, **settings}
 
 
-def _rows_of_models() -> dict[str, Any]:
-    """A row a model in the order of the rows, its group's name above it in bold."""
-    weight = {"condition": {"test": "slice(datum.label, 0, 1) === '▾'", "value": "bold"}, "value": "normal"}
+def _measured(crowd: Crowd, width: int) -> dict[str, Any]:
+    """The axis of the values along x, its title in lines as wide as a panel."""
+    said = crowd.channels[crowd.value]
+    return said | _of("value", title=textwrap.wrap(said["title"], width // LETTER))
+
+
+def _rows_of_models(crowd: Crowd) -> dict[str, Any]:
+    """A row a model, group by group, below its group's name in bold."""
+    crowd.con.execute("select grp, list(distinct model order by model) from seen group by grp, grp_order order by grp_order")
+    under = {f"{group} ({len(models)})": models for group, models in crowd.con.fetchall()}
+    rows = [name for head, models in under.items() for name in (head, *models)]
+    is_head = f"indexof({json.dumps([*under])}, datum.label) >= 0"
+    weight = {"condition": {"test": is_head, "value": "bold"}, "value": "normal"}
     axis = {"labelFontSize": 9, "labelLimit": 210, "ticks": False, "domain": False, "labelFontWeight": weight}
-    return {"y": _of("model_row", "nominal", sort=None, title="", axis=axis), "height": {"step": ROW}}
+    return {"y": _of("model", "nominal", scale={"domain": rows}, title="", axis=axis), "height": {"step": ROW}}
 
 
 def _panel(crowd: Crowd, roles: list[str], *, most: int) -> tuple[dict[str, Any], int]:
@@ -159,7 +175,8 @@ def _panel(crowd: Crowd, roles: list[str], *, most: int) -> tuple[dict[str, Any]
         return {}, most
     names = [" · ".join(values) for values in itertools.product(*(split.values for split in splits))]
     width = max(64, min(most, WIDE // len(names)))
-    header = {"labelExpr": "split(datum.label, ' · ')", "labelLimit": width + 12, "labelFontSize": 10}
+    lines = {name: [line for part in name.split(" · ") for line in textwrap.wrap(part, width // LETTER, break_long_words=False)] for name in names}
+    header = {"labelExpr": f"({json.dumps(lines)})[datum.label]", "labelFontSize": 10, "labelLimit": width + 20}
     return {"column": _of("panel", "nominal", sort=names, header=header)}, width
 
 
@@ -174,12 +191,15 @@ def _shades(crowd: Crowd) -> dict[str, Any]:
 
 
 def _group(crowd: Crowd, *, is_colour: bool) -> dict[str, Any]:
-    """A channel by group: colours that can be told apart, or a ramp where groups are of numbers."""
-    names = crowd.groups.names
-    channel = _of("grp", "nominal", title=crowd.groups.title, sort=names)
-    if not is_colour:
-        return channel
-    if crowd.groups.is_ordered:
+    own = group_channel(crowd.groups)
+    return own if is_colour else {name: said for name, said in own.items() if name != "scale"} | {"type": "nominal"}
+
+
+def group_channel(groups: Groups) -> dict[str, Any]:
+    """Colours that can be told apart, grey for what is no group; a ramp where groups are of numbers."""
+    names = groups.names
+    channel = _of("grp", "nominal", title=groups.title, sort=names)
+    if groups.is_ordered:
         return channel | {"type": "ordinal", "scale": {"domain": names, "scheme": "viridis"}}
     colours = iter(OKABE_ITO)
     return channel | {"scale": {"domain": names, "range": [PALE.get(name) or next(colours) for name in names]}}
@@ -223,7 +243,8 @@ def _outermost(crowd: Crowd, axis: str) -> list[dict[str, Any]]:
     middle = f"datum.place < {(first + last) / 2}" if axis == "y" and isinstance(first, int | float) else "true"
     inwards = {"expr": f"{middle} ? 'left' : 'right'"}
     layers = []
-    for column, dy, align in (("highest", -7, "right"), ("lowest", 8, "left")):
+    below: Any = 8 if axis == "y" else {"expr": "isValid(datum.highest_model) ? 8 : -7"}  # where the row has both
+    for column, dy, align in (("highest", -7, "right"), ("lowest", below, "left")):
         line = {"type": "line", "strokeWidth": 0.7, "opacity": 0.9} if axis == "y" else {"type": "point", "size": 10}
         align = inwards if axis == "y" else align
         layers.append({"mark": line, axis: column})

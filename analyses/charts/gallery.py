@@ -14,14 +14,16 @@ from eigenhouse.analyses.answers import saved
 from eigenhouse.analyses.answers.destinations import destination, want_no_warehouse
 from eigenhouse.analyses.answers.saved import SavedQuery
 from eigenhouse.analyses.charts import charts, pictures
-from eigenhouse.analyses.charts.charts import NothingToDraw
+from eigenhouse.analyses.charts.charts import AsksForModel, NothingToDraw
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.warehouse.selection import Bound
 
 Started = tuple[SavedQuery, Future[float] | EigenhouseError]
 
 
-def draw_all(con: duckdb.DuckDBPyConnection, model: Bound | None, folder: Path, say: Callable[[str], None]) -> None:
+def draw_all(
+    con: duckdb.DuckDBPyConnection, model: Bound | None, by: str | None, folder: Path, say: Callable[[str], None]
+) -> None:
     """A line for each query, in order; an answer without a point has its line too, mistakes come at the end."""
     queries = [query for query in saved.every() if query.chart]
     mistakes = []
@@ -29,12 +31,14 @@ def draw_all(con: duckdb.DuckDBPyConnection, model: Bound | None, folder: Path, 
         want_no_warehouse(*(folder / f"{query.name}{suffix}" for query in queries for suffix in pictures.SUFFIXES))
         folder.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(workers()) as pool:
-            started = (_start(con, query, model, folder, pool) for query in queries)
+            started = (_start(con, query, model, by, folder, pool) for query in queries)
             for place, (query, outcome) in enumerate(_some_ahead(started, workers()), 1):
                 if isinstance(outcome, Future):
                     line = f"{folder / query.name}.html .png .svg, {outcome.result():.1f} s"
                 elif isinstance(outcome, NothingToDraw):
                     line = "nothing to draw"
+                elif isinstance(outcome, AsksForModel):
+                    line = "draws models one by one; want MODEL"
                 else:
                     line = "failed"
                     mistakes.append(f"{query.name}: {outcome}")
@@ -51,11 +55,16 @@ def workers() -> int:
 
 
 def _start(
-    con: duckdb.DuckDBPyConnection, query: SavedQuery, model: Bound | None, folder: Path, pool: ThreadPoolExecutor
+    con: duckdb.DuckDBPyConnection,
+    query: SavedQuery,
+    model: Bound | None,
+    by: str | None,
+    folder: Path,
+    pool: ThreadPoolExecutor,
 ) -> Started:
     given = {"model": model} if model is not None and "model" in query.parameters else {}
     try:
-        spec = charts.draw(con, query, given)
+        spec = charts.draw(con, query, given, by)
     except EigenhouseError as error:
         return query, error
     return query, pool.submit(_written, folder / query.name, json.dumps(spec, allow_nan=False))

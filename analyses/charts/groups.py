@@ -1,6 +1,7 @@
 """BY: what models are coloured or set apart by, as at most eight groups with names that can be read."""
 
 import difflib
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -8,13 +9,13 @@ from typing import Any
 import duckdb
 
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.warehouse import sqlfiles
 
-COLUMNS = ("family", "architecture", "n_layers", "n_parameters")
+USUAL = ("family", "architecture", "n_layers", "n_parameters")  # of what the view model_groups has
 TAG = "tag:"
 MOST = 8  # the colours that can be told apart
 PARTS = 5  # of numbers that are many
 OTHERS, UNKNOWN = "others", "unknown"
-DRAWN = "model_id in (select model_id from answer)"
 SUFFIXES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k"))
 
 
@@ -30,9 +31,9 @@ class Groups:
 def make(con: duckdb.DuckDBPyConnection, by: str | None) -> Groups:
     """Every model of the table `answer` in its group; the largest come first, numbers in their order.
 
-    Raises EigenhouseError where BY is neither a column nor a tag that a model has.
+    Raises EigenhouseError where no model has a value of BY.
     """
-    values = _values(con, by)
+    values = _values(con, by or USUAL[0])
     numbers = _numbers(values)
     of_model = _parts(numbers) if numbers else _largest(values)
     names = list(dict.fromkeys(sorted(of_model.values(), key=lambda group: group[0])))
@@ -40,56 +41,29 @@ def make(con: duckdb.DuckDBPyConnection, by: str | None) -> Groups:
     rows = [(model, name, order) for model, (order, name) in of_model.items()]
     models, labels, orders = (list(column) for column in zip(*rows, strict=True)) if rows else ([], [], [])
     con.execute("insert into groups select unnest($1), unnest($2), unnest($3)", [models, labels, orders])
-    title = (by or default(con)).removeprefix(TAG).replace("n_", "number of ").replace("_", " ")
+    title = (by or USUAL[0]).removeprefix(TAG).replace("n_", "number of ").replace("_", " ")
     return Groups(title, [name for _, name in names], bool(numbers))
 
 
-def default(con: duckdb.DuckDBPyConnection) -> str:
-    """The family, where the warehouse knows it."""
-    return next(name for name in COLUMNS if name in _columns(con))
-
-
-def _columns(con: duckdb.DuckDBPyConnection) -> set[str]:
-    con.execute("select column_name from duckdb_columns() where not internal and table_name = 'models'")
-    return {name for (name,) in con.fetchall()}
-
-
-def _values(con: duckdb.DuckDBPyConnection, by: str | None) -> dict[str, Any]:
-    by = by or default(con)
-    if by.startswith(TAG):
-        return _of_tag(con, by.removeprefix(TAG))
-    known = [name for name in COLUMNS if name in _columns(con)]
+def _values(con: duckdb.DuckDBPyConnection, by: str) -> dict[str, Any]:
+    """The models drawn, each with its value, or None."""
+    con.execute("select distinct property from model_groups order by property")
+    known = [name for (name,) in con.fetchall()]
     if by not in known:
         near = difflib.get_close_matches(by, known, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise EigenhouseError(f"want BY={', '.join(known)} or {TAG}<a tag of your own>, got {by!r}{hint}")
-    return dict(con.execute(f"select model_id, {by} from models where {DRAWN} order by model_id").fetchall())
-
-
-def _of_tag(con: duckdb.DuckDBPyConnection, tag: str) -> dict[str, Any]:
-    con.execute("select distinct tag from model_tags order by tag")
-    known = [name for (name,) in con.fetchall()]
-    if tag not in known:
-        near = difflib.get_close_matches(tag, known, 3)
-        there = f"there are {', '.join(near or known[:MOST])}" if known else "no model has a tag: `make tag`"
-        raise EigenhouseError(f"no model has the tag {tag!r} of BY={TAG}{tag}; {there}")
-    return dict(
-        con.execute(
-            "select models.model_id, model_tags.value from models left join model_tags"
-            " on models.model_id = model_tags.model_id and model_tags.tag = $1"
-            f" where models.{DRAWN} order by models.model_id",
-            [tag],
-        ).fetchall()
-    )
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        raise EigenhouseError(f"want BY={', '.join(USUAL)} or {TAG}<name>, got {by!r}, which no model has; {hint}")
+    return dict(con.execute(sqlfiles.statement("charts/groups"), {"by": by}).fetchall())
 
 
 def _numbers(values: dict[str, Any]) -> dict[str, float | None] | None:
-    """The values as numbers, where all that are known are numbers."""
+    """The values as numbers, where all that are known are finite numbers."""
     try:
         numbers = {model: None if value is None else float(value) for model, value in values.items()}
     except ValueError:
         return None
-    return numbers if any(number is not None for number in numbers.values()) else None
+    known = [number for number in numbers.values() if number is not None]
+    return numbers if known and all(map(math.isfinite, known)) else None
 
 
 def _parts(numbers: dict[str, float | None]) -> dict[str, tuple[int, str]]:

@@ -1,5 +1,5 @@
 --| about = """
---| A row a model below a row of its group's name; a cell is as wide as its share of the model's layers, of which \
+--| A row a model; a cell is as wide as its share of the model's layers, of which \
 --| neighbours are together where there are more than $n_cells"""
 with
 
@@ -11,28 +11,15 @@ cells as (
         (least(lines.place, spans.span) * least(spans.span + 1, $n_cells) // (spans.span + 1))::integer as cell
     from lines
     inner join spans on lines.model = spans.model
-),
-
-marks as (
-    select
-        model, grp, grp_order, concat_ws(' · ', panel_row, panel_column, shade, dash) as panel,
-        -- of the whole, or in layers, of which each is as wide as 1 about its number
-        if($is_share, cell / n_cells, cell * (span + 1) / n_cells - 0.5) as from_place,
-        if($is_share, (cell + 1) / n_cells, (cell + 1) * (span + 1) / n_cells - 0.5) as to_place,
-        concat_ws(' to ', min(place)::integer, nullif(max(place), min(place))::integer) as layers,
-        avg(value) as value
-    from cells
-    group by model, grp, grp_order, panel_row, panel_column, shade, dash, cell, n_cells, span
-),
-
-heads as (
-    select format('▾ {} ({})', grp, count(distinct model)) as model_row, grp, grp_order
-    from marks
-    group by grp, grp_order
 )
 
-select model as model_row, *
-from marks
-union all by name
-from heads
-order by grp_order, model nulls first, panel, from_place
+select
+    model, grp, grp_order, concat_ws(' · ', panel_row, panel_column, shade, dash) as panel,
+    -- of the whole, or in layers, of which each is as wide as 1 about its number
+    if($is_share, cell / n_cells, cell * (span + 1) / n_cells - 0.5) as from_place,
+    if($is_share, (cell + 1) / n_cells, (cell + 1) * (span + 1) / n_cells - 0.5) as to_place,
+    concat_ws(' to ', min(place)::integer, nullif(max(place), min(place))::integer) as layers,
+    avg(value) as value
+from cells
+group by model, grp, grp_order, panel_row, panel_column, shade, dash, cell, n_cells, span
+order by grp_order, model, panel, from_place
