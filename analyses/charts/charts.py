@@ -20,8 +20,9 @@ import duckdb
 
 from eigenhouse.analyses.answers import asking, formats, saved
 from eigenhouse.analyses.answers.saved import SavedQuery
-from eigenhouse.analyses.charts import crowds, few, forms, pictures
+from eigenhouse.analyses.charts import crowds, few, forms, limits, pictures
 from eigenhouse.analyses.charts.pictures import FACETS, SUFFIXES, Channels, Rows, Spec
+from eigenhouse.analyses.charts.limits import AsksForModel
 from eigenhouse.errors import EigenhouseError
 
 FOLDER = Path("charts")
@@ -37,10 +38,6 @@ MOST_MODELS = 20  # named in an error
 
 class NothingToDraw(EigenhouseError):
     """The query's answer holds no point."""
-
-
-class AsksForModel(EigenhouseError):
-    """The query draws models one by one, and there are too many."""
 
 
 def find(name: str) -> SavedQuery:
@@ -68,9 +65,8 @@ def draw(con: duckdb.DuckDBPyConnection, query: SavedQuery, given: dict[str, Any
 
     Raises AsksForModel where the query draws models one by one, and they are too many.
     """
-    n_chosen = _n_chosen(con, query, given)
-    if n_chosen > crowds.SOME:  # spares the question
-        _want_drawn(query, n_chosen)
+    if crowds.ASK in query.chart.get("crowd", {}).values() and (n_chosen := _n_chosen(con, query, given)) > crowds.SOME:
+        _want_drawn(query, n_chosen)  # spares the question
     asking.ask(con, query.sql, query.bind(given), keep=True)
     spec = drawn(con, query, by)
     if spec is None:
@@ -130,10 +126,7 @@ def _want_drawn(query: SavedQuery, n_models: int) -> None:
     """Refuse more models than the query draws, which draws them one by one."""
     if crowds.form_of(query, n_models) == crowds.ASK:
         most = crowds.MATRICES if query.chart["crowd"]["some"] == crowds.ASK else crowds.SOME
-        raise AsksForModel(
-            f"query {query.name} draws each model by itself, {most} at most, and there are {n_models:,}; "
-            "want MODEL=<one, several or a pattern> (`make models` lists them)"
-        )
+        raise AsksForModel(query.name, f"{most} at most, and there are {n_models:,}")
 
 
 def _types(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
@@ -154,7 +147,9 @@ def spec_of(query: SavedQuery, types: dict[str, str], rows: Rows, more: Sequence
     if not any(all(row[field] is not None for field in fields) for row in rows):
         return None
     channels, single = _without_single_values(channels, rows)
-    return pictures.picture(query, _fitted(channels, rows), types, rows, [*single, *more, *notes])
+    fitted = _fitted(channels, rows)
+    rows, thinned = limits.that_fit(query, fitted, rows)
+    return pictures.picture(query, fitted, types, rows, [*single, *more, *notes, *thinned])
 
 
 def spelled(value: Any) -> str:

@@ -9,10 +9,12 @@ NAMES = ("model", "model_id", "name", "panel", "label")  # columns that a search
 LIT = ("line", "point", "rect", "bar", "area", "tick", "rule")  # marks that grow pale
 
 
-def chosen(spec: dict[str, Any], channels: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
+def chosen(spec: dict[str, Any]) -> dict[str, Any]:
     """The specification with what can be chosen in it: values of a legend of words, models where there are several."""
+    view = spec["spec"] if "spec" in spec else spec
+    rows = spec["datasets"]["rows"]
     named = [column for column in NAMES if len({row.get(column) for row in rows} - {None}) > 1]
-    color = channels.get("color", {})
+    color = _color(view["layer"])
     has_legend = color.get("type") in ("nominal", "ordinal") and color.get("legend", "there") is not None
     tests: list[Any] = [{"param": CHOSEN}] if has_legend else []
     if named:
@@ -20,12 +22,17 @@ def chosen(spec: dict[str, Any], channels: dict[str, Any], rows: list[dict[str, 
         spec = spec | {"params": [*spec.get("params", []), _search()]}
     if not tests:
         return spec
-    view = spec["spec"] if "spec" in spec else spec
-    layers = [_lit(layer, tests, set(color.get("field", "").split()) | set(named)) for layer in view["layer"]]
+    layers = [_lit(layer, tests, {*named, color.get("field", "")}) for layer in view["layer"]]
     if has_legend:
         legend = {"name": CHOSEN, "select": {"type": "point", "fields": [color["field"]]}, "bind": "legend"}
         layers[0] = layers[0] | {"params": [legend]}
     return spec | {"spec": view | {"layer": layers}} if "spec" in spec else spec | {"layer": layers}
+
+
+def _color(layers: list[dict[str, Any]]) -> dict[str, Any]:
+    """The channel of the first layer that has a colour of its rows: that of the legend."""
+    colors = [layer.get("encoding", {}).get("color", {}) for layer in layers]
+    return next((color for color in colors if "field" in color), {})
 
 
 def _matches(columns: list[str]) -> str:

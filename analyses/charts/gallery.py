@@ -14,7 +14,8 @@ from eigenhouse.analyses.answers import saved
 from eigenhouse.analyses.answers.destinations import destination, want_no_warehouse
 from eigenhouse.analyses.answers.saved import SavedQuery
 from eigenhouse.analyses.charts import charts, pictures
-from eigenhouse.analyses.charts.charts import AsksForModel, NothingToDraw
+from eigenhouse.analyses.charts.charts import NothingToDraw
+from eigenhouse.analyses.charts.limits import AsksForModel
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.warehouse.selection import Bound
 

@@ -4,7 +4,7 @@ import json
 import re
 import textwrap
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from eigenhouse.analyses.answers.saved import SavedQuery
@@ -35,7 +35,7 @@ def picture(query: SavedQuery, channels: Channels, types: dict[str, str], rows: 
     across = _across(query, facets, rows)
     width = query.chart.get("width", 560 if across == 1 else max(180, 720 // across))
     height = query.chart.get("height", 320 if across == 1 else 260)
-    points = alt.Chart().encode(**encoding, tooltip=_tooltip(query, types))
+    points = alt.Chart().encode(**encoding, tooltip=_tooltip(query, types, rows[0] if rows else types))
     layers = [*_band(query, channels), _marked(points, query.chart.get("mark", "point"))]
     for layer in query.chart.get("layers", []):
         own = {name: _own(name, layer[name], channels, types) for name in layer if name != "mark"}
@@ -52,7 +52,7 @@ def picture(query: SavedQuery, channels: Channels, types: dict[str, str], rows: 
     drawn = _styled(drawn.properties(title=alt.Title(query.title, subtitle=lines)), channels, rows)
     # Altair neither sees nor counts the rows: 20,000 would take it ten seconds, and 5,000 are all that it allows
     usermeta = {"notes": notes, "embedOptions": {"actions": {"editor": False}}}
-    return choosing.chosen(drawn.to_dict(), channels, rows) | {"datasets": {"rows": rows}, "usermeta": usermeta}
+    return drawn.to_dict() | {"datasets": {"rows": rows}, "usermeta": usermeta}
 
 
 def _named_where(points: Any, layer: dict[str, Any]) -> Any:
@@ -104,10 +104,10 @@ def _band(query: SavedQuery, channels: Channels) -> list[Any]:
     return [alt.Chart().mark_area(opacity=0.18).encode(**encoding)]
 
 
-def _tooltip(query: SavedQuery, types: dict[str, str]) -> list[Any]:
-    """What the header asks for, or every column of the answer."""
+def _tooltip(query: SavedQuery, types: dict[str, str], shown: Iterable[str]) -> list[Any]:
+    """What the header asks for, or every column that the rows have."""
     number = {"quantitative": {"format": ".4~g"}}
-    names = query.chart.get("tooltip", list(types))
+    names = query.chart.get("tooltip", [name for name in types if name in shown])
     titled = [name if isinstance(name, dict) else {"field": name, "title": name} for name in names]
     kinds = [types[item["field"]] for item in titled]
     return [_class("tooltip")(**item, type=kind, **number.get(kind, {})) for item, kind in zip(titled, kinds, strict=True)]
@@ -204,6 +204,7 @@ def vega_lite_version() -> str:
 def _page(text: str) -> bytes:
     import vl_convert
 
+    text = json.dumps(choosing.chosen(json.loads(text)), allow_nan=False)
     # vl-convert puts the rows into a script as they are, where a model named </script> would end it
     page = vl_convert.vegalite_to_html(text.replace("<", LESS_THAN), vl_version=vega_lite_version(), bundle=True)
     return page.replace(LESS_THAN, "\\u003c").encode()
