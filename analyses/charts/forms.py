@@ -97,7 +97,7 @@ def distribution(crowd: Crowd) -> Drawing:
     panel, width = _panel(crowd, [*crowd.splits], most=460)
     chart = {"mark": {"type": "point", "filled": True, "size": 34, "opacity": 1}, **panel, "width": width}
     chart |= {"x": _measured(crowd, width), "color": _group(crowd, is_colour=True)}
-    chart["y"] = _of("row_name", "nominal", title="", sort=None, axis={"labelLimit": 200})
+    chart["y"] = _of("row_name", "nominal", title="", sort=None, axis={"labelLimit": 200}, scale={"paddingOuter": 0.45})
     step = ALONE
     if crowd.is_word and crowd.at:
         chart["y"] |= {"sort": crowd.at.get("sort", None)}
@@ -119,8 +119,9 @@ def scatter(crowd: Crowd) -> Drawing:
             chart[split.channel] = crowd.channels[split.channel] | _of(role, "nominal", sort=split.values)
     chart |= {"x": crowd.channels["x"] | _of("place"), "y": crowd.channels["y"] | _of("value")}
     chart["color"] = _group(crowd, is_colour=True)
-    sides = (("left_name", "left", 5), ("right_name", "right", -5))
-    chart["layers"] = [_name({"align": align, "dx": dx, "dy": -5}, text) for text, align, dx in sides]
+    sides = (("left_name", "left", 2), ("right_name", "right", -2))
+    away = {"expr": "datum.is_upper ? -9 : 11"}  # from where the other points are
+    chart["layers"] = [_name({"align": align, "dx": dx, "dy": away}, text) for text, align, dx in sides]
     chart["tooltip"] = _tooltip(crowd, "model", "grp", *(role for role in crowd.splits if role != "shade"), "place", "value", "n_rows")
     said = f"{crowd.n_models:,} models, a point each, coloured by {crowd.groups.title}: the medians of a model's rows"
     return Drawing(_with_rules(chart, crowd), "scatter", f"{said}; named: the outermost models")
@@ -223,7 +224,8 @@ def _chance(crowd: Crowd, axis: str) -> list[dict[str, Any]]:
     """The header's further marks of chance, where it has such."""
     own = crowd.value
     layers = [layer for layer in crowd.chart.get("layers", []) if own in layer and f"{own}2" not in layer]
-    return [{"mark": layer["mark"], axis: "chance"} for layer in layers]
+    black = {"color": {"value": "black"}} if axis == "x" else {}  # along depth it is dashed, in its group's colour
+    return [{"mark": layer["mark"], axis: "chance", **black} for layer in layers]
 
 
 def _with_rules(chart: dict[str, Any], crowd: Crowd) -> dict[str, Any]:

@@ -48,7 +48,8 @@ named as (
 select
     points.*,
     if(named.across <= 0.5, points.model, null) as left_name,
-    if(named.across > 0.5, points.model, null) as right_name
+    if(named.across > 0.5, points.model, null) as right_name,
+    named.up > 0.5 as is_upper
 from points
 left join named
     on points.model = named.model

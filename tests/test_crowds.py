@@ -1,0 +1,314 @@
+"""Charts of few, some and many models: the form of each, its marks counted, its numbers against plain loops.
+
+Only specifications are looked at: that they are drawn is test_charts.py's.
+"""
+
+import json
+import math
+import re
+import statistics
+from collections import Counter
+
+import crowd_fixture as fixture
+import duckdb
+import pytest
+from test_charts import DRAWN, a_chart, png_size, svg
+
+from eigenhouse.analyses.answers import asking, saved
+from eigenhouse.analyses.charts import charts, choosing, crowds, forms, groups, limits, pictures
+from eigenhouse.analyses.charts.limits import AsksForModel
+from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.warehouse import store
+
+FEW, SOME, MANY = 4, 10, 62
+DEPTH = [place / 5 for place in range(6)]  # of the longer of the two models that are copied
+BYS = {"family": 3, "architecture": 1, "n_layers": 2, "n_parameters": 5, "tag:mmlu": 2, "tag:licence": 2}
+
+
+@pytest.fixture(scope="module")
+def houses(tmp_path_factory):
+    """Warehouses of few, some and many models, open for reading."""
+    folder = tmp_path_factory.mktemp("crowds")
+    two = fixture.build(folder)
+    paths = [fixture.grown(two, folder / f"{n}.duckdb", n) for n in (FEW, SOME, MANY)]
+    cons = {n: store.connect(path, read_only=True) for n, path in zip((FEW, SOME, MANY), paths, strict=True)}
+    yield cons
+    for con in cons.values():
+        con.close()
+
+
+def drawn(con, name, by=None, **given):
+    return charts.draw(con, saved.find(name), given, by)
+
+
+def rows_of(spec):
+    return spec["datasets"]["rows"]
+
+
+def shown(spec):
+    return " ".join(spec["title"]["subtitle"])
+
+
+def said(name, size):
+    """The form that a header states."""
+    return saved.find(name).chart["crowd"][size]
+
+
+def named(size, *wanted):
+    return [name for name in DRAWN if said(name, size) in wanted]
+
+
+# --- what each chart states ---
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_every_chart_states_how_it_shows_some_and_many(name):
+    stated = {*forms.FORMS, crowds.ASK}
+    assert {said(name, "some"), said(name, "many")} <= stated
+    matrix = "other_layer" in str(saved.find(name).chart) or saved.find(name).chart.get("y") == "head:O"
+    assert matrix <= (said(name, "some") == crowds.ASK)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_few_models_are_drawn_as_ever(houses, name):
+    """A mark for each row of the answer."""
+    query = saved.find(name)
+    types, rows = charts.answer(houses[FEW], query, {})
+    assert charts.drawn(houses[FEW], query) == charts.spec_of(query, types, rows)
+
+
+@pytest.mark.parametrize("name", [name for name in DRAWN if name != "entropy_predictors"])
+@pytest.mark.parametrize("size", ["some", "many"])
+def test_a_crowd_has_no_more_rows_than_marks(houses, name, size):
+    """By form: a row a model and cell, a row a model, or as many however many the models are."""
+    n_models = SOME if size == "some" else MANY
+    if said(name, size) == crowds.ASK:
+        with pytest.raises(AsksForModel, match=f"{name} draws each model by itself, 12 at most.* 62; want MODEL="):
+            drawn(houses[MANY], name)
+        return
+    if name == "training":  # the copies are of one step
+        return
+    spec = drawn(houses[n_models], name)
+    rows = rows_of(spec)
+    n_splits = len({tuple(row.get(role) for role in ("panel", *crowds.SPLITS)) for row in rows})
+    n_words = len({row.get("row_name", row.get("place")) for row in rows}) if said(name, size) != "bands" else 6
+    bounds = {
+        "cells": n_models * 6 * n_splits if "from_place" in rows[0] else n_models * n_words * n_splits,
+        "intervals": n_models * n_splits,
+        "bands": len(fixture.FAMILIES) * len(DEPTH) * n_splits,
+        "distribution": len(fixture.FAMILIES) * n_words * n_splits,
+        "scatter": n_models * n_splits,
+    }
+    assert 0 < len(rows) <= bounds[said(name, size)]
+    assert len({json.dumps(row) for row in rows}) == len(rows)
+    assert re.match(r"(Median and middle half of )?\d+ models", shown(spec)), shown(spec)
+    assert "family" in shown(spec)
+    assert len(json.dumps(spec)) < 300_000
+
+
+@pytest.mark.parametrize("name", ["entropy_by_layer", "weight_effective_ranks"])
+def test_a_model_more_is_not_a_row_more(houses, tmp_path, name):
+    before = drawn(houses[MANY], name)
+    more = fixture.grown(fixture.build(tmp_path), tmp_path / "more.duckdb", MANY + 36)
+    with store.connect(more, read_only=True) as con:
+        assert len(rows_of(drawn(con, name))) == len(rows_of(before))
+
+
+# --- forms against loops ---
+
+
+def test_bands_are_quantiles_of_the_nearest_layers(houses):
+    """The median and the middle half over the models of a family, at six places of each model's own depth."""
+    con = houses[MANY]
+    found = {(row["grp"], row["panel_column"], round(row["place"], 6)): row for row in rows_of(drawn(con, "entropy_by_layer"))}
+    heads = con.execute(
+        "select models.family, model_id, n_layers, prompt_set, layer, avg(entropy_nats) from head_attention"
+        " inner join models using (model_id) group by all"
+    ).fetchall()
+    values = {(model, prompts, layer): mean for _, model, _, prompts, layer, mean in heads}
+    models = {(family, model, n_layers, prompts) for family, model, n_layers, prompts, *_ in heads}
+    for family in fixture.FAMILIES:
+        for prompts in {prompts for *_, prompts in models}:
+            mine = [(model, n) for own, model, n, of in models if (own, of) == (family, prompts)]
+            for place in DEPTH:
+                some = sorted(values[model, prompts, math.floor(place * (n - 1) + 0.5)] for model, n in mine)
+                row = found.pop((family, prompts, round(place, 6)))
+                assert row["value"] == pytest.approx(statistics.median(some), rel=1e-12)
+                low, _, high = statistics.quantiles(some, n=4, method="inclusive")
+                assert (row["low"], row["high"]) == (pytest.approx(low, rel=1e-12), pytest.approx(high, rel=1e-12))
+                assert row["n_models"] == len(mine)
+    assert found == {}
+
+
+def test_the_outermost_models_are_named(houses):
+    """The copies' entropy rises with their number: the last lies highest, one of the first lowest, once a panel."""
+    rows = rows_of(drawn(houses[MANY], "entropy_by_layer"))
+    highest = [row["highest_model"] for row in rows if row["highest_model"]]
+    lowest = [row["lowest_model"] for row in rows if row["lowest_model"]]
+    assert len(highest) == len(lowest) == 2  # prompt sets
+    assert {name.split("-")[-1] for name in highest} == {"30"}
+    assert {*lowest} <= {"org/short", "org/long"}
+
+
+def test_a_row_a_model_below_its_group(houses):
+    """Layers at their share of the depth; the rows of the axis are groups, each with its models."""
+    spec = drawn(houses[SOME], "metric_against_head_product")
+    rows = rows_of(spec)
+    assert len(rows) == sum(fixture.LAYERS.values()) * SOME // 2
+    first = [row for row in rows if row["model"] == "org/short"]
+    assert [(row["from_place"], row["to_place"], row["layers"]) for row in first] == [
+        (layer / 4, (layer + 1) / 4, str(layer)) for layer in range(4)
+    ]
+    axis = spec["layer"][0]["encoding"]["y"]["scale"]["domain"]
+    counts = Counter(row["grp"] for row in {row["model"]: row for row in rows}.values())
+    assert [name for name in axis if not name.startswith("org/")] == [f"{g} ({n})" for g, n in counts.most_common()]
+    assert len(axis) == SOME + 3
+
+
+def test_layers_that_all_models_have_stay_layers(houses, tmp_path):
+    """Shares only where models differ: here all have six."""
+    given = {"model": [f"org/long-{copy}" for copy in range(1, 13)]}
+    spec = drawn(houses[MANY], "entropy_by_layer", **given)
+    rows = rows_of(spec)
+    assert {(row["from_place"], row["to_place"]) for row in rows} == {(at - 0.5, at + 0.5) for at in range(6)}
+    axis = (spec.get("spec") or spec)["layer"][0]["encoding"]["x"]
+    assert axis["title"] == "layer"
+
+
+def test_many_layers_share_cells():
+    """A model of 100 layers has 24 cells, each the mean of its layers."""
+    with duckdb.connect() as con:
+        con.execute("create table models as select 'm' || range as model_id, 10 + 90 * range % 91 as n_layers from range(9)")
+        con.execute("create table seen as select model_id as model, 'g' as grp, 0 as grp_order, null as panel_row,"
+                    " null as panel_column, null as shade, null as dash, layer as place, layer::double as value, 0 as chance"
+                    " from (select 'm1' as model_id, unnest(range(100)) as layer)")  # fmt: skip
+        con.execute("update models set n_layers = 100 where model_id = 'm1'")
+        for name, values in (("spans", {"is_layer": True}), ("lines", {})):
+            con.execute(charts.forms.sqlfiles.statement(f"charts/{name}"), values)
+        found = con.execute(
+            charts.forms.sqlfiles.statement("charts/cells"), {"is_share": True, "n_cells": 24}
+        ).fetchall()
+    means = [statistics.mean(layer for layer in range(100) if layer * 24 // 100 == cell) for cell in range(24)]
+    assert [row[-1] for row in found] == pytest.approx(means)
+
+
+# --- asking for MODEL ---
+
+
+def test_matrices_are_drawn_of_twelve(houses):
+    con = houses[MANY]
+    twelve = [f"org/short-{copy}" for copy in range(1, 13)]
+    assert len({row["model_id"] for row in rows_of(drawn(con, "overlap_matrix", model=twelve))}) == 12
+    with pytest.raises(AsksForModel, match="12 at most, and there are 13; want MODEL="):
+        drawn(con, "overlap_matrix", model=[*twelve, "org/long"])
+
+
+def test_a_question_that_is_not_drawn_is_not_asked(houses, monkeypatch):
+    monkeypatch.setattr(asking, "ask", lambda *args, **settings: pytest.fail("asked"))
+    with pytest.raises(AsksForModel):
+        drawn(houses[MANY], "entropy_map")
+
+
+# --- BY ---
+
+
+@pytest.mark.parametrize(("by", "n_groups"), BYS.items())
+@pytest.mark.parametrize("name", ["entropy_by_layer", "overlap_by_distance", "shape_stability", "model_against_model"])
+def test_models_are_grouped_by_whatever_they_have(houses, name, by, n_groups):
+    """Colours or panels, of few models too; a ramp for numbers."""
+    for n_models in (FEW, MANY):
+        spec = drawn(houses[n_models], name, by)
+        label = by.removeprefix("tag:").replace("n_", "number of ")
+        assert f"by {label}" in shown(spec)
+        is_number = by.startswith("n_") or by == "tag:mmlu"
+        scales = re.findall(r'"field": "grp".*?"(range|scheme)"', json.dumps(spec))
+        assert all((scale == "scheme") == is_number for scale in scales)
+    groups_drawn = {row["grp"] for row in rows_of(drawn(houses[MANY], name, by))}
+    assert len(groups_drawn) == n_groups
+
+
+def test_a_wrong_by_is_told_in_words(houses):
+    for by, wanted in {"famly": "did you mean family?", "tag:mmul": "did you mean tag:mmlu?", "x'; drop": "there are "}.items():
+        with pytest.raises(EigenhouseError, match=re.escape(wanted)) as told:
+            drawn(houses[FEW], "entropy_by_layer", by)
+        assert f"got {by!r}" in str(told.value)
+
+
+def made(values, by="tag:x"):
+    with duckdb.connect() as con:
+        con.execute("create table answer as select unnest($1) as model_id", [[*values]])
+        con.execute("create table model_groups (model_id varchar, property varchar, value varchar)")
+        there = [(model, by, value) for model, value in values.items() if value is not None]
+        con.executemany("insert into model_groups values (?, ?, ?)", there)
+        found = groups.make(con, by)
+        rows = con.execute("select model_id, grp from groups order by grp_order, model_id").fetchall()
+        return found, dict(rows)
+
+
+def test_no_more_groups_than_colours():
+    """The largest seven, and the others; numbers in fifths, named by their ends; a model without a value is unknown."""
+    words = {f"m{place}-{copy}": f"f{place}" for place in range(12) for copy in range(12 - place)}
+    found, of_model = made(words)
+    assert found.names == [*(f"f{place}" for place in range(7)), "others"]
+    assert Counter(of_model.values())["others"] == sum(12 - place for place in range(7, 12))
+    found, of_model = made({f"m{place}": str(10**6 * (place + 1)) for place in range(100)} | {"none": None})
+    assert found.names == ["1M to 20M", "21M to 40M", "41M to 60M", "61M to 80M", "81M to 100M", "unknown"]
+    assert found.is_ordered and Counter(of_model.values()) == dict.fromkeys(found.names[:5], 20) | {"unknown": 1}
+    found, _ = made({"a": "nan", "b": "1", "c": "2"})
+    assert not found.is_ordered and sorted(found.names) == ["1", "2", "nan"]
+
+
+def test_by_reaches_the_chart_from_the_command_line(run, tmp_path):
+    out = tmp_path / "deep" / "er.svg"
+    out.parent.mkdir()
+    assert run("chart", "--q", "entropy_by_layer", "--by", "n_layers", "--out", str(out))[0] == 0
+    assert "number of layers" in out.read_text()
+    assert [path.name for path in tmp_path.rglob("*.*")] == ["er.svg"]
+    status, _, err = run("chart", "--q", "entropy_by_layer", "--by", "size")
+    assert status == 1 and "want BY=family, architecture, n_layers, n_parameters or tag:<name>, got 'size'" in err
+
+
+# --- limits ---
+
+
+def test_a_picture_has_no_side_over_4000_pixels_and_no_3_mb(monkeypatch):
+    tall = a_chart("select range as x from range(3)", mark="point", x="x:O", y="x:Q", height=6000)
+    assert max(png_size(pictures.render(tall, ".png"))) <= pictures.MOST_PIXELS
+    assert 3990 <= float(svg(tall).get("height")) <= pictures.MOST_PIXELS
+    small = a_chart("select range as x from range(3)", mark="point", x="x:O", y="x:Q")
+    whole = pictures.render(small, ".png")
+    monkeypatch.setattr(pictures, "MOST_BYTES", len(whole) - 1)
+    assert len(pictures.render(small, ".png")) < len(whole)
+
+
+def test_too_many_points_are_thinned_and_cells_ask():
+    many = [{"model_id": f"m{at % 2}", "x": at, "y": at, "more": "z" * 200} for at in range(50_000)]
+    channels = {"x": {"field": "x"}, "y": {"field": "y"}}
+    query = saved.SavedQuery("mine", "", "", "", {}, {"mark": {"type": "point"}})
+    rows, notes = limits.that_fit(query, channels, many)
+    assert rows == [{"model_id": "m0", "x": at, "y": at} for at in range(0, 50_000, 3)][: len(rows)] or len(rows) == 16_667
+    assert notes == ["One in 3 of 50,000 points is drawn, evenly through the answer."]
+    with pytest.raises(AsksForModel, match="50,000 cells are more than one picture holds; want MODEL="):
+        limits.that_fit(saved.SavedQuery("mine", "", "", "", {}, {"mark": "rect"}), channels, many)
+    assert limits.that_fit(query, channels, many[:900]) == (many[:900], [])
+
+
+# --- choosing ---
+
+
+@pytest.mark.parametrize("name", ["entropy_by_layer", "overlap_by_distance", "model_against_model", "shape_stability"])
+@pytest.mark.parametrize("n_models", [FEW, SOME, MANY])
+def test_the_legend_of_a_page_is_a_selection(houses, n_models, name):
+    """Vega, which compiles the page, gives the legend a signal and a field to search by; a PNG has none of it."""
+    import vl_convert
+
+    spec = drawn(houses[n_models], name)
+    assert "params" not in json.dumps(spec)
+    vega = vl_convert.vegalite_to_vega(json.dumps(choosing.chosen(spec)), vl_version=pictures.vega_lite_version())
+    colours = {layer["encoding"]["color"]["field"] for layer in (spec.get("spec") or spec)["layer"]
+               if "field" in layer.get("encoding", {}).get("color", {})
+               and layer["encoding"]["color"]["type"] != "quantitative"}  # fmt: skip
+    signals = {signal["name"] for signal in vega["signals"]}
+    assert {f"{choosing.CHOSEN}_{field}_legend" for field in colours} <= signals
+    if said(name, "many") == "scatter" or n_models == FEW:
+        assert choosing.FOUND in signals
