@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.exchange import tag_sheets
-from eigenhouse.ingest.warehouse import named, store, tags
+from eigenhouse.ingest.warehouse import selection, store, tags
 from eigenhouse.options import Tag, TagSheet
 from eigenhouse.visible import visible
 
@@ -21,7 +21,7 @@ def tag(options: Tag) -> None:
         raise EigenhouseError("wanted MODEL=<a model of the warehouse>; `make models` lists them")
     given = _given(options.tags)
     with store.writing(options.warehouse) as con:
-        stacks = named.stacks(con, options.model)
+        stacks = selection.chosen(con, options.model)
         n_set, n_gone = tags.write(con, options.warehouse, dict.fromkeys(stacks, given))
     _say_done(n_set, n_gone, stacks.values())
 

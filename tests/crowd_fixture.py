@@ -22,7 +22,7 @@ def build(folder: Path) -> Path:
 
 
 def grown(two: Path, path: Path, n_models: int) -> Path:
-    """A warehouse of so many models, short and long ones by turns; families go round, and every value is the copies'."""
+    """A warehouse of so many models, short and long ones by turns; families go round, and entropy rises."""
     shutil.copy(two, path)
     with store.writing(path) as con:
         con.execute("update models set family = 'qwen', n_parameters = 1000, revision_order = 1, revision = 'step1'")

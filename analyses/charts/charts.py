@@ -21,8 +21,8 @@ import duckdb
 from eigenhouse.analyses.answers import asking, formats, saved
 from eigenhouse.analyses.answers.saved import SavedQuery
 from eigenhouse.analyses.charts import crowds, few, forms, limits, pictures
-from eigenhouse.analyses.charts.pictures import FACETS, SUFFIXES, Channels, Rows, Spec
 from eigenhouse.analyses.charts.limits import AsksForModel
+from eigenhouse.analyses.charts.pictures import FACETS, SUFFIXES, Channels, Rows, Spec
 from eigenhouse.errors import EigenhouseError
 
 FOLDER = Path("charts")
@@ -118,7 +118,9 @@ def _n_answered(con: duckdb.DuckDBPyConnection, query: SavedQuery, types: dict[s
     who = crowds.key(query)
     if who not in types:
         return 1
-    (n_models,) = con.execute(f"select count(distinct {who}) from answer where {crowds.where(query)}").fetchone() or (0,)
+    (n_models,) = con.execute(f"select count(distinct {who}) from answer where {crowds.where(query)}").fetchone() or (
+        0,
+    )
     return int(n_models)
 
 
@@ -184,7 +186,12 @@ def _channels(query: SavedQuery, types: dict[str, str]) -> Channels:
             raise _refusal(query, f"key {key}", key, [*CHANNELS, *SETTINGS])
     levels = [rule[axis] for rule in query.chart.get("rules", []) for axis in ("x", "y") if axis in rule]
     named = [level for level in levels if isinstance(level, str)]
-    named += [layer[name] for layer in query.chart.get("layers", []) for name in layer if name != "mark" and isinstance(layer[name], str)]
+    named += [
+        layer[name]
+        for layer in query.chart.get("layers", [])
+        for name in layer
+        if name != "mark" and isinstance(layer[name], str)
+    ]
     tooltip = [item["field"] if isinstance(item, dict) else item for item in query.chart.get("tooltip", [])]
     for column in [*tooltip, *query.chart.get("band", []), *named]:
         if column not in types:

@@ -11,7 +11,7 @@ LIT = ("line", "point", "rect", "bar", "area", "tick", "rule")  # marks that gro
 
 def chosen(spec: dict[str, Any]) -> dict[str, Any]:
     """The specification with what can be chosen in it: values of a legend of words, models where there are several."""
-    view = spec["spec"] if "spec" in spec else spec
+    view = spec.get("spec", spec)
     rows = spec["datasets"]["rows"]
     named = [column for column in NAMES if len({row.get(column) for row in rows} - {None}) > 1]
     color = _color(view["layer"])

@@ -67,7 +67,11 @@ class Crowd:
     @property
     def is_depth(self) -> bool:
         """Whether places are numbered in each model: layers, distances, ranks; a few k to choose from are words."""
-        return self.at is not None and self.at["field"] in DEPTHS and (self.at["field"], self.at["type"]) != ("k", "ordinal")
+        return (
+            self.at is not None
+            and self.at["field"] in DEPTHS
+            and (self.at["field"], self.at["type"]) != ("k", "ordinal")
+        )
 
     @property
     def who(self) -> str:

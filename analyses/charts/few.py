@@ -34,7 +34,9 @@ def grouped(
 
 def _who(chart: dict[str, Any]) -> dict[str, str]:
     """The channels that tell models apart, and their columns."""
-    said = {name: own["shorthand"] if isinstance(own, dict) and "shorthand" in own else own for name, own in chart.items()}
+    said = {
+        name: own["shorthand"] if isinstance(own, dict) and "shorthand" in own else own for name, own in chart.items()
+    }
     columns = {name: own.split(":")[0] for name, own in said.items() if isinstance(own, str)}
     return {name: column for name, column in columns.items() if column in WHO}
 

@@ -41,9 +41,14 @@ def cells(crowd: Crowd) -> Drawing:
     chart = {"mark": "rect", **_rows_of_models(crowd), **panel, "width": width}
     value = {name: said for name, said in crowd.channels[crowd.value].items() if name in ("title", "scale")}
     chart["color"] = value | _of("value", scale=_shades(crowd))
-    said = f"{crowd.n_models:,} models, a row each, by {crowd.groups.title}"
+    said = f"{_models(crowd)}, a row each"
     if crowd.at and crowd.is_word:
-        chart |= {"x": _of("place", "nominal", title="", sort=crowd.at.get("sort"), axis={"labelAngle": -40, "labelOverlap": False}), "tooltip": _tooltip(crowd, "model", "grp", "panel", "place", "value")}
+        chart |= {
+            "x": _of(
+                "place", "nominal", title="", sort=crowd.at.get("sort"), axis={"labelAngle": -40, "labelOverlap": False}
+            ),
+            "tooltip": _tooltip(crowd, "model", "grp", "panel", "place", "value"),
+        }
         _lines(crowd, None)
         return Drawing(chart, "cells_of_words", said)
     axis = depths.of(crowd)
@@ -66,7 +71,7 @@ def intervals(crowd: Crowd) -> Drawing:
         chart["color"] = _of("shade", "nominal", title=split.title, sort=split.values)
     chart["layers"] = [_bar(2, 0.5, "low", "high"), *_chance(crowd, "x")]
     chart["tooltip"] = _tooltip(crowd, "model", "grp", "panel", "shade", "low", "value", "high", "chance", "n_rows")
-    said = f"{crowd.n_models:,} models, a row each, by {crowd.groups.title}: the mean of a model's rows, and their middle half"
+    said = f"{_models(crowd)}, a row each: the mean of a model's rows, and their middle half"
     return Drawing(_with_rules(chart, crowd), "intervals", said, {"is_word": crowd.is_word})
 
 
@@ -74,10 +79,16 @@ def bands(crowd: Crowd) -> Drawing:
     """Along the place the median and the middle half of each group's models, and the outermost models by name."""
     axis, in_panels = depths.of(crowd), crowd.who in FACETS
     _lines(crowd, axis)
-    chart: dict[str, Any] = {"mark": "line", "band": ["low", "high"], "x": axis.channel | _of("place", axis.channel["type"])}
+    chart: dict[str, Any] = {
+        "mark": "line",
+        "band": ["low", "high"],
+        "x": axis.channel | _of("place", axis.channel["type"]),
+    }
     chart["y"] = crowd.channels["y"] | _of("value")
     for role, split in crowd.splits.items():
-        chart[split.channel] = crowd.channels[split.channel] | _of(role, "nominal", sort=split.values) | _trimmed(crowd, role)
+        chart[split.channel] = (
+            crowd.channels[split.channel] | _of(role, "nominal", sort=split.values) | _trimmed(crowd, role)
+        )
         if role == "dash" and split.channel != "strokeDash":
             chart["strokeDash"] = chart.pop(split.channel)
     role = crowd.who if in_panels else "color"
@@ -85,9 +96,9 @@ def bands(crowd: Crowd) -> Drawing:
     chart["independent"] = [axis for axis in crowd.chart.get("independent", []) if axis != "x"]
     if in_panels:
         chart |= {"width": 300 if role == "row" else 200, "height": 120, "columns": 4}
-    chart["layers"] = [*_chance(crowd, "y"), *_outermost(crowd, "y")]
+    chart["layers"] = [*_chance(crowd, "y"), *_outermost_lines(crowd)]
     chart["tooltip"] = _tooltip(crowd, "grp", *crowd.splits, "place", "n_models", "low", "value", "high")
-    said = f"Median and middle half of {crowd.n_models:,} models, by {crowd.groups.title}{axis.said}; thin: the outermost models"
+    said = f"Median and middle half of {_models(crowd)}{axis.said}; thin: the outermost models"
     dash = crowd.splits["dash"].values[0] if "dash" in crowd.splits else None
     return Drawing(_with_rules(chart, crowd), "bands", said, {"in_panels": in_panels, "dash": dash})
 
@@ -104,15 +115,22 @@ def distribution(crowd: Crowd) -> Drawing:
         chart["yOffset"] = _of("grp", "nominal", sort=crowd.groups.names)
         step = TOGETHER
     chart["height"] = {"step": step}
-    chart["layers"] = [_bar(1, 1, "least", "most"), _bar(5, 0.4, "low", "high"), *_chance(crowd, "x"), *_outermost(crowd, "x")]
+    chart["layers"] = [
+        _bar(1, 1, "least", "most"),
+        _bar(5, 0.4, "low", "high"),
+        *_chance(crowd, "x"),
+        *_outermost_points(crowd),
+    ]
     chart["tooltip"] = _tooltip(crowd, "grp", "panel", "row_name", "n_models", "least", "low", "value", "high", "most")
-    said = f"{crowd.n_models:,} models, by {crowd.groups.title}: a point is the median, a bar the middle half, a line nine tenths"
-    return Drawing(_with_rules(chart, crowd), "distribution", f"{said}; named: the outermost models", {"is_word": crowd.is_word})
+    said = f"{_models(crowd)}: a point is the median, a bar the middle half, a line nine tenths"
+    return Drawing(
+        _with_rules(chart, crowd), "distribution", f"{said}; named: the outermost models", {"is_word": crowd.is_word}
+    )
 
 
 def scatter(crowd: Crowd) -> Drawing:
     """A point a model: the medians of its rows along x and y; the outermost models by name."""
-    chart = {name: crowd.chart[name] for name in ("columns", "independent") if name in crowd.chart}
+    chart: dict[str, Any] = {name: crowd.chart[name] for name in ("columns", "independent") if name in crowd.chart}
     chart["mark"] = {"type": "point", "filled": True, "size": 26, "opacity": 0.75}
     for role, split in crowd.splits.items():
         if role != "shade":
@@ -122,15 +140,23 @@ def scatter(crowd: Crowd) -> Drawing:
     sides = (("left_name", "left", 2), ("right_name", "right", -2))
     away = {"expr": "datum.is_upper ? -9 : 11"}  # from where the other points are
     chart["layers"] = [_name({"align": align, "dx": dx, "dy": away}, text) for text, align, dx in sides]
-    chart["tooltip"] = _tooltip(crowd, "model", "grp", *(role for role in crowd.splits if role != "shade"), "place", "value", "n_rows")
-    said = f"{crowd.n_models:,} models, a point each, coloured by {crowd.groups.title}: the medians of a model's rows"
+    chart["tooltip"] = _tooltip(
+        crowd, "model", "grp", *(role for role in crowd.splits if role != "shade"), "place", "value", "n_rows"
+    )
+    said = f"{_models(crowd)}, a point each: the medians of a model's rows"
     return Drawing(_with_rules(chart, crowd), "scatter", f"{said}; named: the outermost models")
 
 
-FORMS: dict[str, Callable[[Crowd], Drawing]] = {one.__name__: one for one in (cells, intervals, bands, distribution, scatter)}
+FORMS: dict[str, Callable[[Crowd], Drawing]] = {
+    one.__name__: one for one in (cells, intervals, bands, distribution, scatter)
+}
 
 
 # --- what forms share ---
+
+
+def _models(crowd: Crowd) -> str:
+    return f"{crowd.n_models:,} models, by {crowd.groups.title}"
 
 
 def rows_of(crowd: Crowd, drawing: Drawing) -> None:
@@ -160,7 +186,9 @@ def _measured(crowd: Crowd, width: int) -> dict[str, Any]:
 
 def _rows_of_models(crowd: Crowd) -> dict[str, Any]:
     """A row a model, group by group, below its group's name in bold."""
-    crowd.con.execute("select grp, list(distinct model order by model) from seen group by grp, grp_order order by grp_order")
+    crowd.con.execute(
+        "select grp, list(distinct model order by model) from seen group by grp, grp_order order by grp_order"
+    )
     under = {f"{group} ({len(models)})": models for group, models in crowd.con.fetchall()}
     rows = [name for head, models in under.items() for name in (head, *models)]
     is_head = f"indexof({json.dumps([*under])}, datum.label) >= 0"
@@ -176,7 +204,12 @@ def _panel(crowd: Crowd, roles: list[str], *, most: int) -> tuple[dict[str, Any]
         return {}, most
     names = [" · ".join(values) for values in itertools.product(*(split.values for split in splits))]
     width = max(64, min(most, WIDE // len(names)))
-    lines = {name: [line for part in name.split(" · ") for line in textwrap.wrap(part, width // LETTER, break_long_words=False)] for name in names}
+    lines = {
+        name: [
+            line for part in name.split(" · ") for line in textwrap.wrap(part, width // LETTER, break_long_words=False)
+        ]
+        for name in names
+    }
     header = {"labelExpr": f"({json.dumps(lines)})[datum.label]", "labelFontSize": 10, "labelLimit": width + 20}
     return {"column": _of("panel", "nominal", sort=names, header=header)}, width
 
@@ -239,19 +272,48 @@ def _with_rules(chart: dict[str, Any], crowd: Crowd) -> dict[str, Any]:
     return chart | ({"rules": rules} if rules else {})
 
 
-def _outermost(crowd: Crowd, axis: str) -> list[dict[str, Any]]:
-    """The outermost models and their names, those of the highest above them and of the lowest below."""
-    (first, last) = crowd.con.execute("select min(place), max(place) from lines").fetchone() if axis == "y" else (0, 0)
-    middle = f"datum.place < {(first + last) / 2}" if axis == "y" and isinstance(first, int | float) else "true"
-    inwards = {"expr": f"{middle} ? 'left' : 'right'"}
-    layers = []
-    below: Any = 8 if axis == "y" else {"expr": "isValid(datum.highest_model) ? 8 : -7"}  # where the row has both
-    for column, dy, align in (("highest", -7, "right"), ("lowest", below, "left")):
-        line = {"type": "line", "strokeWidth": 0.7, "opacity": 0.9} if axis == "y" else {"type": "point", "size": 10}
-        align = inwards if axis == "y" else align
-        layers.append({"mark": line, axis: column})
-        layers.append(_name({"dy": dy, "align": align}, f"{column}_model") | {axis: column})
-    return layers
+def _outermost_lines(crowd: Crowd) -> list[dict[str, Any]]:
+    """The outermost models' own lines, a name above the highest and one below the lowest, where each is outermost."""
+    (first, last) = crowd.con.execute("select min(place), max(place) from lines").fetchone() or (0, 0)
+    middle = (first + last) / 2 if isinstance(first, int | float) else "''"
+    inwards = {"expr": f"datum.place < {middle} ? 'left' : 'right'"}
+    thin = {"type": "line", "strokeWidth": 0.7, "opacity": 0.9}
+    return [
+        layer
+        for column, dy in (("highest", -7), ("lowest", 8))
+        for layer in (
+            {"mark": thin, "y": column},
+            _name({"dy": dy, "align": inwards}, f"{column}_model") | {"y": column},
+        )
+    ]
+
+
+def _outermost_points(crowd: Crowd) -> list[dict[str, Any]]:
+    """The outermost models, their names above them, the lowest's below where a row has both."""
+    middle = _middle(crowd)
+    below = {"expr": "isValid(datum.highest_model) ? 8 : -7"}
+    ring = {"type": "point", "size": 10}
+    return [
+        layer
+        for column, dy in (("highest", -7), ("lowest", below))
+        for layer in (
+            {"mark": ring, "x": column},
+            _name({"dy": dy, "align": {"expr": f"datum.{column} < {middle} ? 'left' : 'right'"}}, f"{column}_model")
+            | {"x": column},
+        )
+    ]
+
+
+def _middle(crowd: Crowd) -> float:
+    """About the middle of the value's axis, from which names must not lead outwards."""
+    ends = crowd.con.execute("select min(value), max(value) from seen").fetchone() or (0, 0)
+    scale = crowd.channels[crowd.value].get("scale") or {}
+    ruled = [
+        rule[crowd.value] for rule in crowd.chart.get("rules", []) if not isinstance(rule.get(crowd.value, ""), str)
+    ]
+    shown = [*ends, *ruled, *([] if scale.get("zero") is False else [0])]
+    low, high = scale.get("domain") or (min(shown), max(shown))
+    return float((low + high) / 2)
 
 
 def _name(place: dict[str, Any], column: str) -> dict[str, Any]:

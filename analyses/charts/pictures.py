@@ -18,6 +18,9 @@ GREY, PALE = "#595959", "#e6e6e6"
 LESS_THAN = "eigenhouse-less-than"
 MOST_PIXELS, MOST_BYTES = 4000, 3_000_000  # of a picture: a side of a PNG or SVG; any file
 SILENT = 2000  # rows above which marks don't say in words what they are: that is most of an SVG
+# a dark page shows a picture's lightness mirrored and its hues as they are
+DARK = """<style>@media (prefers-color-scheme: dark) { body { background: #16181c; color-scheme: dark; color: #ddd }
+.vega-embed :is(svg, canvas).marks { filter: invert(0.9) hue-rotate(180deg) } }</style>"""
 LETTER = 5.5  # pixels of a subtitle's letter
 FEWEST_LETTERS = 100  # in a line of it
 
@@ -110,7 +113,9 @@ def _tooltip(query: SavedQuery, types: dict[str, str], shown: Iterable[str]) -> 
     names = query.chart.get("tooltip", [name for name in types if name in shown])
     titled = [name if isinstance(name, dict) else {"field": name, "title": name} for name in names]
     kinds = [types[item["field"]] for item in titled]
-    return [_class("tooltip")(**item, type=kind, **number.get(kind, {})) for item, kind in zip(titled, kinds, strict=True)]
+    return [
+        _class("tooltip")(**item, type=kind, **number.get(kind, {})) for item, kind in zip(titled, kinds, strict=True)
+    ]
 
 
 def _rules(query: SavedQuery, channels: Channels) -> list[Any]:
@@ -177,7 +182,9 @@ def _that_fits(svg: str) -> tuple[str, float]:
     wide, high = float(head[1]), float(head[2])
     share = min(1, MOST_PIXELS / max(wide, high))
     if share < 1:
-        smaller = head[0].replace(f'width="{head[1]}" height="{head[2]}"', f'width="{wide * share:.0f}" height="{high * share:.0f}"')
+        smaller = head[0].replace(
+            f'width="{head[1]}" height="{head[2]}"', f'width="{wide * share:.0f}" height="{high * share:.0f}"'
+        )
         svg = svg.replace(head[0], smaller, 1)
     return svg, max(wide, high) * share
 
@@ -207,7 +214,7 @@ def _page(text: str) -> bytes:
     text = json.dumps(choosing.chosen(json.loads(text)), allow_nan=False)
     # vl-convert puts the rows into a script as they are, where a model named </script> would end it
     page = vl_convert.vegalite_to_html(text.replace("<", LESS_THAN), vl_version=vega_lite_version(), bundle=True)
-    return page.replace(LESS_THAN, "\\u003c").encode()
+    return page.replace(LESS_THAN, "\\u003c").replace("</head>", f"{DARK}</head>", 1).encode()
 
 
 def packed(png: bytes) -> bytes:
