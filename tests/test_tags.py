@@ -14,7 +14,7 @@ import warehouse_fixture as fixture
 from eigenhouse import __main__ as command_line
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.exchange import tag_sheets
-from eigenhouse.ingest.warehouse import compaction, removal, sqlfiles, store, tags, verification
+from eigenhouse.ingest.warehouse import compaction, removal, selection, sqlfiles, store, tags, verification
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +243,7 @@ def test_tags_stay_through_loads_and_go_with_their_model(house, loaded):
     assert line.startswith(f"{LLAMA}: its tags stay") and "licence, mmlu" in line
     assert ask(house, "select count(*) from model_tags anti join models using (model_key)") == [(0,)]
     with store.writing(house) as con:
-        removal.remove(con, house, LLAMA)
+        removal.remove(con, house, selection.chosen(con, LLAMA))
     assert ask(house, "select count(*) from model_tags") == [(0,)]
 
 

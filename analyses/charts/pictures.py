@@ -214,7 +214,7 @@ def _page(text: str) -> bytes:
     text = json.dumps(choosing.chosen(json.loads(text)), allow_nan=False)
     # vl-convert puts the rows into a script as they are, where a model named </script> would end it
     page = vl_convert.vegalite_to_html(text.replace("<", LESS_THAN), vl_version=vega_lite_version(), bundle=True)
-    return page.replace(LESS_THAN, "\\u003c").replace("</head>", f"{DARK}</head>", 1).encode()
+    return page.replace(LESS_THAN, "\\u003c").replace("<head>", f"<head>{DARK}", 1).encode()
 
 
 def packed(png: bytes) -> bytes:

@@ -21,7 +21,8 @@ placed as (
         (place - min(place) over panel) / nullif(max(place) over panel - min(place) over panel, 0) as across,
         (value - min(value) over panel) / nullif(max(value) over panel - min(value) over panel, 0) as up,
         least(
-            row_number() over (panel order by place, model, dash), row_number() over (panel order by place desc, model, dash),
+            row_number() over (panel order by place, model, dash),
+            row_number() over (panel order by place desc, model, dash),
             row_number() over (panel order by value, model, dash),
             row_number() over (panel order by value desc, model, dash)
         ) = 1 as is_outermost
@@ -41,7 +42,7 @@ named as (
                 and other.panel_row is not distinct from placed.panel_row
                 and other.panel_column is not distinct from placed.panel_column
                 and abs(other.up - placed.up) < 0.08
-                and (other.up, other.model, other.dash) < (placed.up, placed.model, placed.dash)
+                and (abs(other.up - 0.5), other.model, other.dash) > (abs(placed.up - 0.5), placed.model, placed.dash)
         )
 )
 
