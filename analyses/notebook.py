@@ -49,11 +49,11 @@ class House:
         known = saved.find(name)
         return self._frame(known.sql, known.bind(_given(parameters)))
 
-    def chart(self, name: str, **parameters: Any) -> alt.TopLevelMixin:
-        """The chart of a saved query, as `eigenhouse chart` draws it."""
+    def chart(self, name: str, by: str | None = None, **parameters: Any) -> alt.TopLevelMixin:
+        """The chart of a saved query, as `eigenhouse chart` draws it; by: what models are grouped by, as BY."""
         known = drawing.find(name)
         with store.reading(self.warehouse) as con:
-            spec = drawing.draw(con, known, asking.with_models(con, _given(parameters)))
+            spec = drawing.draw(con, known, asking.with_models(con, _given(parameters)), by)
         kind = alt.FacetChart if "facet" in spec else alt.LayerChart
         return kind.from_dict(spec, validate=False)  # it was made by Altair; checking 20,000 rows again takes seconds
 

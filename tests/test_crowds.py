@@ -54,6 +54,12 @@ def shown(spec):
     return " ".join(spec["title"]["subtitle"])
 
 
+def channels(spec):
+    """Each channel of the marks with its name, and the facet."""
+    layers = (spec.get("spec") or spec)["layer"]
+    return [("facet", spec.get("facet")), *(pair for layer in layers for pair in layer.get("encoding", {}).items())]
+
+
 def said(name, size):
     """The form that a header states."""
     return saved.find(name).chart["crowd"][size]
@@ -225,6 +231,10 @@ def test_models_are_grouped_by_whatever_they_have(house, name, by):
         is_number = by.startswith("n_") or by == "tag:mmlu"
         scales = re.findall(r'"field": "grp".*?"(range|scheme)"', json.dumps(spec))
         assert all((scale == "scheme") == is_number for scale in scales)
+        in_names = {row["model_id"].split(" · ")[0] for row in rows_of(spec) if " · " in str(row.get("model_id"))}
+        fields = {(role, one.get("field")) for role, one in channels(spec) if isinstance(one, dict)}
+        assert in_names or {("color", "grp"), ("facet", "grp")} & fields
+        assert in_names <= {row["grp"] for row in rows_of(spec)}
     assert len({row["grp"] for row in rows_of(spec)}) == BYS[by]
 
 
