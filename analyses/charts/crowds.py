@@ -52,7 +52,6 @@ class Crowd:
     n_models: int
     value: str  # the axis of what was measured: x or y
     splits: dict[str, Split]
-    chance: str | None  # the answer's column of chance, on the value's axis
     notes: list[str]
 
     @property
@@ -124,7 +123,7 @@ def gathered(con: duckdb.DuckDBPyConnection, query: SavedQuery, channels: Channe
     _see(con, key(query), columns, where(query))
     splits, notes = _found(con, {role: (name, channels[name]["title"]) for role, name in named.items()})
     (n_models,) = con.execute("select count(distinct model) from seen").fetchone() or (0,)
-    return Crowd(con, chart, channels, grouped, n_models, value, splits, columns["chance"], notes)
+    return Crowd(con, chart, channels, grouped, n_models, value, splits, notes)
 
 
 def _splits(channel: dict[str, Any], others: list[str | None]) -> bool:
