@@ -96,7 +96,7 @@ def bands(crowd: Crowd) -> Drawing:
     chart["independent"] = [axis for axis in crowd.chart.get("independent", []) if axis != "x"]
     if in_panels:
         chart |= {"width": 300 if role == "row" else 200, "height": 120, "columns": 4}
-    chart["layers"] = [*_chance(crowd, "y"), *_outermost_lines(crowd)]
+    chart["layers"] = [*_chance(crowd, "y"), *_outermost_lines(crowd, 200 if in_panels else 400)]
     chart["tooltip"] = _tooltip(crowd, "grp", *crowd.splits, "place", "n_models", "low", "value", "high")
     said = f"Median and middle half of {_models(crowd)}{axis.said}; thin: the outermost models"
     dash = crowd.splits["dash"].values[0] if "dash" in crowd.splits else None
@@ -119,7 +119,7 @@ def distribution(crowd: Crowd) -> Drawing:
         _bar(1, 1, "least", "most"),
         _bar(5, 0.4, "low", "high"),
         *_chance(crowd, "x"),
-        *_outermost_points(crowd),
+        *_outermost_points(crowd, width),
     ]
     chart["tooltip"] = _tooltip(crowd, "grp", "panel", "row_name", "n_models", "least", "low", "value", "high", "most")
     said = f"{_models(crowd)}: a point is the median, a bar the middle half, a line nine tenths"
@@ -272,23 +272,22 @@ def _with_rules(chart: dict[str, Any], crowd: Crowd) -> dict[str, Any]:
     return chart | ({"rules": rules} if rules else {})
 
 
-def _outermost_lines(crowd: Crowd) -> list[dict[str, Any]]:
+def _outermost_lines(crowd: Crowd, width: int) -> list[dict[str, Any]]:
     """The outermost models' own lines, a name above the highest and one below the lowest, where each is outermost."""
-    (first, last) = crowd.con.execute("select min(place), max(place) from lines").fetchone() or (0, 0)
-    middle = (first + last) / 2 if isinstance(first, int | float) else "''"
-    inwards = {"expr": f"datum.place < {middle} ? 'left' : 'right'"}
+    (middle,) = crowd.con.execute("select quantile_disc(distinct place, 0.5) from lines").fetchone() or (0,)
+    inwards = {"expr": f"datum.place < {json.dumps(middle)} ? 'left' : 'right'"}
     thin = {"type": "line", "strokeWidth": 0.7, "opacity": 0.9}
     return [
         layer
         for column, dy in (("highest", -7), ("lowest", 8))
         for layer in (
             {"mark": thin, "y": column},
-            _name({"dy": dy, "align": inwards}, f"{column}_model") | {"y": column},
+            _name({"dy": dy, "align": inwards, "limit": _room(width)}, f"{column}_model") | {"y": column},
         )
     ]
 
 
-def _outermost_points(crowd: Crowd) -> list[dict[str, Any]]:
+def _outermost_points(crowd: Crowd, width: int) -> list[dict[str, Any]]:
     """The outermost models, their names above them, the lowest's below where a row has both."""
     middle = _middle(crowd)
     below = {"expr": "isValid(datum.highest_model) ? 8 : -7"}
@@ -298,10 +297,18 @@ def _outermost_points(crowd: Crowd) -> list[dict[str, Any]]:
         for column, dy in (("highest", -7), ("lowest", below))
         for layer in (
             {"mark": ring, "x": column},
-            _name({"dy": dy, "align": {"expr": f"datum.{column} < {middle} ? 'left' : 'right'"}}, f"{column}_model")
+            _name(
+                {"dy": dy, "align": {"expr": f"datum.{column} < {middle} ? 'left' : 'right'"}, "limit": _room(width)},
+                f"{column}_model",
+            )
             | {"x": column},
         )
     ]
+
+
+def _room(width: int) -> int:
+    """Pixels of a name: from the middle of a panel inwards it ends about where the panel does."""
+    return min(170, int(0.62 * width))
 
 
 def _middle(crowd: Crowd) -> float:
