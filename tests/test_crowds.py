@@ -278,6 +278,8 @@ def test_by_reaches_the_chart_from_the_command_line(run, tmp_path):
     assert [path.name for path in tmp_path.rglob("*.*")] == ["er.svg"]
     status, _, err = run("chart", "--q", "entropy_by_layer", "--by", "size")
     assert status == 1 and "want BY=family, architecture, n_layers, n_parameters or tag:<name>, got 'size'" in err
+    status, _, err = run("charts", "--by", "size", "--out", str(tmp_path / "all"))
+    assert status == 1 and err.count("got 'size'") == 1 and not (tmp_path / "all").exists()
 
 
 # --- limits ---

@@ -34,7 +34,7 @@ def of(crowd: Crowd) -> Axis:
         return Axis(False, 0, 0, {name: said for name, said in crowd.at.items() if name != "field"} | {"type": kind})
     kept = {name: said for name, said in crowd.at.items() if name not in ("field", "scale", "axis")}
     kept["type"] = "quantitative"
-    crowd.con.execute(sqlfiles.statement("charts/spans"), {"is_layer": crowd.at["field"] != "k"})
+    crowd.con.execute(sqlfiles.statement("charts/spans"), {"is_layer": crowd.at["field"] not in SHARES})
     (shortest, longest) = crowd.con.execute("select min(span), max(span) from spans").fetchone() or (1, 1)
     shortest, longest = shortest or 1, longest or 1
     if shortest == longest and longest < MOST_LAYERS:

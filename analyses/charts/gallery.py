@@ -13,7 +13,7 @@ import duckdb
 from eigenhouse.analyses.answers import saved
 from eigenhouse.analyses.answers.destinations import destination, want_no_warehouse
 from eigenhouse.analyses.answers.saved import SavedQuery
-from eigenhouse.analyses.charts import charts, pictures
+from eigenhouse.analyses.charts import charts, groups, pictures
 from eigenhouse.analyses.charts.charts import NothingToDraw
 from eigenhouse.analyses.charts.limits import AsksForModel
 from eigenhouse.errors import EigenhouseError
@@ -26,6 +26,7 @@ def draw_all(
     con: duckdb.DuckDBPyConnection, model: Bound | None, by: str | None, folder: Path, say: Callable[[str], None]
 ) -> None:
     """A line for each query, in order; an answer without a point has its line too, mistakes come at the end."""
+    groups.want_known(con, by)
     queries = [query for query in saved.every() if query.chart]
     mistakes = []
     try:

@@ -33,7 +33,7 @@ def make(con: duckdb.DuckDBPyConnection, by: str | None) -> Groups:
 
     Raises EigenhouseError where no model has a value of BY.
     """
-    values = _values(con, by or USUAL[0])
+    values = dict(con.execute(sqlfiles.statement("charts/groups"), {"by": want_known(con, by)}).fetchall())
     numbers = _numbers(values)
     of_model = _parts(numbers) if numbers else _largest(values)
     names = list(dict.fromkeys(sorted(of_model.values(), key=lambda group: group[0])))
@@ -45,15 +45,16 @@ def make(con: duckdb.DuckDBPyConnection, by: str | None) -> Groups:
     return Groups(title, [name for _, name in names], bool(numbers))
 
 
-def _values(con: duckdb.DuckDBPyConnection, by: str) -> dict[str, Any]:
-    """The models drawn, each with its value, or None."""
+def want_known(con: duckdb.DuckDBPyConnection, by: str | None) -> str:
+    """BY, or what stands for it; refuses what no model has."""
+    by = by or USUAL[0]
     con.execute("select distinct property from model_groups order by property")
     known = [name for (name,) in con.fetchall()]
-    if by not in known:
+    if by not in known and by not in USUAL[:1]:
         near = difflib.get_close_matches(by, known, 1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
         raise EigenhouseError(f"want BY={', '.join(USUAL)} or {TAG}<name>, got {by!r}, which no model has; {hint}")
-    return dict(con.execute(sqlfiles.statement("charts/groups"), {"by": by}).fetchall())
+    return by
 
 
 def _numbers(values: dict[str, Any]) -> dict[str, float | None] | None:
