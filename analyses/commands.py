@@ -70,7 +70,8 @@ def charts(options: Charts) -> None:
 
     with lockdown.asking(options.warehouse) as con:
         asking.want_models(con)
-        gallery.draw_all(con, asking.with_models(con, {"model": options.model})["model"], options.out, _say)
+        chosen = asking.with_models(con, {"model": options.model})["model"]
+        gallery.draw_all(con, chosen, options.by, options.out, _say)
 
 
 def report(options: Report) -> None:
@@ -122,9 +123,7 @@ def export(options: Export) -> None:
     from eigenhouse.ingest.warehouse.store import say_on_stderr
 
     if not options.model or options.out is None:
-        raise EigenhouseError(
-            "wanted MODEL=<a model of the warehouse> and OUT=<folder>; `make models` lists the models"
-        )
+        raise EigenhouseError("wanted MODEL=<models of the warehouse> and OUT=<folder>; `make models` lists the models")
     with lockdown.asking(options.warehouse) as con:
         models = list(selection.chosen(con, options.model).values())
         for path in files.export(con, models, options.out, options.operator, options.prompt_set, say_on_stderr):

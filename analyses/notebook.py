@@ -50,7 +50,7 @@ class House:
         return self._frame(known.sql, known.bind(_given(parameters)))
 
     def chart(self, name: str, **parameters: Any) -> alt.TopLevelMixin:
-        """The chart of a saved query, as `eigenhouse chart` draws it."""
+        """The chart of a saved query, as `eigenhouse chart` draws it; by: what models are grouped by, as with BY."""
         known = drawing.find(name)
         with store.reading(self.warehouse) as con:
             spec = drawing.draw(con, known, asking.with_models(con, _given(parameters)))

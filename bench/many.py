@@ -2,7 +2,7 @@
 
 `python -m bench.many --models 1000 --rows 1e9 --keep many.duckdb` makes the warehouse where it isn't there yet, in
 chunks, after a look at the disk; without --keep it goes again. Beside each question about one model stands the same in
-a file of that model alone. The figures go to bench/many.json, and docs/many.md is written from them.
+a file of that model alone. The figures go to bench/many.json, and docs/many_cost.md is written from them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.warehouse import sqlfiles, store
 
 RESULTS = Path(__file__).with_suffix(".json")
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "many.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "many_cost.md"
 THREADS, TIMES, LONG = 2, 3, 10  # seconds after which once is enough
 Seconds = dict[str, float]
 

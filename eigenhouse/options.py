@@ -26,6 +26,7 @@ MODELS = (
     "One model of the warehouse, several as a,b, a pattern as 'org/*', or where:<a condition on columns of models>; a "
     "checkpoint's name means all its stacks."
 )
+BY = "What models are grouped by: family, architecture, n_layers, n_parameters, tag:<name>, …"
 
 
 def option(default: Any, text: str, **limits: Any) -> Any:
@@ -148,7 +149,7 @@ class _Parameters(House):
     head: int | None = option(None, "Parameter of the query: a head, counted from 0.")
     k: int | None = option(None, "Parameter of the query: how many.")
     tag: str | None = option(None, "Parameter of the query: one of the tags that `tags` lists.")
-    by: str | None = option(None, "Parameter of the query: what groups models, as family, architecture or tag:licence.")
+    by: str | None = option(None, BY)
 
     @property
     def given(self) -> dict[str, Any]:
@@ -186,6 +187,7 @@ class Charts(House):
 
     out: Path = option(Path("charts"), "The folder to write into; made where there is none.")
     model: str | None = option(None, f"{MODELS} All without it.")
+    by: str | None = option(None, BY)
 
 
 @dataclass(frozen=True, kw_only=True)

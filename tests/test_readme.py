@@ -81,7 +81,7 @@ def test_links_lead_somewhere(page):
 def test_every_picture_and_page_is_linked():
     links = re.compile(r"([\w.]+)(?:#[\w-]+)?\)")
     linked = {link for page in PAGES for link in links.findall(page.read_text(encoding="utf-8"))}
-    assert {path.name for path in (ROOT / "docs").iterdir()} - linked == set()
+    assert {path.name for path in (ROOT / "docs").rglob("*.*")} - linked == set()
 
 
 # --- commands ---

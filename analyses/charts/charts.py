@@ -11,6 +11,8 @@ first but for the columns that they name; `independent = ["x"]` gives every face
 import difflib
 import math
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,8 @@ import duckdb
 
 from eigenhouse.analyses.answers import asking, formats, saved
 from eigenhouse.analyses.answers.saved import SavedQuery
-from eigenhouse.analyses.charts import pictures
+from eigenhouse.analyses.charts import crowds, few, forms, limits, pictures
+from eigenhouse.analyses.charts.limits import AsksForModel
 from eigenhouse.analyses.charts.pictures import FACETS, SUFFIXES, Channels, Rows, Spec
 from eigenhouse.errors import EigenhouseError
 
@@ -28,7 +31,7 @@ CHANNELS = (
     *COMPARED, "x", "y", "x2", "y2", "xOffset", "yOffset", "color", "size", "strokeWidth", "opacity", "detail", "order",
     "text", "tooltip",
 )  # fmt: skip
-SETTINGS = ("mark", "band", "layers", "rules", "independent", "width", "height", "columns")
+SETTINGS = ("crowd", "mark", "band", "layers", "rules", "independent", "width", "height", "columns")
 UNITS = {"nats": "nats", "bits": "bits", "deg": "degrees", "seconds": "s", "mb": "MB"}
 MOST_MODELS = 20  # named in an error
 
@@ -58,8 +61,18 @@ def targets(name: str, out: Path | None) -> list[Path]:
 
 
 def draw(con: duckdb.DuckDBPyConnection, query: SavedQuery, given: dict[str, Any]) -> Spec:
-    """The chart of the query's answer."""
-    spec = spec_of(query, *answer(con, query, given))
+    """The chart of the query's answer; its models are coloured or set apart by what `by` names, if it is given.
+
+    That is for the query itself where it takes it. Raises AsksForModel where the query draws models one by one, and
+    they are too many.
+    """
+    by = None
+    if "by" not in query.parameters:
+        by, given = given.get("by"), {name: value for name, value in given.items() if name != "by"}
+    if crowds.ASK in query.chart.get("crowd", {}).values() and (n_chosen := _n_chosen(con, query, given)) > crowds.SOME:
+        _want_drawn(query, n_chosen)  # spares the question
+    asking.ask(con, query.sql, query.bind(given), keep=True)
+    spec = drawn(con, query, by)
     if spec is None:
         raise NothingToDraw(f"query {query.name} has nothing to draw{_elsewhere(con, query, given)}")
     return spec
@@ -68,12 +81,71 @@ def draw(con: duckdb.DuckDBPyConnection, query: SavedQuery, given: dict[str, Any
 def answer(con: duckdb.DuckDBPyConnection, query: SavedQuery, given: dict[str, Any]) -> tuple[dict[str, str], Rows]:
     """Each column's type in a chart, and the rows, which stay as the table `answer` too."""
     asking.ask(con, query.sql, query.bind(given), keep=True)
+    return _types(con), _rows(con)
+
+
+def drawn(con: duckdb.DuckDBPyConnection, query: SavedQuery, by: str | None = None) -> Spec | None:
+    """The chart of the table `answer`, in the form that fits the number of its models; None where it holds no point."""
+    con.execute("from answer")
+    types = _types(con)
+    n_models = _n_answered(con, query, types)
+    _want_drawn(query, n_models)
+    form = crowds.form_of(query, n_models)
+    if form in forms.FORMS:
+        return _crowd(con, query, types, form, by)
+    query, types = (query, types) if by is None else few.grouped(con, query, types, by)
+    con.execute(f"from {'answer' if by is None else few.GROUPED}")
+    return spec_of(query, types, _rows(con))
+
+
+def _crowd(
+    con: duckdb.DuckDBPyConnection, query: SavedQuery, types: dict[str, str], form: str, by: str | None
+) -> Spec | None:
+    crowd = crowds.gathered(con, query, _channels(crowds.overlaid(query), types), by)
+    if not crowd.n_models:
+        return None
+    drawing = forms.FORMS[form](crowd)
+    forms.rows_of(crowd, drawing)
+    reading = f"{drawing.shown}. In a chart of few models: {query.reading}"
+    return spec_of(replace(query, chart=drawing.chart, reading=reading), _types(con), _rows(con), crowd.notes)
+
+
+def _n_chosen(con: duckdb.DuckDBPyConnection, query: SavedQuery, given: dict[str, Any]) -> int:
+    model = given.get("model")
+    if model is not None or "model" not in query.parameters:
+        return len(model) if isinstance(model, list) else 1
+    (n_models,) = con.execute("select count(*) from models").fetchone() or (0,)
+    return int(n_models)
+
+
+def _n_answered(con: duckdb.DuckDBPyConnection, query: SavedQuery, types: dict[str, str]) -> int:
+    who = crowds.key(query)
+    if who not in types:
+        return 1
+    (n_models,) = con.execute(f"select count(distinct {who}) from answer where {crowds.where(query)}").fetchone() or (
+        0,
+    )
+    return int(n_models)
+
+
+def _want_drawn(query: SavedQuery, n_models: int) -> None:
+    """Refuse more models than the query draws, which draws them one by one."""
+    if crowds.form_of(query, n_models) == crowds.ASK:
+        most = crowds.MATRICES if query.chart["crowd"]["some"] == crowds.ASK else crowds.SOME
+        raise AsksForModel(query.name, f"{most} at most, and there are {n_models:,}")
+
+
+def _types(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """The type that each column of the last statement has in a chart."""
+    return dict(zip(formats.names(con), (_type(str(column[1])) for column in con.description), strict=True))
+
+
+def _rows(con: duckdb.DuckDBPyConnection) -> Rows:
     with asking.explained(con):
-        types = dict(zip(formats.names(con), (_type(str(column[1])) for column in con.description), strict=True))
-        return types, list(formats.records(con))
+        return list(formats.records(con))
 
 
-def spec_of(query: SavedQuery, types: dict[str, str], rows: Rows) -> Spec | None:
+def spec_of(query: SavedQuery, types: dict[str, str], rows: Rows, more: Sequence[str] = ()) -> Spec | None:
     """The chart of these rows; None where they hold no point."""
     channels = _channels(query, types)
     rows, notes = _without_what_a_log_axis_lacks(channels, rows)
@@ -81,7 +153,9 @@ def spec_of(query: SavedQuery, types: dict[str, str], rows: Rows) -> Spec | None
     if not any(all(row[field] is not None for field in fields) for row in rows):
         return None
     channels, single = _without_single_values(channels, rows)
-    return pictures.picture(query, _fitted(channels, rows), types, rows, [*single, *notes])
+    fitted = _fitted(channels, rows)
+    rows, thinned = limits.that_fit(query, fitted, rows)
+    return pictures.picture(query, fitted, types, rows, [*single, *more, *notes, *thinned])
 
 
 def spelled(value: Any) -> str:
@@ -116,8 +190,14 @@ def _channels(query: SavedQuery, types: dict[str, str]) -> Channels:
             raise _refusal(query, f"key {key}", key, [*CHANNELS, *SETTINGS])
     levels = [rule[axis] for rule in query.chart.get("rules", []) for axis in ("x", "y") if axis in rule]
     named = [level for level in levels if isinstance(level, str)]
-    named += [layer[name] for layer in query.chart.get("layers", []) for name in layer if name != "mark"]
-    for column in [*query.chart.get("tooltip", []), *query.chart.get("band", []), *named]:
+    named += [
+        layer[name]
+        for layer in query.chart.get("layers", [])
+        for name in layer
+        if name != "mark" and isinstance(layer[name], str)
+    ]
+    tooltip = [item["field"] if isinstance(item, dict) else item for item in query.chart.get("tooltip", [])]
+    for column in [*tooltip, *query.chart.get("band", []), *named]:
         if column not in types:
             raise _refusal(query, f"column {column}", column, list(types))
     names = [name for name in query.chart if name in CHANNELS and name != "tooltip"]
@@ -128,6 +208,8 @@ def _channel(query: SavedQuery, name: str, types: dict[str, str]) -> dict[str, A
     from altair.utils import parse_shorthand
 
     said = query.chart[name]
+    if name in ("x2", "y2") and isinstance(said, str):  # these take their type from x and y
+        return {"field": said}
     own = dict(said) if isinstance(said, dict) else {"shorthand": said}
     channel = parse_shorthand(own.pop("shorthand", "")) | own
     if field := channel.get("field"):

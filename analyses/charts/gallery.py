@@ -7,14 +7,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
 from eigenhouse.analyses.answers import saved
 from eigenhouse.analyses.answers.destinations import destination, want_no_warehouse
 from eigenhouse.analyses.answers.saved import SavedQuery
-from eigenhouse.analyses.charts import charts, pictures
+from eigenhouse.analyses.charts import charts, groups, pictures
 from eigenhouse.analyses.charts.charts import NothingToDraw
+from eigenhouse.analyses.charts.limits import AsksForModel
 from eigenhouse.analyses.charts.renderer import Renderers
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.warehouse.selection import Bound
@@ -22,8 +24,11 @@ from eigenhouse.ingest.warehouse.selection import Bound
 Started = tuple[SavedQuery, Future[float] | EigenhouseError]
 
 
-def draw_all(con: duckdb.DuckDBPyConnection, model: Bound | None, folder: Path, say: Callable[[str], None]) -> None:
+def draw_all(
+    con: duckdb.DuckDBPyConnection, model: Bound | None, by: str | None, folder: Path, say: Callable[[str], None]
+) -> None:
     """A line for each query, in order; an answer without a point has its line too, mistakes come at the end."""
+    groups.want_known(con, by)
     queries = [query for query in saved.every() if query.chart]
     mistakes = []
     try:
@@ -34,12 +39,14 @@ def draw_all(con: duckdb.DuckDBPyConnection, model: Bound | None, folder: Path, 
             def begin(path: Path, text: str) -> Future[float]:
                 return pool.submit(_written, renderers, path, text)
 
-            started = (_start(con, query, model, folder, begin) for query in queries)
+            started = (_start(con, query, model, by, folder, begin) for query in queries)
             for place, (query, outcome) in enumerate(_some_ahead(started, workers()), 1):
                 if isinstance(outcome, Future):
                     line = f"{folder / query.name}.html .png .svg, {outcome.result():.1f} s"
                 elif isinstance(outcome, NothingToDraw):
                     line = "nothing to draw"
+                elif isinstance(outcome, AsksForModel):
+                    line = "draws models one by one; want MODEL"
                 else:
                     line = "failed"
                     mistakes.append(f"{query.name}: {outcome}")
@@ -59,10 +66,12 @@ def _start(
     con: duckdb.DuckDBPyConnection,
     query: SavedQuery,
     model: Bound | None,
+    by: str | None,
     folder: Path,
     begin: Callable[[Path, str], Future[float]],
 ) -> Started:
-    given = {"model": model} if model is not None and "model" in query.parameters else {}
+    given: dict[str, Any] = {"model": model} if model is not None and "model" in query.parameters else {}
+    given |= {} if by is None else {"by": by}
     try:
         spec = charts.draw(con, query, given)
     except EigenhouseError as error:

@@ -1,12 +1,14 @@
 """A chart as a picture: rows and channels as an Altair chart for print and screen, written with no network."""
 
 import json
+import re
 import textwrap
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from eigenhouse.analyses.answers.saved import SavedQuery
+from eigenhouse.analyses.charts import choosing
 
 SUFFIXES = (".html", ".png", ".svg")
 FACETS = ("facet", "row", "column")
@@ -14,7 +16,13 @@ FACETS = ("facet", "row", "column")
 OKABE_ITO = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"]
 GREY, PALE = "#595959", "#e6e6e6"
 LESS_THAN = "eigenhouse-less-than"
+MOST_PIXELS, MOST_BYTES = 4000, 3_000_000  # of a picture: a side of a PNG or SVG; any file
+SILENT = 2000  # rows above which marks don't say in words what they are: that is most of an SVG
+# a dark page shows a picture's lightness mirrored and its hues as they are
+DARK = """<style>@media (prefers-color-scheme: dark) { body { background: #16181c; color-scheme: dark; color: #ddd }
+.vega-embed :is(svg, canvas).marks { filter: invert(0.9) hue-rotate(180deg) } }</style>"""
 LETTER = 5.5  # pixels of a subtitle's letter
+FEWEST_LETTERS = 100  # in a line of it
 
 Rows = list[dict[str, Any]]
 Spec = dict[str, Any]  # Vega-Lite's JSON
@@ -30,18 +38,19 @@ def picture(query: SavedQuery, channels: Channels, types: dict[str, str], rows: 
     across = _across(query, facets, rows)
     width = query.chart.get("width", 560 if across == 1 else max(180, 720 // across))
     height = query.chart.get("height", 320 if across == 1 else 260)
-    points = alt.Chart().encode(**encoding, tooltip=_tooltip(query, types))
+    points = alt.Chart().encode(**encoding, tooltip=_tooltip(query, types, rows[0] if rows else types))
     layers = [*_band(query, channels), _marked(points, query.chart.get("mark", "point"))]
     for layer in query.chart.get("layers", []):
-        own = {name: _class(name)(**_own(name, layer[name], channels, types)) for name in layer if name != "mark"}
-        layers.append(_marked(points.encode(**own), layer["mark"]))
+        own = {name: _own(name, layer[name], channels, types) for name in layer if name != "mark"}
+        drawn_where = _named_where(points, layer)
+        layers.append(_marked(drawn_where.encode(**own), layer["mark"]))
     layers += _rules(query, channels)
     drawn: Any = alt.layer(*layers, data=alt.NamedData(name="rows")).properties(width=width, height=height)
     if facets:
         columns = {"columns": across} if "facet" in facets else {}
         drawn = drawn.facet(**{name: _class(name)(**channel) for name, channel in facets.items()}, **columns)
         drawn = drawn.resolve_scale(**dict.fromkeys(query.chart.get("independent", []), "independent"))
-    letters = int(((width + 20) * across + 60) / LETTER)
+    letters = max(int(((width + 20) * across + 60) / LETTER), FEWEST_LETTERS)
     lines = [line for text in [query.reading, *notes] for line in textwrap.wrap(text, letters)]
     drawn = _styled(drawn.properties(title=alt.Title(query.title, subtitle=lines)), channels, rows)
     # Altair neither sees nor counts the rows: 20,000 would take it ten seconds, and 5,000 are all that it allows
@@ -49,11 +58,18 @@ def picture(query: SavedQuery, channels: Channels, types: dict[str, str], rows: 
     return drawn.to_dict() | {"datasets": {"rows": rows}, "usermeta": usermeta}
 
 
-def _own(name: str, column: str, channels: Channels, types: dict[str, str]) -> dict[str, Any]:
-    """A further layer's own channel: as the first layer's of that name, of another column."""
+def _named_where(points: Any, layer: dict[str, Any]) -> Any:
+    """The rows that have the layer's text: Vega would write null beside the others."""
+    return points.transform_filter(f"isValid(datum[{json.dumps(layer['text'])}])") if "text" in layer else points
+
+
+def _own(name: str, said: str | dict[str, Any], channels: Channels, types: dict[str, str]) -> Any:
+    """A further layer's own channel: as the first layer's of that name, of another column; or one value."""
+    if isinstance(said, dict):
+        return said
     if name in ("x2", "y2"):  # these take their type from x and y
-        return {"field": column}
-    return channels.get(name, {"type": types[column], "title": column}) | {"field": column}
+        return _class(name)(field=said)
+    return _class(name)(**channels.get(name, {"type": types[said], "title": said}) | {"field": said})
 
 
 def _across(query: SavedQuery, facets: Channels, rows: Rows) -> int:
@@ -91,12 +107,14 @@ def _band(query: SavedQuery, channels: Channels) -> list[Any]:
     return [alt.Chart().mark_area(opacity=0.18).encode(**encoding)]
 
 
-def _tooltip(query: SavedQuery, types: dict[str, str]) -> list[Any]:
-    """What the header asks for, or every column of the answer."""
+def _tooltip(query: SavedQuery, types: dict[str, str], shown: Iterable[str]) -> list[Any]:
+    """What the header asks for, or every column that the rows have."""
     number = {"quantitative": {"format": ".4~g"}}
-    names = query.chart.get("tooltip", list(types))
+    names = query.chart.get("tooltip", [name for name in types if name in shown])
+    titled = [name if isinstance(name, dict) else {"field": name, "title": name} for name in names]
+    kinds = [types[item["field"]] for item in titled]
     return [
-        _class("tooltip")(field=name, type=types[name], title=name, **number.get(types[name], {})) for name in names
+        _class("tooltip")(**item, type=kind, **number.get(kind, {})) for item, kind in zip(titled, kinds, strict=True)
     ]
 
 
@@ -130,7 +148,7 @@ def _styled(drawn: Any, channels: Channels, rows: Rows) -> Any:
         .configure_axis(gridColor=PALE, domainColor=GREY, tickColor=GREY, titleFontWeight="normal", titleFontSize=12)
         .configure_axisXDiscrete(labelAngle=0, labelOverlap=True, labelSeparation=5)
         .configure_header(labelFontWeight="bold", labelFontSize=12)
-        .configure_mark(color=OKABE_ITO[0])
+        .configure_mark(color=OKABE_ITO[0], aria=len(rows) <= SILENT)
         .configure_line(strokeJoin="round")
         .configure_legend(titleFontWeight="normal", labelLimit=300)
         .configure_view(stroke=PALE)
@@ -153,11 +171,37 @@ def rendered(text: str, suffixes: Sequence[str] = SUFFIXES, version: str = "") -
     if ".html" in suffixes:
         files[".html"] = _page(text, version)
     if ".svg" in suffixes or ".png" in suffixes:
-        svg = vl_convert.vegalite_to_svg(text, vl_version=version)
+        svg, side = _that_fits(vl_convert.vegalite_to_svg(text, vl_version=version))
         files[".svg"] = svg.encode()
         if ".png" in suffixes:
-            files[".png"] = packed(vl_convert.svg_to_png(svg, scale=2))
+            files[".png"] = _png(svg, side)
     return {suffix: files[suffix] for suffix in suffixes}
+
+
+def _that_fits(svg: str) -> tuple[str, float]:
+    """The drawing, smaller where a side is too long, and its longer side."""
+    head = re.search(r'<svg[^>]*? width="([\d.]+)" height="([\d.]+)"', svg)
+    assert head, "Vega writes the size of what it draws"
+    wide, high = float(head[1]), float(head[2])
+    share = min(1, MOST_PIXELS / max(wide, high))
+    if share < 1:
+        smaller = head[0].replace(
+            f'width="{head[1]}" height="{head[2]}"', f'width="{wide * share:.0f}" height="{high * share:.0f}"'
+        )
+        svg = svg.replace(head[0], smaller, 1)
+    return svg, max(wide, high) * share
+
+
+def _png(svg: str, side: float) -> bytes:
+    """Twice the pixels, or as many as a picture may have."""
+    import vl_convert
+
+    scale = min(2, (MOST_PIXELS - 2) / side)
+    png = packed(vl_convert.svg_to_png(svg, scale=scale))
+    while len(png) > MOST_BYTES:
+        scale *= 0.8
+        png = packed(vl_convert.svg_to_png(svg, scale=scale))
+    return png
 
 
 def vega_lite_version() -> str:
@@ -170,9 +214,10 @@ def vega_lite_version() -> str:
 def _page(text: str, version: str) -> bytes:
     import vl_convert
 
+    text = json.dumps(choosing.chosen(json.loads(text)), allow_nan=False)
     # vl-convert puts the rows into a script as they are, where a model named </script> would end it
     page = vl_convert.vegalite_to_html(text.replace("<", LESS_THAN), vl_version=version, bundle=True)
-    return page.replace(LESS_THAN, "\\u003c").encode()
+    return page.replace(LESS_THAN, "\\u003c").replace("<head>", f"<head>{DARK}", 1).encode()
 
 
 def packed(png: bytes) -> bytes:

@@ -5,6 +5,7 @@
 --| one, its bar is a 95% interval by leaving out one layer at a time. Chance is 0 for one descriptor, and further out \
 --| for the best of ten: the p of entropy_predictors pays for that choice."""
 --| [chart]
+--| crowd = {some = "intervals", many = "distribution", y = "descriptor:N", color = "model_id:N"}
 --| mark = {type = "point", filled = true, size = 70, opacity = 1}
 --| layers = [{mark = {type = "rule", strokeWidth = 2}, x = "pearson_low", x2 = "pearson_high"}]
 --| rules = [{x = 0, label = ""}]

@@ -6,6 +6,7 @@
 --| random directions have. The nearest of many is above the mean by selection; the same head is no more than an index \
 --| where its line lies on that of all heads."""
 --| [chart]
+--| crowd = {some = "cells", many = "bands"}
 --| mark = {type = "line", point = true}
 --| band = ["low", "high"]
 --| x = {shorthand = "layer:Q", axis = {tickMinStep = 1, format = "d"}, scale = {nice = false}}

@@ -7,6 +7,7 @@
 --| pass, and only what is left on the right, where that decay is taken out and chance is about 0, can speak of the \
 --| layer. Without any trend 16 % of layers pass with three others on each side, 4 % with ten."""
 --| [chart]
+--| crowd = {some = "cells", many = "bands"}
 --| mark = {type = "line", point = {size = 20}}
 --| band = ["low", "high"]
 --| x = {shorthand = "bottleneck_layer:Q", axis = {tickMinStep = 1, format = "d"}, scale = {nice = false}}

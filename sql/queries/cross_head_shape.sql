@@ -5,6 +5,7 @@
 --| other. Dashed is chance, the mean cosine of random heads of the same shape: below it heads differ more than random \
 --| ones."""
 --| [chart]
+--| crowd = {some = "cells", many = "bands"}
 --| mark = {type = "line", point = {size = 18}}
 --| x = "layer:O"
 --| y = {shorthand = "mean_cosine:Q", scale = {zero = false}}

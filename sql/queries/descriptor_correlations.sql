@@ -5,6 +5,7 @@
 --| third of them; its bar is a 95% interval by leaving out one layer at a time, which takes three layers. Chance is \
 --| 0: a bar that crosses it leaves the sign open."""
 --| [chart]
+--| crowd = {some = "cells", many = "distribution"}
 --| mark = {type = "point", filled = true, size = 40, opacity = 1}
 --| layers = [{mark = {type = "rule", strokeWidth = 1.5}, x = "pearson_low", x2 = "pearson_high"}]
 --| rules = [{x = 0, label = ""}]

@@ -4,6 +4,7 @@
 --| Each point is the median over the heads of one layer: the number of directions that the operator uses, from 1 to \
 --| head_dim. Dashed is chance: what heads of random factors of the same shape would have."""
 --| [chart]
+--| crowd = {some = "cells", many = "bands"}
 --| mark = {type = "line", point = true}
 --| layers = [{mark = {type = "line", strokeDash = [4, 3]}, y = "chance_effective_rank"}]
 --| x = "layer:O"

@@ -6,6 +6,7 @@
 --| among as many dimensions. Far below it, layers share directions."""
 --| routine = "eigenvector_angles"
 --| [chart]
+--| crowd = {some = "cells", many = "bands"}
 --| mark = {type = "point", filled = true, size = 14, opacity = 0.55}
 --| layers = [{mark = {type = "line", color = "black", strokeWidth = 1.5}, y = "chance_mean_angle_deg"}]
 --| x = {shorthand = "layer:Q", axis = {tickMinStep = 1}}

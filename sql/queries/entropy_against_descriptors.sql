@@ -17,6 +17,12 @@
 --| width = 180
 --| height = 150
 --| independent = ["x"]
+--| [chart.crowd]
+--| some = "cells"
+--| many = "distribution"
+--| x = {shorthand = "pearson_r:Q", scale = {domain = [-1, 1]}}
+--| x_title = "Pearson r with entropy"
+--| y = "descriptor:N"
 --| [parameters]
 --| model = {}
 with

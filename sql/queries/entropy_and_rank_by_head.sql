@@ -4,6 +4,7 @@
 --| Each point is one head. To the right its metric uses more of its head_dim directions alike; higher up it spreads \
 --| its attention over more of the tokens that it may see. Dark is the first layer, light the last."""
 --| [chart]
+--| crowd = {some = "scatter", many = "scatter"}
 --| mark = {type = "point", filled = true, size = 36, opacity = 0.85}
 --| x = {shorthand = "rank_fraction:Q", axis = {format = "%"}}
 --| x_title = "effective rank, share of head_dim"

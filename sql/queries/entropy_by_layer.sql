@@ -4,6 +4,7 @@
 --| Each point is the mean over the heads of one layer: low where heads look at few tokens. mean_sink_weight says how \
 --| much of that is the first token."""
 --| [chart]
+--| crowd = {some = "cells", many = "bands"}
 --| mark = {type = "line", point = true}
 --| x = "layer:O"
 --| y = "mean_entropy_nats:Q"

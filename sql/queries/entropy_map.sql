@@ -4,6 +4,7 @@
 --| Each cell is one head: its attention entropy as a share of what it would be if the head spread its attention \
 --| evenly over all tokens that it may see. Dark heads look at few tokens; 100% is attention that chooses nothing."""
 --| [chart]
+--| crowd = {some = "ask", many = "ask"}
 --| mark = "rect"
 --| x = "layer:O"
 --| y = "head:O"

@@ -6,6 +6,7 @@
 --| this r with any of the ten descriptors."""
 --| routine = "entropy_predictors"
 --| [chart]
+--| crowd = {some = "cells", many = "ask"}
 --| mark = {type = "point", filled = true, size = 40, opacity = 1}
 --| layers = [{mark = {type = "rule", strokeWidth = 1.5}, x = "pearson_low", x2 = "pearson_high"}]
 --| rules = [{x = 0, label = ""}]

@@ -6,6 +6,7 @@
 --| that have nothing to do with it, 4 / (n - 1)."""
 --| routine = "entropy_regression"
 --| [chart]
+--| crowd = {some = "intervals", many = "distribution"}
 --| mark = {type = "bar", opacity = 0.75}
 --| layers = [{mark = {type = "tick", color = "black", thickness = 2}, x = "chance_r_squared"}]
 --| x = {shorthand = "r_squared:Q", scale = {domain = [0, 1]}, axis = {format = "%"}}

@@ -6,6 +6,7 @@
 --| Dashed curves are the same weight on the same heads' directions in other layers: only where the solid curve leaves \
 --| its dashed one does the layer matter."""
 --| [chart]
+--| crowd = {some = "cells", many = "bands"}
 --| mark = {type = "line", point = {size = 20}}
 --| band = ["low", "high"]
 --| x = {shorthand = "layer:Q", axis = {tickMinStep = 1, format = "d"}, scale = {nice = false}}

@@ -5,6 +5,7 @@
 --| suggest one cause, and profile_correlations says how far that goes beyond chance. The dashed line is the \
 --| bottleneck, the layer whose weights use the smallest share of their directions."""
 --| [chart]
+--| crowd = {some = "cells", many = "bands", rules = []}
 --| mark = {type = "line", point = {size = 20}}
 --| x = {shorthand = "layer:Q", axis = {tickMinStep = 1, format = "d"}, scale = {nice = false}}
 --| x_title = "layer"

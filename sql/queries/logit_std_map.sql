@@ -5,6 +5,7 @@
 --| Near 0 attention is even; among 100 keys, normally distributed logits with a std of 1 give the largest 8% of the \
 --| weight, with 2 a quarter, with 4 more than half."""
 --| [chart]
+--| crowd = {some = "ask", many = "ask"}
 --| mark = "rect"
 --| x = "layer:O"
 --| y = "head:O"

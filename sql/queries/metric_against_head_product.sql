@@ -4,6 +4,7 @@
 --| Medians over heads and ranks of |head_product - metric| / metric. The two share their non-zero eigenvalues, not \
 --| their singular values: spectra of one never stand for the other."""
 --| [chart]
+--| crowd = {some = "cells", many = "bands"}
 --| mark = {type = "line", point = {size = 18}}
 --| x = "layer:O"
 --| y = {shorthand = "median_relative_difference:Q", axis = {format = "%"}}

@@ -6,6 +6,7 @@
 --| of that shape with random factors. At 100% of the height attention would be spread evenly over all tokens in \
 --| sight."""
 --| [chart]
+--| crowd = {some = "scatter", many = "scatter"}
 --| mark = {type = "point", filled = true, size = 70, opacity = 1}
 --| x = {shorthand = "median_rank_fraction:Q", scale = {domain = [0, 1]}, axis = {format = "%"}}
 --| x_title = "effective rank, share of head_dim"

@@ -5,6 +5,7 @@
 --| positive multiple of the other, blue near a negative one; chance is 0, with a std of 1 / (hidden size √heads). The \
 --| diagonal, 1 by definition, is left out."""
 --| [chart]
+--| crowd = {some = "ask", many = "ask"}
 --| mark = "rect"
 --| x = "other_layer:O"
 --| y = {shorthand = "layer:O", axis = {labelOverlap = true}}

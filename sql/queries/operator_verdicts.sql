@@ -5,6 +5,7 @@
 --| operator. Above 0.9 the verdict is strong, above 0.5 medium, above 0.1 weak, else rejected; chance is 0. verdict \
 --| counts the anchor itself too, which adds about 1 / layers."""
 --| [chart]
+--| crowd = {some = "cells", many = "bands"}
 --| mark = {type = "line", point = true}
 --| x = {shorthand = "anchor_layer:O"}
 --| y = "mean_cosine_to_others:Q"

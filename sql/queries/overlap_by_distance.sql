@@ -5,6 +5,7 @@
 --| deviation over heads; the dashed line is what random directions have. A curve that falls to the line forgets; one \
 --| that stays above it repeats itself over all depth."""
 --| [chart]
+--| crowd = {some = "cells", many = "bands"}
 --| mark = {type = "line", point = true}
 --| band = ["low", "high"]
 --| x = {shorthand = "distance:Q", axis = {tickMinStep = 1, format = "d"}, scale = {nice = false}}

@@ -5,6 +5,7 @@
 --| in two layers; the diagonal, 1 by definition, is left out. Random directions overlap by the chance level beside \
 --| the model's name: blocks well above it are layers that repeat each other."""
 --| [chart]
+--| crowd = {some = "ask", many = "ask"}
 --| mark = "rect"
 --| x = "layer:O"
 --| y = {shorthand = "other_layer:O", title = "other layer"}

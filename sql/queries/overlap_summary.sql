@@ -5,6 +5,7 @@
 --| depth away. Random directions have the same overlap, chance, at any distance, so 0; above 0.05 the verdict is \
 --| phase structure. Below it a head with mean overlap over 0.7 is redundant, any other moderate."""
 --| [chart]
+--| crowd = {some = "intervals", many = "distribution"}
 --| mark = {type = "point", filled = true, size = 50, opacity = 0.85}
 --| x = {shorthand = "head:Q", axis = {tickMinStep = 1, format = "d"}, scale = {nice = false}}
 --| x_title = "head"

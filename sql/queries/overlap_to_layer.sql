@@ -6,6 +6,7 @@
 --| what random directions have. Overlap falls with distance around any layer, so a peak alone is no convergence: \
 --| bottleneck_trends takes the decay out."""
 --| [chart]
+--| crowd = {some = "cells", many = "bands"}
 --| mark = {type = "line", point = true}
 --| band = ["low", "high"]
 --| x = {shorthand = "layer:Q", axis = {tickMinStep = 1, format = "d"}, scale = {nice = false}}

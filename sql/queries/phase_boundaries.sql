@@ -5,6 +5,7 @@
 --| of many heads above one layer are a boundary of the model. The largest falls of a head are below 0 by selection \
 --| alone; what random directions would show is a fall of 0 everywhere."""
 --| [chart]
+--| crowd = {some = "cells", many = "bands"}
 --| mark = {type = "point", filled = true, size = 36, opacity = 0.6}
 --| x = {shorthand = "from_layer:Q", axis = {tickMinStep = 1, format = "d"}, scale = {nice = false}}
 --| x_title = "last layer before the boundary"

@@ -17,6 +17,15 @@
 --| facet_title = "model"
 --| independent = ["x"]
 --| rules = [{y = 0.5, label = "chance"}]
+--| [chart.crowd]
+--| some = "cells"
+--| many = "bands"
+--| where = "series <> 'one head'"
+--| color = "model_id:N"
+--| strokeDash = "series:N"
+--| strokeWidth = ""
+--| detail = ""
+--| facet = ""
 --| [parameters]
 --| model = {}
 --| operator = {default = "metric"}

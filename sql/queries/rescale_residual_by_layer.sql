@@ -6,6 +6,7 @@
 --| chance, what two random heads leave. A mean over layers below 0.1 counts as supported, below 0.3 as partially \
 --| supported."""
 --| [chart]
+--| crowd = {some = "cells", many = "bands"}
 --| mark = {type = "line", point = {size = 18}}
 --| x = "layer:O"
 --| y = "mean_residual:Q"

@@ -6,6 +6,7 @@
 --| random heads of the same shape have: a residual above it is less alike than chance, whatever the verdict. The \
 --| table has the correlations of temperature and op_norm with entropy too."""
 --| [chart]
+--| crowd = {some = "cells", many = "distribution"}
 --| mark = {type = "point", filled = true, size = 70}
 --| x = {shorthand = "mean_residual:Q", scale = {zero = true}}
 --| y = {shorthand = "anchor:N", sort = ["last", "middle", "best", "best_early", "best_mid", "best_late"]}

@@ -6,6 +6,7 @@
 --| heads with the norms that the weights have, so that what follows the dashes says nothing but how large the weights \
 --| are."""
 --| [chart]
+--| crowd = {some = "cells", many = "bands"}
 --| mark = {type = "line", point = {size = 18}}
 --| x = "layer:O"
 --| y = {shorthand = "mean_temperature:Q", scale = {type = "log", nice = false}}

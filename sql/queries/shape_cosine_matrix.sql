@@ -5,6 +5,7 @@
 --| other. Beside each model is chance, what random heads of the same shape have: near 1, so that a cosine of 0.95 is \
 --| less alike than chance, not almost equal."""
 --| [chart]
+--| crowd = {some = "ask", many = "ask"}
 --| mark = "rect"
 --| x = "layer:O"
 --| y = {shorthand = "other_layer:O", axis = {labelOverlap = true, labelSeparation = 3}}

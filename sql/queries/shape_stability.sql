@@ -16,6 +16,12 @@
 --|     "model_id", "operator", "series", "mean_cosine", "std", "lowest_head", "highest_head", "mean_log_correlation",
 --|     "n_heads", "n_pairs", "verdict",
 --| ]
+--| [chart.crowd]
+--| some = "intervals"
+--| many = "distribution"
+--| where = "series = 'measured'"
+--| shape = ""
+--| layers = [{mark = {type = "tick", color = "black", thickness = 2}, x = "chance_cosine"}]
 --| [parameters]
 --| model = {}
 with

@@ -5,6 +5,7 @@
 --| colours are logarithmic, yellow is large. Chance is no colour but a column: chance_op_norm is what random factors \
 --| of the head's own norms would give, times_chance how many times that the head has."""
 --| [chart]
+--| crowd = {some = "ask", many = "ask"}
 --| mark = "rect"
 --| x = "layer:O"
 --| y = {shorthand = "head:O", axis = {labelOverlap = true, labelSeparation = 3}}

@@ -5,6 +5,7 @@
 --| eigenvalues whose sign is that of the anchor layer's at the same rank; the anchor itself is left out. Random signs \
 --| agree on 0.5; the dashed lines are what each head's own share of positive eigenvalues would give."""
 --| [chart]
+--| crowd = {some = "cells", many = "bands"}
 --| mark = {type = "line", point = true}
 --| x = "k:O"
 --| x_title = "leading eigenvalues compared, k"

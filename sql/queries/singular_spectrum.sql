@@ -5,6 +5,7 @@
 --| where heads use all their directions alike, steep where they use few. Dashed is chance: what heads of random \
 --| factors of the same shape would have, whose spectra fall too."""
 --| [chart]
+--| crowd = {some = "cells", many = "bands"}
 --| mark = "line"
 --| x = "k:Q"
 --| x_title = "rank k within the head, from 0 to head_dim - 1"

@@ -4,6 +4,7 @@
 --| Each cell is one head: the mean weight on key 0. Attention spread evenly over n tokens would put 1/n there, 1% of \
 --| a hundred; a bright head rests on the first token whatever the text says."""
 --| [chart]
+--| crowd = {some = "ask", many = "ask"}
 --| mark = "rect"
 --| x = "layer:O"
 --| y = "head:O"

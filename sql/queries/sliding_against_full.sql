@@ -5,6 +5,7 @@
 --| window has fewer keys in sight, which the share allows for; kinds whose points lie over one another attend alike, \
 --| and with few layers of a kind a difference says little."""
 --| [chart]
+--| crowd = {some = "intervals", many = "distribution"}
 --| mark = {type = "point", filled = true, size = 60, opacity = 0.8}
 --| x = {shorthand = "mean_entropy_fraction:Q", axis = {format = "%"}}
 --| x_title = "entropy, share of ln(keys in sight)"

@@ -5,6 +5,7 @@
 --| orange that of the two operators: far above orange, layers share how strong their directions are but not the \
 --| directions. Dashed is chance: near 1 for spectra, 0 for operators."""
 --| [chart]
+--| crowd = {some = "cells", many = "bands"}
 --| mark = "line"
 --| x = "distance:O"
 --| x_title = "layers apart"

@@ -25,6 +25,15 @@
 --| shorthand = "series:N"
 --| title = " "
 --| scale = {domain = ["mean over heads", "chance", "one head"], range = [[1, 0], [4, 3], [1, 0]]}
+--| [chart.crowd]
+--| some = "cells"
+--| many = "bands"
+--| where = "series <> 'one head'"
+--| color = "model_id:N"
+--| strokeDash = "series:N"
+--| strokeWidth = ""
+--| detail = ""
+--| facet = ""
 --| [parameters]
 --| model = {}
 --| anchor = {default = "last"}

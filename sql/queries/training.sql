@@ -4,6 +4,7 @@
 --| Each point is one revision of a model (REVISIONS=…), at the step that its name gives: medians and means over its \
 --| heads, one panel a quantity. Cosines of random operators are 0 and those of random spectra near 1."""
 --| [chart]
+--| crowd = {some = "bands", many = "bands", where = "revision_order is not null"}
 --| mark = {type = "line", point = true}
 --| x = "revision_order:Q"
 --| x_title = "training step"

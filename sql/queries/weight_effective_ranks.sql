@@ -5,6 +5,7 @@
 --| where there are some: 1 where all singular values are equal. By chance, with Gaussian entries, it is 80 % for a \
 --| square matrix, 90 % at 8:5 and 95 % at 3:1."""
 --| [chart]
+--| crowd = {some = "cells", many = "bands"}
 --| mark = {type = "line", point = {size = 20}}
 --| x = {shorthand = "layer:Q", axis = {tickMinStep = 1, format = "d"}, scale = {nice = false}}
 --| x_title = "layer"
