@@ -24,7 +24,7 @@ from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.packs import choice, command, manifest, travel
 from eigenhouse.ingest.runs.folder import RunFolder
 from eigenhouse.ingest.runs.run import Run
-from eigenhouse.ingest.warehouse import store
+from eigenhouse.ingest.warehouse import rollups, store
 
 TESTS = Path(__file__).parent
 
@@ -127,7 +127,7 @@ def test_the_manifest_says_what_a_load_notes(made, pack):
         made / "warehouse.duckdb",
         "select model_id, table_name, n_rows, checksum from table_checksums left join models using (model_key)",
     )
-    left_out = ("models", "ingest_runs", "ingested_stages", "head_descriptor_rollup", "head_attention_rollup")
+    left_out = {"models", "ingest_runs", "ingested_stages", *map(rollups.table_of, rollups.every())}
     assert sums == {(model, table): tuple(each) for model, table, *each in noted if table not in left_out}
     held = json.loads((pack.root / manifest.NAME).read_text())
     assert json.loads(held["run"]["options"])["variants"] == "metric_folded" and "torch" in held["run"]["versions"]

@@ -9,10 +9,12 @@ from bench import random_checkpoint, same_rows, tiny_text
 from bench.random_checkpoint import Shape
 from eigenhouse.ingest import devices
 from eigenhouse.ingest.geometry.weight_spectra import gram
-from eigenhouse.ingest.warehouse import sqlfiles
+from eigenhouse.ingest.warehouse import rollups, sqlfiles
 
 SHAPE = Shape(2, 592, 4, 2, 10, 336)  # a Gram of 592 columns is cut otherwise for one thread than for three
-FORWARD = {"conformance", "attention_stats", "head_attention_rollup"}  # what float32 forward passes bear on
+FORWARD = {"conformance", "attention_stats"}  # what float32 forward passes bear on, and what is made of it
+for path in rollups.every():
+    FORWARD |= {rollups.table_of(path)} if rollups.sources(path) & FORWARD else set()
 
 
 @pytest.fixture

@@ -19,8 +19,24 @@ select
     model_id, model_key, name, revision, revision_order, 'made up' as source, checkpoint, stack, weights_sha256,
     architecture, n_layers, n_heads, n_kv_heads, head_dim, hidden_size, ffn_size, 'bfloat16' as dtype,
     head_dim ** -0.5 as attention_scale, architecture like 'gemma%' as has_qk_norm,
-    architecture = 'qwen2' as has_qk_bias, position_encoding
+    architecture = 'qwen2' as has_qk_bias, position_encoding, family, n_parameters
 from made;
+
+-- a benchmark that larger models and flatter spectra do better at, and luck
+insert into model_tags by name
+select model_key, tag, value
+from (
+    select
+        model_key,
+        unnest([
+            {
+                'tag': 'score',
+                'value': format('{:.1f}', 8 * ln(n_parameters) - 20 * rate + 10 * draw('score', model_key, 0, 0))
+            },
+            {'tag': 'licence', 'value': if(draw('licence', model_key, 0, 0) < 0.5, 'open', 'research')}
+        ], recursive := true)
+    from made
+);
 
 insert into layers by name
 select

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 
 from eigenhouse.errors import EigenhouseError
+from eigenhouse.ingest.sources.family import family
 
 N_PROMPTS, N_EIGEN, SUBSPACE_SIZE, N_MATCHES = 8, 16, 20, 5
 FIRST_KEY = 1_700_000_000_000_000
@@ -90,7 +91,14 @@ class Model:
     has_zero_head: bool
 
     def row(self) -> dict[str, object]:
-        return asdict(self) | {"has_vectors": self.has_vectors, "n_measured": self.n_measured}
+        derived = {"family": family(self.name, self.architecture), "n_parameters": self.n_parameters}
+        return asdict(self) | derived | {"has_vectors": self.has_vectors, "n_measured": self.n_measured}
+
+    @property
+    def n_parameters(self) -> int:
+        """In the matrices of all layers."""
+        of_attention = 2 * (self.n_heads + self.n_kv_heads) * self.head_dim
+        return self.n_layers * self.hidden_size * (of_attention + (2 + self.has_gate) * self.n_experts * self.ffn_size)
 
     @property
     def n_measured(self) -> int:

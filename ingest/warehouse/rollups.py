@@ -7,6 +7,7 @@ their file says what the rows are made of, and in a warehouse the view shows the
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -48,22 +49,35 @@ def declare(con: Connection, view: Path) -> None:
 def fill_kept(con: Connection) -> None:
     """The rows of all kept views, whose tables have none yet, and what stands for them."""
     models = con.execute("select model_key from models order by model_key").fetchall()
-    for some in _batches(key for (key,) in models):
-        for view in sqlfiles.kept():
-            _insert(con, view, some)
+    with _one_thread(con):
+        for some in _batches(key for (key,) in models):
+            for view in sqlfiles.kept():
+                _insert(con, view, some)
     checksums.renew(con, {table_of(view): () for view in sqlfiles.kept()})
 
 
 def fill(con: Connection, model_keys: Iterable[int], changed: set[str]) -> dict[str, int]:
     """Make anew what these models' rollups have of the tables that changed; rows written by rollup."""
     written: dict[str, int] = {}
-    for path in every():
-        if sources(path) & (changed | written.keys()):
-            for some in _batches(model_keys):
-                table = table_of(path)
-                con.execute(f"delete from {table} where model_key in ({_listed(some)})")
-                written[table] = written.get(table, 0) + _insert(con, path, some)
+    with _one_thread(con):
+        for path in every():
+            if sources(path) & (changed | written.keys()):
+                for some in _batches(model_keys):
+                    table = table_of(path)
+                    con.execute(f"delete from {table} where model_key in ({_listed(some)})")
+                    written[table] = written.get(table, 0) + _insert(con, path, some)
     return written
+
+
+@contextmanager
+def _one_thread(con: Connection) -> Iterator[None]:
+    """Several add up in no certain order, and the same rows would be summed up otherwise the next time."""
+    [[before]] = con.execute("select current_setting('threads')").fetchall()
+    con.execute("set threads = 1")
+    try:
+        yield
+    finally:
+        con.execute(f"set threads = {before}")
 
 
 def _insert(con: Connection, path: Path, model_keys: list[int]) -> int:
