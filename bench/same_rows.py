@@ -13,7 +13,7 @@ from pathlib import Path
 
 import duckdb
 
-from eigenhouse.ingest.warehouse import sqlfiles
+from eigenhouse.ingest.warehouse import rollups, sqlfiles
 
 # who ran what and when, and what follows from that
 LEFT_OUT = ("ingest_runs", "ingested_stages", "table_checksums", "warehouse_info")
@@ -61,6 +61,12 @@ def compared(one: Path, other: Path) -> Iterator[Compared]:
                 yield from _table(con, table, header["grain"])
 
 
+def tolerance_of(table: str) -> float:
+    """Of what is made of other tables, the largest of theirs."""
+    made_of = next((rollups.sources(path) for path in rollups.every() if rollups.table_of(path) == table), ())
+    return TOLERANCES.get(table, max((tolerance_of(each) for each in made_of), default=TOLERANCE))
+
+
 def _table(con: duckdb.DuckDBPyConnection, table: str, grain: list[str]) -> Iterator[Compared]:
     keys = ", ".join(grain)
     one, other = (_named(con, house, table) for house in ("one", "other"))
@@ -75,7 +81,7 @@ def _table(con: duckdb.DuckDBPyConnection, table: str, grain: list[str]) -> Iter
             continue
         both = f"from {one} as mine join {other} as theirs using ({keys})"
         if kind in MEASURED:
-            difference, tolerance = _relative(con, both, grain, column, kind), TOLERANCES.get(table, TOLERANCE)
+            difference, tolerance = _relative(con, both, grain, column, kind), tolerance_of(table)
         else:
             query = f"select avg((mine.{column} is distinct from theirs.{column})::int) {both}"
             [[difference]] = con.execute(query).fetchall()
