@@ -69,13 +69,18 @@ def draw(con: duckdb.DuckDBPyConnection, query: SavedQuery, given: dict[str, Any
     by = None
     if "by" not in query.parameters:
         by, given = given.get("by"), {name: value for name, value in given.items() if name != "by"}
-    if crowds.ASK in query.chart.get("crowd", {}).values() and (n_chosen := _n_chosen(con, query, given)) > crowds.SOME:
-        _want_drawn(query, n_chosen)  # spares the question
+    want_worth_asking(con, query, given)
     asking.ask(con, query.sql, query.bind(given), keep=True)
     spec = drawn(con, query, by)
     if spec is None:
         raise NothingToDraw(f"query {query.name} has nothing to draw{_elsewhere(con, query, given)}")
     return spec
+
+
+def want_worth_asking(con: duckdb.DuckDBPyConnection, query: SavedQuery, given: dict[str, Any]) -> None:
+    """Raises AsksForModel where the answer would have too many models to be drawn, before it is asked for."""
+    if crowds.ASK in query.chart.get("crowd", {}).values() and (n_chosen := _n_chosen(con, query, given)) > crowds.SOME:
+        _want_drawn(query, n_chosen)
 
 
 def answer(con: duckdb.DuckDBPyConnection, query: SavedQuery, given: dict[str, Any]) -> tuple[dict[str, str], Rows]:

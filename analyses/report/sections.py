@@ -13,6 +13,7 @@ from markupsafe import Markup
 from eigenhouse.analyses.answers import asking, formats, saved, tables
 from eigenhouse.analyses.answers.saved import SavedQuery
 from eigenhouse.analyses.charts import charts
+from eigenhouse.analyses.charts.limits import AsksForModel
 from eigenhouse.analyses.charts.pictures import Rows, Spec
 from eigenhouse.analyses.report import pages
 from eigenhouse.errors import EigenhouseError
@@ -114,14 +115,25 @@ def one(
     """The query for the model, or for all without one; asks: its verdict is asked for too, and put into verdicts."""
     given = {"model": model} if "model" in query.parameters else {}
     with _named(query.name):
-        types, rows = charts.answer(con, query, given)
-        spec = charts.spec_of(query, types, rows) if query.chart and rows else None
+        types, rows, spec = _drawn(con, query, given)
     known = verdicts.setdefault(query.name, {})
     if asks:
         known |= verdict(con, query, given)
     shown = [model] if isinstance(model, str) else model
     said = {name: sentence for name, sentence in known.items() if shown is None or name in shown}
     return Section(home, query, query.bind(given), list(types), rows, spec, said)
+
+
+def _drawn(
+    con: duckdb.DuckDBPyConnection, query: SavedQuery, given: dict[str, Any]
+) -> tuple[dict[str, str], Rows, Spec | None]:
+    """The answer's types and rows, and its chart; without a row where its models can only be drawn one by one."""
+    try:
+        charts.want_worth_asking(con, query, given)
+        types, rows = charts.answer(con, query, given)
+        return types, rows, charts.drawn(con, query) if query.chart and rows else None
+    except AsksForModel:
+        return {}, [], None
 
 
 def verdict(con: duckdb.DuckDBPyConnection, query: SavedQuery, given: dict[str, Any]) -> dict[str, str]:
