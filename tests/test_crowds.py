@@ -12,7 +12,7 @@ from collections import Counter
 import crowd_fixture as fixture
 import duckdb
 import pytest
-from test_charts import DRAWN, a_chart, png_size, svg
+from test_charts import DRAWN as EVERY
 
 from eigenhouse.analyses.answers import asking, saved
 from eigenhouse.analyses.charts import charts, choosing, crowds, forms, groups, limits, pictures
@@ -20,6 +20,8 @@ from eigenhouse.analyses.charts.limits import AsksForModel
 from eigenhouse.errors import EigenhouseError
 from eigenhouse.ingest.warehouse import sqlfiles, store
 
+# of one the rows belong to no model: it is drawn alike of however many
+DRAWN = [name for name in EVERY if name != "models_against_tag"]
 FEW, SOME, MANY = 4, 10, 62
 DEPTH = [place / 5 for place in range(6)]  # of the longer of the two models that are copied
 BYS = {"family": 3, "architecture": 1, "n_layers": 2, "n_parameters": 5, "tag:mmlu": 2, "tag:licence": 2}
