@@ -13,6 +13,7 @@ import crowd_fixture as fixture
 import duckdb
 import pytest
 from test_charts import DRAWN as EVERY
+from test_charts import a_chart, png_size, svg
 
 from eigenhouse.analyses.answers import asking, saved
 from eigenhouse.analyses.charts import charts, choosing, crowds, forms, groups, limits, pictures
