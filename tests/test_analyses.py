@@ -187,7 +187,7 @@ def test_parameters_fill_what_the_sql_asks_for(rows):
         (["--sql", "select $1"], ["$1"]),
         (["--q", "effective_rank_by_layers"], ["did you mean effective_rank_by_layer"]),
         (["--q", "xyz"], ["make queries"]),
-        (["--q", "models", "--head", "1"], ["models takes no HEAD", "none"]),
+        (["--q", "models", "--head", "1"], ["models takes no HEAD", "its parameters: MODEL"]),
         (["--q", "conformance_worst", "--anchor", "last"], ["takes no ANCHOR", "MODEL, K"]),
         (["--sql", "select 1", "--out", "/nowhere/at/all"], ["cannot write", "No such file"]),
         (["--sql", "select unnest([[1], [2, 3]]) as a", "--format", "npy"], ["column a", "FORMAT=parquet"]),

@@ -646,7 +646,7 @@ def test_shapes_at_the_edge(ingest, ask, export, tmp_path, shape, n_values):
         (("org/main",), "2 prompt sets; give PROMPT_SET=one of odd@ffffffff, std@0a1b2c3d"),
         (("org/main", "--prompt-set", "std"), "no prompt set std; it has odd@ffffffff, std@0a1b2c3d"),
         (("org/silent", "--operator", "metric_folded"), "no singular values of metric_folded; it has head_product"),
-        (("",), "wanted MODEL=<a model of the warehouse> and OUT=<folder>"),
+        (("",), "wanted MODEL=<models of the warehouse> and OUT=<folder>"),
     ],
 )
 def test_refused_exports(export, toys, arguments, said):

@@ -189,7 +189,7 @@ def refused_bytes(status, said, name):
 @pytest.mark.parametrize(
     ("target", "given"),
     [
-        ("models", "MODEL=x"),
+        ("models", "OPERATOR=metric"),
         ("views", "OUT=x"),
         ("report", "Q=x"),
         ("queries", "FORMAT=csv"),

@@ -310,11 +310,11 @@ def test_what_draws_and_what_reports_are_given_them(run, monkeypatch, tmp_path, 
     from eigenhouse.analyses.report import report
 
     given = []
-    monkeypatch.setattr(gallery, "draw_all", lambda con, model, folder, say: given.append(model))
+    monkeypatch.setattr(gallery, "draw_all", lambda con, model, by, folder, say: given.append(model))
     monkeypatch.setattr(report, "write", lambda con, name, out, model, say: given.append(model))
     drawn = {}
     monkeypatch.setattr(
-        charts, "draw", lambda con, query, asked: drawn.update(asked) or {"mark": "point", "data": {"values": []}}
+        charts, "draw", lambda con, query, asked: drawn.update(asked) or {"mark": "point", "datasets": {"rows": []}}
     )
     run("charts", "--model", text)
     run("report", "--model", text)

@@ -146,7 +146,8 @@ def _hint(con: duckdb.DuckDBPyConnection, message: str) -> str:
         if missing[1] in {path.stem for path in sqlfiles.files("views")}:
             return f"\nhint: the warehouse was made before the view {missing[1]}; `make views` adds it"
         near = difflib.get_close_matches(missing[1], tables, 3)
-        return f"\nhint: near: {', '.join(near)}" if near else f"\nhint: there are {', '.join(tables)}"
+        asked = [name for name in tables if not name.endswith("_rollup")]  # those have views to ask
+        return f"\nhint: near: {', '.join(near)}" if near else f"\nhint: there are {', '.join(asked)}"
     if missing := MISSING_COLUMN.search(message):
         found = difflib.get_close_matches(missing[1], columns, 3)
         near = [f"{column} in {', '.join(sorted(columns[column]))}" for column in found]

@@ -23,7 +23,8 @@ from eigenhouse.ingest.warehouse import sqlfiles, store
 
 SEEDS = (1, 2)
 PROMPTS = "The head of the snake.\nA heap of sand is not a number."
-NAMES = {"model_key", "model_id", "name", "checkpoint"}  # of a model, which several writers each have one of
+# of a model, which several writers each have one of
+NAMES = {"model_key", "model_id", "name", "checkpoint", "family"}
 
 
 class Failed(Exception):
@@ -162,7 +163,8 @@ def rows_in(warehouse: Path) -> dict[str, str]:
             columns = ", ".join(f"{table}.{name}" for name in header["columns"] if name not in NAMES)
             is_named = "model_key" in header["columns"]
             whose, join = ("model_id", "join models using (model_key)") if is_named else ("''", "")
-            if table not in same_rows.LEFT_OUT:
+            # what views keep is added up in the order in which rows lie, which moves a last digit
+            if table not in same_rows.LEFT_OUT and table not in sqlfiles.kept_tables():
                 counted = f"count(*), sum(hash({columns}))::varchar"
                 source = table if table == "models" else f"{table} {join}"
                 for model, *found in con.execute(f"select {whose}, {counted} from {source} group by 1").fetchall():

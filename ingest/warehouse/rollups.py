@@ -71,7 +71,7 @@ def fill(con: Connection, model_keys: Iterable[int], changed: set[str]) -> dict[
 
 @contextmanager
 def _one_thread(con: Connection) -> Iterator[None]:
-    """Several add up in no certain order, and the same rows would be summed up otherwise the next time."""
+    """Several add up in no certain order: one gives the same digits of rows that lie in the same order."""
     [[before]] = con.execute("select current_setting('threads')").fetchall()
     con.execute("set threads = 1")
     try:
