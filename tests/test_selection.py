@@ -306,16 +306,15 @@ def test_every_verb_refuses_what_means_nothing(run, tmp_path, text, said):
 @pytest.mark.parametrize(("text", "names"), KINDS.items())
 def test_what_draws_and_what_reports_are_given_them(run, monkeypatch, tmp_path, text, names):
     """As the parameter of saved queries: one as text, several as a list."""
-    from eigenhouse.analyses.charts import charts, gallery
+    from eigenhouse.analyses.charts import charts, gallery, pictures
     from eigenhouse.analyses.report import report
 
     given = []
     monkeypatch.setattr(gallery, "draw_all", lambda con, model, by, folder, say: given.append(model))
     monkeypatch.setattr(report, "write", lambda con, name, out, model, say: given.append(model))
     drawn = {}
-    monkeypatch.setattr(
-        charts, "draw", lambda con, query, asked: drawn.update(asked) or {"mark": "point", "datasets": {"rows": []}}
-    )
+    monkeypatch.setattr(charts, "draw", lambda con, query, asked: drawn.update(asked) or {})
+    monkeypatch.setattr(pictures, "rendered", lambda text, suffixes, *_: dict.fromkeys(suffixes, b""))
     run("charts", "--model", text)
     run("report", "--model", text)
     run("chart", "--q", "entropy_map", "--model", text, "--out", str(tmp_path / "x.html"))
