@@ -1,4 +1,4 @@
-"""A form of every method and dtype, read whole and layer by layer, against what it stands for; the storers, the walk.
+"""A form of every method, read whole and layer by layer, against what it stands for; the storers, the walk.
 
 Every form that is refused is tried too, which takes no time; `make stored-forms` walks all and writes the page.
 """
@@ -22,20 +22,15 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # what libraries say of folde
 
 
 READ = (
-    "FP8, blocks of 128 × 128", "FP8, blocks, latent attention", "FP8, blocks, experts one by one",
-    "FP8, blocks of 48 × 32", "FP8, blocks, powers of two as E8M0", "MXFP8, `weight_scale_inv`",
-    "FP8, one scale, a number, no config", "FP8, a scale a channel (fbgemm_fp8)", "modelopt FP8, scales of the cache",
+    "FP8, blocks of 128 × 128", "FP8, blocks, experts one by one", "FP8, blocks, powers of two as E8M0",
+    "MXFP8, `weight_scale_inv`", "FP8, one scale, a number, no config", "FP8, a scale a channel (fbgemm_fp8)",
     "modelopt NVFP4", "MXFP4 experts of gpt-oss", "compressed-tensors FP8, a scale a block",
-    "compressed-tensors int8, asymmetric", "compressed-tensors packed int4, asymmetric",
-    "compressed-tensors packed int8, symmetric", "compressed-tensors packed int4, `weight_g_idx`",
-    "compressed-tensors NVFP4", "compressed-tensors MXFP4", "compressed-tensors MXFP8", "bitsandbytes int8, Conv1D",
-    "bitsandbytes fp4", "bitsandbytes nf4", "bitsandbytes nf4, double", "GPTQ, 2 bits, asymmetric", "GPTQ, 3 bits",
-    "GPTQ, 4 bits, gptq_v2", "GPTQ, 4 bits, desc_act, asymmetric", "GPTQ, 8 bits, symmetric", "GPTQ, 4 bits, Conv1D",
-    "AWQ, 4 bits, gemm", "FP8 E5M2, one scale", "bf16, biases", "float16", "float64",
-    "float32, heads that don't fill the hidden size", "two .safetensors shards", "`module.` before every name, .bin",
-    "GPT-2 with causal masks, no prefix", "rotary caches", "`value_head.weight` besides", "GGUF F16", "GGUF BF16",
-    "GGUF Q8_0", "GGUF Q4_0", "GGUF Q4_1", "GGUF Q5_0", "GGUF Q5_1", "GGUF Q4_K", "GGUF Q6_K",
-    "GGUF F32, qwen2, biases", "GGUF F32, rope.scaling linear", "GGUF F32, rope.scaling yarn",
+    "compressed-tensors packed int4, asymmetric", "compressed-tensors packed int4, `weight_g_idx`",
+    "compressed-tensors NVFP4", "compressed-tensors MXFP4", "bitsandbytes int8, Conv1D", "bitsandbytes fp4",
+    "bitsandbytes nf4, double", "GPTQ, 2 bits, asymmetric", "GPTQ, 4 bits, desc_act, asymmetric",
+    "GPTQ, 4 bits, Conv1D", "AWQ, 4 bits, gemm", "FP8 E5M2, one scale", "float16",
+    "float32, heads that don't fill the hidden size", "`module.` before every name, .bin", "rotary caches", "GGUF F16",
+    "GGUF Q8_0", "GGUF Q4_0", "GGUF Q5_1", "GGUF Q4_K", "GGUF F32, qwen2, biases", "GGUF F32, rope.scaling yarn",
     "GGUF F32, `rope_freqs.weight`",
 )  # fmt: skip
 REFUSED = [name for name, form in FORMS.items() if form.expected == ("refused",)]
