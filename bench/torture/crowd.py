@@ -10,6 +10,8 @@ from typing import Any
 from bench.torture.forks import fork
 from bench.torture.subject import SEEDS, Failed, Subject, rows_in
 
+BETWEEN = 0.5  # seconds between a reader's questions: readers that ask without a pause leave no writer a moment
+
 
 def run(subject: Subject, n: int, seconds: float) -> dict[str, Any]:
     """n writers, each of a model and a cache of its own, and n readers, for that long."""
@@ -33,6 +35,7 @@ def run(subject: Subject, n: int, seconds: float) -> dict[str, Any]:
             if not {rows[model] for model in rows if model} <= good:
                 raise Failed(f"a reader saw rows that nobody wrote: {rows}")
             yield rows
+            time.sleep(BETWEEN)
 
     works = [(name, work, number) for number in range(n) for name, work in (("w", writing), ("r", reading))]
     children = [(name, fork(counting(work, number), folder / f"{name}{number}")) for name, work, number in works]

@@ -53,11 +53,26 @@ def commands(warehouse: Path, model: str, checkpoint: Path, folder: Path) -> dic
         "report": ["--out", str(folder / "report")],
         "export": ["--model", model, "--out", str(folder / "export")],
         "ingest": ["--model", str(checkpoint), "--name", "stopped", "--force"],
+        "ingest-many": ["--list", str(_a_list(folder / "models.txt", checkpoint))],
+        "load": ["--from", str(_a_pack(folder / "packs", checkpoint)), "--force"],
+        "tag": ["--model", model, "--tags", "stopped=1"],
     }
     told = {verb: [verb, *own.get(verb, [])] for verb in VERBS if verb not in ELSEWHERE}
     told |= {f"query, {name}": ["query", "--sql", sql, "--format", "csv"] for name, sql in ENDLESS.items()}
     asked = {verb: [*words, "--warehouse", str(warehouse)] for verb, words in told.items()}
     return asked | {"clean-cache": ["clean-cache"]}
+
+
+def _a_list(path: Path, checkpoint: Path) -> Path:
+    """Of models enough to be at it at every moment."""
+    path.write_text("".join(f"'{checkpoint}' NAME=listed{number}\n" for number in range(5)))
+    return path
+
+
+def _a_pack(folder: Path, checkpoint: Path) -> Path:
+    words = ["ingest", "--model", str(checkpoint), "--name", "packed", "--pack", str(folder)]
+    subprocess.run([sys.executable, "-m", "eigenhouse", *words], cwd=ROOT, check=True, capture_output=True)
+    return folder
 
 
 def stopped(words: list[str], name: str, moment: float, folder: Path) -> tuple[float, int, str]:

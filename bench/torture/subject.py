@@ -64,7 +64,7 @@ class Subject:
     def words(self, seed: int, name: str = "tortured") -> list[object]:
         return [
             *("ingest", "--model", self.folder / f"seed{seed}", "--name", name, "--force", "--device", "cpu"),
-            *("--prompts", self.folder / "prompts.txt", "--warehouse", self.warehouse),
+            *("--prompts", self.folder / "prompts.txt", "--warehouse", self.warehouse, "--wait", 600),
         ]
 
     def started(self, seed: int, name: str = "tortured", before: Callable[[], object] = lambda: None) -> Child:
