@@ -61,8 +61,9 @@ def summary(
     counts = Table(box=None, pad_edge=False)
     counts.add_column("table")
     counts.add_column("rows", justify="right")
-    for name, count in sorted((name, count) for name, count in rows.items() if count):
-        counts.add_row(name, f"{count:,}")
+    for name, count in sorted(rows.items()):
+        if count and not name.endswith("_rollup"):  # those are sums of the others
+            counts.add_row(name, f"{count:,}")
     console.print(counts)
     error = "" if worst_error is None else f" · worst conformance error {worst_error:.1e}"
     for line in left_out:
