@@ -51,7 +51,9 @@ def tags_from(options: TagSheet) -> None:
     assert options.from_
     lines = tag_sheets.read(options.from_)
     with store.writing(options.warehouse) as con:
-        known = tags.by_name(con)
+        known = {
+            name: {each.model_key: each.model_id for each in held} for name, held in selection.Names(con).of.items()
+        }
         unknown = [line.model for line in lines if line.model not in known]
         if unknown == [line.model for line in lines]:
             what = f"none of its models is in the warehouse: {_with_near(unknown, known)}" if lines else "got none"

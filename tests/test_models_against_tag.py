@@ -15,7 +15,7 @@ from test_routines import correlation, mid_ranks
 from eigenhouse import __main__ as command_line
 from eigenhouse.analyses.routines.group_bootstrap import N_RESAMPLES, SEED
 from eigenhouse.analyses.routines.models_against_tag import models_against_tag
-from eigenhouse.ingest.warehouse import store, tags
+from eigenhouse.ingest.warehouse import selection, store, tags
 
 ENDS = ("r", "low", "high")
 
@@ -149,7 +149,7 @@ def house(tmp_path_factory):
         ranks = con.execute(
             "select model_id, value from model_quantities where quantity = 'mean_effective_rank'"
         ).fetchall()
-        keys = {name: next(iter(stacks)) for name, stacks in tags.by_name(con).items()}
+        keys = {name: key for key, name in selection.every(con).items()}
         sure = {keys[name]: {"twice": str(2 * rank), "word": "x", "lineage": name[4]} for name, rank in ranks}
         tags.write(con, path, sure | {keys["org/delta"]: {"word": "y"}})
     return path

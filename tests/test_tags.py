@@ -45,7 +45,7 @@ LLAMA, GEMMA, T5 = "org/Llama-3.2-1B", "org/gemma-3-270m", "org/t5-small#encoder
 def tagged(path, **given):
     """The same tags for the model that is first by name."""
     with store.writing(path) as con:
-        return tags.write(con, path, {next(iter(tags.by_name(con)[LLAMA])): given})
+        return tags.write(con, path, {next(iter(selection.chosen(con, LLAMA))): given})
 
 
 def ask(path, sql):
@@ -250,7 +250,7 @@ def test_tags_stay_through_loads_and_go_with_their_model(house, loaded):
 
 def test_the_tags_of_a_stack_that_is_no_more_are_told(house, loaded):
     with store.writing(house) as con:
-        tags.write(con, house, {next(iter(tags.by_name(con)[T5])): {"mmlu": "1"}})
+        tags.write(con, house, {next(iter(selection.chosen(con, T5))): {"mmlu": "1"}})
     said = []
     store.load(house, [again(loaded[2], "org/t5-small#decoder")], {}, force=True, say=said.append)
     assert said == [f"{T5} is no more, and its tags went with it: mmlu"] and there(house) == []

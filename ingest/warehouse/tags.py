@@ -50,15 +50,6 @@ def fault_of_value(value: str) -> str:
     return f"it holds {value[bad.start()]!a}, which isn't text" if bad else ""
 
 
-def by_name(con: Connection) -> dict[str, dict[int, str]]:
-    """model_id, and checkpoint → the model_key and model_id of each stack that it names."""
-    found: dict[str, dict[int, str]] = {}
-    for key, model_id, checkpoint in con.execute("select model_key, model_id, checkpoint from models").fetchall():
-        for name in {model_id, checkpoint}:
-            found.setdefault(name, {})[key] = model_id
-    return found
-
-
 def moved(con: Connection, model_id: str, old_key: int, new_key: int) -> list[str]:
     """Keep the tags of a name whose weights are replaced, and say so: they were set for other weights."""
     con.execute(f"update {TABLE} set model_key = ? where model_key = ?", [new_key, old_key])
